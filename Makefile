@@ -1,0 +1,41 @@
+# make demo     set everything up, deblur the example photo
+# make test     set everything up, run the tests
+# make check    set everything up, then style, types and layers
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test check clean
+
+.venv/base: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "tfmlc needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@echo "setting up .venv (PyTorch is large: some minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) install --upgrade pip
+	@$(PIP) install --editable .
+	@$(BIN)/python -c 'import torchvision' || \
+		{ echo "torch and torchvision do not match: remove .venv, then again"; exit 2; }
+	@touch $@
+
+# pyiqa brings opencv-python, which needs a screen's libraries; the headless build must stay the one that is imported.
+.venv/all: .venv/base
+	@$(PIP) install --editable '.[train,metrics,dev]'
+	@$(PIP) uninstall --yes opencv-python
+	@$(PIP) install --force-reinstall --no-deps opencv-python-headless
+	@touch $@
+
+demo: .venv/base
+	$(BIN)/tfmlc deblur examples/taxi.png -o demo --compare
+
+test: .venv/all
+	$(BIN)/python -m pytest
+
+check: .venv/all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest tests/test_layers.py
+
+clean:
+	rm -rf .venv demo runs dist

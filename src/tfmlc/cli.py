@@ -1,0 +1,199 @@
+"""The command line: one short function a verb, which imports its step only when called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    name="tfmlc",
+    help="Sharper photos, blur-aware losses, and scores that hold.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+synthesize = typer.Typer(help="Make blurry and sharp pictures to train on.", no_args_is_help=True)
+models = typer.Typer(help="The models there are.", no_args_is_help=True)
+app.add_typer(synthesize, name="synthesize")
+app.add_typer(models, name="models")
+
+Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
+Device = Annotated[str, typer.Option(help="auto (cuda, mps, cpu), or a torch device name.")]
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures and folders.", show_default=False)]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """A user's error is printed as one line, exit status 2; an interruption leaves with 130."""
+    from tfmlc.errors import UserError
+
+    try:
+        yield
+    except UserError as error:
+        typer.echo(f"tfmlc: {error}", err=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt:
+        typer.echo("tfmlc: interrupted; what was finished is kept", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def deblur(
+    inputs: Inputs,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File or folder for the results.")] = None,
+    model: Annotated[str, typer.Option(help="A model's name (see tfmlc models list) or a weights file.")] = "default",
+    tile: Annotated[
+        int | None, typer.Option(help="Side of a tile in px; 0: whole picture. Default: what fits.")
+    ] = None,
+    device: Device = "auto",
+    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")] = "auto",
+    compare: Annotated[bool, typer.Option("--compare", help="Also write before and after side by side.")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the pictures themselves.")] = False,
+) -> None:
+    """Sharpen blurry photos: files, or folders with everything in them."""
+    with one_line_errors():
+        from tfmlc.deblur.files import plan_jobs
+
+        jobs = plan_jobs(inputs, output, in_place=in_place, compare=compare)
+        from tfmlc.deblur import Deblurrer
+        from tfmlc.deblur.show import run_jobs
+
+        deblurrer = Deblurrer.load(model, device=device, precision=precision, tile_px=tile)
+        failed = run_jobs(deblurrer, jobs)
+        if failed:
+            raise typer.Exit(2 if len(jobs) == 1 else 1)
+
+
+@synthesize.command("pairs")
+def synthesize_pairs(
+    inputs: Inputs,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder that gets blur/, sharp/ and the manifest.")],
+    per_photo: Annotated[int, typer.Option(min=1, help="Blurry versions of every photo.")] = 1,
+    strength_px: Annotated[tuple[float, float], typer.Option(help="Least and most motion, in px.")] = (4, 32),
+    exposure: Annotated[tuple[float, float], typer.Option(help="Exposure time, in periods of hand tremor.")] = (
+        0.2,
+        1.2,
+    ),
+    light: Annotated[
+        Literal["stored", "linear", "mixed"], typer.Option(help="What is averaged: stored values or linear light.")
+    ] = "stored",
+    patches: Annotated[tuple[int, int], typer.Option(help="Fewest and most objects that move on their own.")] = (0, 3),
+    jpeg: Annotated[
+        tuple[int, int] | None, typer.Option(help="Lowest and highest JPEG quality. Default: no JPEG.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Blurry and sharp pairs from sharp photos, by simulated camera shake, in GoPro's folder layout."""
+    with one_line_errors():
+        from tfmlc.config import checked
+        from tfmlc.data.blur import BlurConfig
+        from tfmlc.data.pairs import synthesize_pairs as run
+
+        blur = checked(
+            BlurConfig,
+            {
+                "strength_px": strength_px,
+                "exposure": exposure,
+                "light": light,
+                "moving_patches": patches,
+                "jpeg_quality": jpeg,
+            },
+        )
+        made, kept, failed = run(inputs, output, blur, per_photo=per_photo, seed=seed, workers=workers)
+        typer.echo(f"{made} pairs made, {kept} were there already: {output}")
+        for error in failed:
+            typer.echo(f"tfmlc: {error}", err=True)
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="PRESET|FILE.yaml", help="A preset's name or a YAML file.")],
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder. Default: runs/NAME.")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and stop.")] = False,
+) -> None:
+    """Train a deblurring network; a run folder that exists is resumed."""
+    with one_line_errors():
+        from tfmlc.training.presets import load_recipe
+
+        config = load_recipe(recipe, settings or [])
+        if print_config:
+            typer.echo(config.to_yaml())
+            return
+        from tfmlc.training.finetune import finetune
+
+        weights = finetune(config, output or Path("runs") / Path(recipe).stem)
+        typer.echo(f"weights: {weights}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="A model's name, a weights file, or 'blurry' to score the input itself.")
+    ],
+    dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the scores.")],
+    metrics: Annotated[str, typer.Option(help="Comma-separated: psnr, lpips, dists, niqe, brisque.")] = "psnr",
+    device: Device = "auto",
+) -> None:
+    """Score a model on pairs of blurry and sharp pictures."""
+    with one_line_errors():
+        from tfmlc.evaluation.evaluate import evaluate_model
+
+        typer.echo(evaluate_model(model, dataset, output, metrics=metrics.split(","), device=device))
+
+
+@models.command("list")
+def models_list() -> None:
+    """Names of the models that need no download."""
+    with one_line_errors():
+        from tfmlc.weights import shipped_models
+
+        for name, path in shipped_models().items():
+            typer.echo(f"{name}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+@models.command("info")
+def models_info(model: Annotated[str, typer.Argument(help="A model's name or a weights file.")]) -> None:
+    """What a weights file holds: network, sizes, origin, licence."""
+    with one_line_errors():
+        from tfmlc.networks import load_network
+        from tfmlc.weights import find_model
+
+        typer.echo(load_network(find_model(model)).explain())
+
+
+@models.command("convert")
+def models_convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Official .pth or any weights file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
+    half: Annotated[bool, typer.Option("--half", help="Store in half precision.")] = False,
+    origin: Annotated[str, typer.Option(help="Where the weights come from. Default: what the file says.")] = "",
+    licence: Annotated[str, typer.Option(help="Their licence. Default: what the file says.")] = "",
+) -> None:
+    """Rewrite a weights file as safetensors that know their origin and licence."""
+    with one_line_errors():
+        from tfmlc.networks import load_network, save_network
+
+        network = load_network(source)
+        save_network(
+            output, network, origin=origin or network.about.origin, licence=licence or network.about.licence, half=half
+        )
+        typer.echo(load_network(output).explain())
+
+
+def main() -> None:
+    """Entry point of the ``tfmlc`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Validated settings: YAML and ``key=value``, and unknown keys refused with the nearest known one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tfmlc.errors import UserError, unknown_name
+
+
+class Config(BaseModel):
+    """Base of every group of settings: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def to_yaml(self) -> str:
+        """The resolved settings, as a file that gives the same ones again."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+C = TypeVar("C", bound=Config)
+
+
+def checked(kind: type[C], values: Mapping[str, Any]) -> C:
+    """Build settings from plain values; raises UserError that names the key and, if unknown, the nearest one.
+
+    >>> class Recipe(Config):
+    ...     steps: int = 10
+    >>> checked(Recipe, {"stpes": 5})
+    Traceback (most recent call last):
+    tfmlc.errors.UserError: unknown setting 'stpes': did you mean 'steps'? (known: steps)
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            raise unknown_name("setting", ".".join(where), _known(kind, where[:-1])) from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"setting {'.'.join(where)} = {first['input']!r}: {reason}") from error
+
+
+def _known(kind: type[BaseModel], path: list[str]) -> list[str]:
+    """Full names of the settings of the group at ``path``."""
+    group = kind
+    for part in path:
+        inner = group.model_fields[part].annotation if part in group.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        group = inner
+    return [".".join([*path, name]) for name in group.model_fields]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of settings."""
+    try:
+        content: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no settings: lines 'key: value' are expected")
+    return cast("dict[str, Any]", content)
+
+
+def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Apply ``group.key=value`` settings, values read as YAML, to a nested mapping.
+
+    >>> override({"steps": 1, "blur": {"light": "stored"}}, ["steps=20", "blur.light=linear"])
+    {'steps': 20, 'blur': {'light': 'linear'}}
+    """
+    result = dict(values)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise UserError(f"{setting!r} is not of the form key=value")
+        *groups, key = name.split(".")
+        target = result
+        for group in groups:
+            inner: object = target.get(group)
+            target[group] = dict(cast("dict[str, Any]", inner)) if isinstance(inner, dict) else {}
+            target = target[group]
+        try:
+            target[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"the value of {setting!r} is not YAML") from error
+    return result

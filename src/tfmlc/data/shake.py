@@ -1,0 +1,107 @@
+"""Random camera motion during one exposure, as a short film of homographies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Standard deviation of the motion that each degree of freedom causes, relative to the shift's.
+ROLL, ZOOM, TILT = 0.35, 0.12, 0.12
+SMALLEST_HALF_PX = 16.0
+# Hand tremor: frequencies in cycles per tremor period, amplitudes falling as a power of the frequency.
+FREQUENCIES = np.array([0.2, 0.5, 1.0, 2.0])
+DECAY = 1.6
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Camera poses during one exposure of an odd number of instants; the middle one is the identity.
+
+    ``poses``: (n, 6), columns shift x and y in px, roll in radians, logarithm of the zoom, and the tilts about
+    the vertical and horizontal axis as relative depth per half image. ``width``, ``height`` in px.
+    """
+
+    poses: NDArray[np.float64]
+    width: int
+    height: int
+
+    def homographies(self) -> NDArray[np.float64]:
+        """Maps from pixel coordinates of the sharp image to those of each instant: (n, 3, 3)."""
+        half = half_size(self.width, self.height)
+        shift_x, shift_y, roll, zoom, tilt_x, tilt_y = self.poses.T
+        scale, one = np.exp(zoom), np.ones(len(roll))
+        cosine, sine = scale * np.cos(roll), scale * np.sin(roll)
+        rows = [cosine, -sine, shift_x, sine, cosine, shift_y, tilt_x / half, tilt_y / half, one]
+        about_centre = np.stack(rows, axis=-1).reshape(-1, 3, 3)
+        centre = np.array([[1, 0, (self.width - 1) / 2], [0, 1, (self.height - 1) / 2], [0, 0, 1]])
+        return centre @ about_centre @ np.linalg.inv(centre)
+
+    def path_lengths_px(self) -> NDArray[np.float64]:
+        """Length of the path of nine points of the image, in px."""
+        x = np.array([0.0, 0.5, 1.0]) * (self.width - 1)
+        y = np.array([0.0, 0.5, 1.0]) * (self.height - 1)
+        points = np.stack([*np.broadcast_arrays(x[None, :], y[:, None], 1.0)]).reshape(3, -1)
+        moved = self.homographies() @ points
+        moved = moved[:, :2] / moved[:, 2:]
+        return np.linalg.norm(np.diff(moved, axis=0), axis=1).sum(axis=0)
+
+    @property
+    def strength_px(self) -> float:
+        """Mean motion of the image during the exposure, in px."""
+        return float(self.path_lengths_px().mean())
+
+
+def half_size(width: int, height: int) -> float:
+    """Half the longer side, but no less than what keeps the motion of a tiny picture in bounds, in px."""
+    return max(max(width, height) / 2, SMALLEST_HALF_PX)
+
+
+def random_walk(rng: np.random.Generator, instants: int, exposure: float) -> NDArray[np.float64]:
+    """Smooth random motion of ``instants`` moments over ``exposure`` tremor periods, zero in the middle."""
+    time = np.linspace(-exposure / 2, exposure / 2, instants)
+    amplitude = rng.normal(size=len(FREQUENCIES)) / FREQUENCIES**DECAY
+    phase = rng.uniform(0, 2 * np.pi, len(FREQUENCIES))
+    path = np.sin(2 * np.pi * FREQUENCIES * time[:, None] + phase) @ amplitude
+    return path - path[instants // 2]
+
+
+def sample_trajectory(
+    rng: np.random.Generator,
+    *,
+    width: int,
+    height: int,
+    strength_px: float,
+    exposure: float,
+    instants: int,
+    direction_deg: float | None = None,
+    turning: float = 1.0,
+) -> Trajectory:
+    """Draw a camera motion whose mean path over the image is ``strength_px`` long.
+
+    ``exposure`` is the exposure time in tremor periods: short ones give straight paths, long ones wander.
+    ``instants`` (odd) is the number of sub-exposures. ``direction_deg``: from where the shift starts to where it
+    ends, counted from the x axis to the y axis; by default any. ``turning`` scales roll, zoom and tilt.
+
+    >>> import numpy as np
+    >>> path = sample_trajectory(
+    ...     np.random.default_rng(0), width=64, height=48, strength_px=12.0, exposure=1.0, instants=15
+    ... )
+    >>> round(path.strength_px, 2), path.poses[7].tolist()
+    (12.0, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    """
+    if instants < 3 or instants % 2 == 0:
+        raise ValueError(f"a trajectory has an odd number of instants, at least 3; not {instants}")
+    half = half_size(width, height)
+    spread = np.array([1, 1, *(turning / half * np.array([ROLL, ZOOM, TILT, TILT]))])
+    poses = np.stack([random_walk(rng, instants, exposure) for _ in spread], axis=1) * spread
+    if direction_deg is not None:
+        across = poses[-1, :2] - poses[0, :2]
+        angle = np.radians(direction_deg) - np.arctan2(across[1], across[0])
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        poses[:, :2] = poses[:, :2] @ turn
+    for _ in range(4):  # path length is nearly proportional to the poses, so a few corrections are exact
+        trajectory = Trajectory(poses, width, height)
+        poses = poses * (strength_px / max(trajectory.strength_px, 1e-9))
+    return Trajectory(poses, width, height)

@@ -1,0 +1,192 @@
+"""Deblurrer: any image in, the same kind of image out, in tiles that fit the memory there is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tfmlc.deblur.tiles import tiles
+from tfmlc.errors import UserError
+from tfmlc.networks import Network, load_network
+from tfmlc.precision import Precision, autocast, fast_precision
+from tfmlc.weights import find_model
+
+OVERLAP_PX = 64
+LARGEST_TILE_PX = 1024
+MOST_TILE_BYTES = 1 << 30  # on a CPU larger tiles are no faster, and a 50-megapixel photo shall run in 4 GB
+GARBAGE_DB = 20.0
+OnTile = Callable[[int, int], None]
+
+
+class GarbageWarning(UserWarning):
+    """The restored image does not look like the input, even seen from afar."""
+
+
+class Deblurrer:
+    """Restores blurry images of any size with a network, tile by tile.
+
+    ``device``: ``"auto"`` (cuda, mps, cpu), or a torch device name. ``precision``: ``"auto"`` takes bf16 where
+    the device is fast at it, else fp32. ``tile_px``: side of a tile in px, ``None`` chooses it from the
+    free memory, 0 does not tile. ``overlap_px``: how much neighbouring tiles share.
+
+    >>> import numpy as np
+    >>> from tfmlc.networks import build_network
+    >>> deblur = Deblurrer(build_network("hinet", width=8))
+    >>> deblur(np.zeros((30, 50, 3), np.uint8)).shape
+    (30, 50, 3)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        tile_px: int | None = None,
+        overlap_px: int = OVERLAP_PX,
+    ) -> None:
+        self.device = choose_device(device)
+        self.precision: Literal["fp32", "bf16"] = fast_precision(self.device) if precision == "auto" else precision
+        self.network = network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        if tile_px and tile_px < network.step_px:
+            raise UserError(f"tile of {tile_px} px is smaller than the network's step of {network.step_px} px")
+        self.tile_px, self.overlap_px = tile_px, overlap_px
+
+    @classmethod
+    def load(cls, model: str | Path = "default", **options: Any) -> Deblurrer:
+        """A deblurrer with a model by name (``"default"`` ships with the package) or from a weights file."""
+        return cls(load_network(find_model(model)), **options)
+
+    def __call__(self, image: Any, *, on_tile: OnTile | None = None) -> Any:
+        """Restore an image; the answer has the type, size and depth of what came in.
+
+        Takes a torch float tensor ``b 3 h w`` or ``3 h w`` in [0, 1], a uint8 or uint16 array ``h w c`` or ``h w``
+        (c: grey, grey and alpha, RGB, RGB and alpha), or a PIL image. Alpha is handed through. ``on_tile`` is
+        called with the tiles done and in all. Warns with GarbageWarning where the result looks like garbage;
+        raises UserError for anything else.
+        """
+        if isinstance(image, Tensor):
+            return self._restore_tensor(image, on_tile)
+        if isinstance(image, Image.Image):
+            mode = image.mode if image.mode in ("L", "LA", "RGB", "RGBA") else "RGB"
+            return Image.fromarray(self._restore_array(np.asarray(image.convert(mode)), on_tile))
+        if isinstance(image, np.ndarray):
+            return self._restore_array(cast("NDArray[Any]", image), on_tile)
+        raise UserError(f"a deblurrer takes torch tensors, numpy arrays and PIL images, not {type(image).__name__}")
+
+    def _restore_tensor(self, image: Tensor, on_tile: OnTile | None) -> Tensor:
+        batch = image[None] if image.dim() == 3 else image
+        if batch.dim() != 4 or batch.shape[1] != 3 or not image.is_floating_point():
+            raise UserError(f"an image tensor is float b 3 h w; this one is {image.dtype} {tuple(image.shape)}")
+        low, high = float(batch.min()), float(batch.max())
+        if not (low >= -0.01 and high <= 1.01):
+            raise UserError(
+                f"an image tensor has values in [0, 1]; this one has {low:.3g} to {high:.3g}: scale it first"
+            )
+        restored = torch.stack([self._restore_planes(planes, 1.0, on_tile) for planes in batch])
+        return restored.to(image.device, image.dtype).reshape(image.shape)
+
+    def _restore_array(self, image: NDArray[Any], on_tile: OnTile | None) -> NDArray[Any]:
+        pixels = image[..., None] if image.ndim == 2 else image
+        if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or pixels.dtype not in (np.uint8, np.uint16):
+            raise UserError(f"an image array is uint8 or uint16 h w c; this one is {image.dtype} {image.shape}")
+        top = int(np.iinfo(pixels.dtype).max)
+        colours = 1 if pixels.shape[2] <= 2 else 3
+        planes = torch.from_numpy(pixels[..., :colours].astype(np.int32 if top > 255 else np.uint8)).permute(2, 0, 1)
+        restored = self._restore_planes(planes, 1 / top, on_tile)
+        answer = pixels.copy()
+        for row in range(0, pixels.shape[0], 256):  # by bands, so that no second float image is made
+            band = restored[:, row : row + 256].clamp(0, 1).mul(top).round()
+            if colours == 1:
+                band = band.mean(dim=0, keepdim=True).round()
+            answer[row : row + 256, :, :colours] = band.permute(1, 2, 0).numpy().astype(pixels.dtype)
+        return answer.reshape(image.shape)
+
+    @torch.inference_mode()
+    def _restore_planes(self, planes: Tensor, scale: float, on_tile: OnTile | None) -> Tensor:
+        """Restore ``c h w`` values, which ``scale`` brings to [0, 1]; answers float RGB ``3 h w`` on the CPU."""
+        height, width = planes.shape[-2:]
+        if not height or not width:
+            raise UserError(f"an image has at least one pixel; this one is {height} x {width}")
+        tile_px, overlap_px = self._tiling(height, width)
+        pieces = list(tiles(height, width, tile_px, overlap_px, self.network.step_px))
+        whole = torch.zeros(3, height, width)
+        for done, piece in enumerate(pieces, start=1):
+            blurry = (planes[(slice(None), *piece.area)].float() * scale).expand(3, -1, -1)[None]
+            whole[(slice(None), *piece.area)] += self._run(blurry)[0] * piece.weights
+            if on_tile is not None:
+                on_tile(done, len(pieces))
+        self._check(planes, scale, whole)
+        return whole.clamp_(0, 1)
+
+    def _run(self, blurry: Tensor) -> Tensor:
+        """Run the network on one tile; where reduced precision gives values that are not finite, in full."""
+        blurry = blurry.to(self.device, memory_format=torch.channels_last)
+        for precision in (self.precision, "fp32"):
+            with autocast(self.device, precision) if precision == "bf16" else nullcontext():
+                restored = self.network(blurry)[-1].float()
+            if bool(torch.isfinite(restored).all()):
+                return restored.cpu()
+        raise UserError(
+            "the network gives values that are not finite: its weights do not fit this image, or are damaged"
+        )
+
+    def _tiling(self, height: int, width: int) -> tuple[int, int]:
+        """Side of a tile and overlap, in px; a side as long as the image means one tile."""
+        step = self.network.step_px
+        whole = -(-max(height, width) // step) * step
+        if self.tile_px == 0:
+            return whole, 0
+        tile = self.tile_px or largest_tile_px(self.network.bytes_per_px, self.device)
+        tile = max(tile // step * step, step)
+        if tile >= whole:
+            return whole, 0
+        return tile, min(self.overlap_px, tile // 4)
+
+    def _check(self, planes: Tensor, scale: float, restored: Tensor) -> None:
+        """Warn where the restored image, seen from afar, is another one than the blurry image."""
+        size = (max(1, restored.shape[1] // 32), max(1, restored.shape[2] // 32))
+        before = _thumbnail(planes, size) * scale
+        error = float((_thumbnail(restored, size).clamp(0, 1) - before).square().mean())
+        if error > 10 ** (-GARBAGE_DB / 10):
+            warnings.warn("the result does not look like the input: do not trust it", GarbageWarning, stacklevel=4)
+
+
+def _thumbnail(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Every 8th pixel, averaged to ``size``: cheap, and enough to see what is shown."""
+    sparse = planes[:, ::8, ::8].float()
+    return torch.nn.functional.adaptive_avg_pool2d(
+        sparse, (min(size[0], sparse.shape[1]), min(size[1], sparse.shape[2]))
+    )
+
+
+def choose_device(device: str) -> torch.device:
+    """``"auto"``: cuda, then mps, then cpu; otherwise the device named, which must be there."""
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(name)
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {device!r} is not usable here; leave it out, or use cpu") from error
+    return chosen
+
+
+def largest_tile_px(bytes_per_px: float, device: torch.device) -> int:
+    """Side of the largest square tile whose features fit into half of the free memory."""
+    if device.type == "cuda":
+        budget = torch.cuda.mem_get_info(device)[0] / 2
+    else:
+        budget = min(psutil.virtual_memory().available / 2, MOST_TILE_BYTES)
+    return min(int((budget / bytes_per_px) ** 0.5), LARGEST_TILE_PX)

@@ -1,0 +1,91 @@
+"""Deblurring files and folders: which picture goes where, and one bad file never stops the rest."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfmlc.deblur.deblurrer import Deblurrer, OnTile
+from tfmlc.deblur.sharpness import sharpness
+from tfmlc.errors import UserError
+from tfmlc.images import FORMATS, Picture, find_pictures, read_image, to_depth, write_image
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to restore, where the result goes, and where the comparison goes if one is wanted."""
+
+    source: Path
+    target: Path
+    comparison: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job: sharpness before and after and notes, or the error."""
+
+    job: Job
+    before: float = 0.0
+    after: float = 0.0
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def plan_jobs(
+    inputs: Iterable[Path], output: Path | None, *, in_place: bool = False, compare: bool = False
+) -> list[Job]:
+    """Pair every input picture with its output file, in the order given; folders are searched in natural order.
+
+    ``output`` is a file when there is one input file and it ends in a picture's suffix, else a folder in which
+    names and subfolders are kept. Raises UserError for a missing input, a folder without pictures, an output
+    that is an input (unless ``in_place``), and two inputs with one output.
+    """
+    if in_place == (output is not None):
+        raise UserError("say where the results go with -o, or overwrite the pictures themselves with --in-place")
+    inputs = list(inputs)
+    found = [pair for path in inputs for pair in find_pictures(path, leave_out=output)]
+    to_file = output is not None and output.suffix.lower() in FORMATS and not output.is_dir()
+    if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
+        raise UserError(f"{output} is one file, but there are more pictures: give a folder")
+    jobs: list[Job] = []
+    taken: dict[Path, Path] = {}
+    sources = {source.resolve() for source, _ in found}
+    for source, name in found:
+        target = source if output is None else output if to_file else output / name
+        if target.resolve() in sources and not in_place:
+            raise UserError(f"{target} would be overwritten by its own result: choose another -o, or say --in-place")
+        if (other := taken.setdefault(target.resolve(), source)) != source:
+            raise UserError(f"{other} and {source} would both become {target}: give the folder they share")
+        jobs.append(Job(source, target, target.with_name(f"{target.stem}-compare.png") if compare else None))
+    return jobs
+
+
+def run_job(deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None) -> Outcome:
+    """Restore one picture; a user's error becomes part of the outcome."""
+    try:
+        picture = read_image(job.source)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            restored = picture.with_pixels(deblurrer(picture.pixels, on_tile=on_tile))
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        notes = [str(warning.message) for warning in caught] + write_image(job.target, restored)
+        if job.comparison is not None:
+            write_image(job.comparison, side_by_side(picture, restored))
+        return Outcome(job, sharpness(picture.pixels), sharpness(restored.pixels), tuple(notes))
+    except UserError as error:
+        return Outcome(job, error=str(error))
+    except OSError as error:
+        return Outcome(job, error=f"cannot write {job.target}: {(error.strerror or str(error)).lower()}")
+    except MemoryError:
+        return Outcome(job, error=f"{job.source} does not fit into memory: close other programs, or cut it into parts")
+
+
+def side_by_side(before: Picture, after: Picture) -> Picture:
+    """Two pictures of the same size next to each other, a white line between them."""
+    left, right = to_depth(before.pixels, 8), to_depth(after.pixels, 8)
+    line = np.full((left.shape[0], 4, left.shape[2]), 255, np.uint8)
+    return Picture(np.concatenate([left, line, right], axis=1), icc=before.icc)

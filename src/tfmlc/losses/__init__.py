@@ -1,0 +1,5 @@
+"""Losses for deblurring."""
+
+from tfmlc.losses.pixel import psnr_loss
+
+__all__ = ["psnr_loss"]

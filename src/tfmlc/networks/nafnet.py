@@ -1,0 +1,102 @@
+"""NAFNet: a U-Net of blocks without activation functions (Chen et al., ECCV 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tfmlc.networks.network import Network
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of every pixel (NAFNet, section 3.1)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        last = features.permute(0, 2, 3, 1)
+        return nn.functional.layer_norm(last, self.weight.shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
+
+
+def gate(features: Tensor) -> Tensor:
+    """Multiply one half of the channels by the other: the network's only nonlinearity (NAFNet, equation 4)."""
+    first, second = features.chunk(2, dim=1)
+    return first * second
+
+
+class NafBlock(nn.Module):
+    """Depthwise convolution with gate and channel attention, then a gated 1x1 network (NAFNet, Fig. 3c)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.zeros(1, width, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, width, 1, 1))
+        self.conv1 = nn.Conv2d(width, width * 2, 1)
+        self.conv2 = nn.Conv2d(width * 2, width * 2, 3, padding=1, groups=width * 2)
+        self.conv3 = nn.Conv2d(width, width, 1)
+        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, width, 1))
+        self.conv4 = nn.Conv2d(width, width * 2, 1)
+        self.conv5 = nn.Conv2d(width, width, 1)
+        self.norm1, self.norm2 = ChannelNorm(width), ChannelNorm(width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        mixed = gate(self.conv2(self.conv1(self.norm1(features))))
+        features = features + self.conv3(mixed * self.sca(mixed)) * self.beta
+        return features + self.conv5(gate(self.conv4(self.norm2(features)))) * self.gamma
+
+
+class NAFNet(Network):
+    """NAFNet: one U-Net whose blocks have no activation function (Chen et al., ECCV 2022).
+
+    Images are RGB in [0, 1], ``b c h w``, of any size; the answer is a tuple of one image. ``encoder_blocks``
+    and ``decoder_blocks`` count the blocks of every level, from fine to coarse and from coarse to fine.
+    ``unshuffle=2`` runs the network on 2x2 pixel blocks, at half the resolution and a quarter of the cost.
+
+    >>> import torch
+    >>> restored = NAFNet(width=8, middle_blocks=1, encoder_blocks=(1, 1), decoder_blocks=(1, 1))(torch.rand(1, 3, 9, 7))
+    >>> tuple(restored[-1].shape)
+    (1, 3, 9, 7)
+    """
+
+    padding = "zeros"
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        middle_blocks: int = 1,
+        encoder_blocks: Sequence[int] = (1, 1, 1, 28),
+        decoder_blocks: Sequence[int] = (1, 1, 1, 1),
+        unshuffle: int = 1,
+    ) -> None:
+        super().__init__(step=2 ** len(encoder_blocks), floats_per_px=12 * width, unshuffle=unshuffle)
+        self.intro = nn.Conv2d(self.image_channels, width, 3, padding=1)
+        self.ending = nn.Conv2d(width, self.image_channels, 3, padding=1)
+        self.encoders, self.decoders = nn.ModuleList(), nn.ModuleList()
+        self.ups, self.downs = nn.ModuleList(), nn.ModuleList()
+        for blocks in encoder_blocks:
+            self.encoders.append(nn.Sequential(*(NafBlock(width) for _ in range(blocks))))
+            self.downs.append(nn.Conv2d(width, width * 2, 2, stride=2))
+            width *= 2
+        self.middle_blks = nn.Sequential(*(NafBlock(width) for _ in range(middle_blocks)))
+        for blocks in decoder_blocks:
+            self.ups.append(nn.Sequential(nn.Conv2d(width, width * 2, 1, bias=False), nn.PixelShuffle(2)))
+            width //= 2
+            self.decoders.append(nn.Sequential(*(NafBlock(width) for _ in range(blocks))))
+
+    def restore(self, blurry: Tensor) -> tuple[Tensor, ...]:
+        features = self.intro(blurry)
+        skips: list[Tensor] = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            features = encoder(features)
+            skips.append(features)
+            features = down(features)
+        features = self.middle_blks(features)
+        for decoder, up, skip in zip(self.decoders, self.ups, reversed(skips), strict=True):
+            features = decoder(up(features) + skip)
+        return (self.ending(features) + blurry,)

@@ -1,0 +1,24 @@
+"""Which arithmetic a device is fast at."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
+    """``"bf16"`` where the device multiplies matrices in it (Ampere and later, CPUs with AMX), else ``"fp32"``."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    if device.type == "cpu":
+        return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+    return "fp32"
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which the forward pass runs; resolves ``"auto"``."""
+    resolved = fast_precision(device) if precision == "auto" else precision
+    return torch.autocast(device.type, torch.bfloat16, enabled=resolved == "bf16")

@@ -1,0 +1,49 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 60.0
+
+
+class Steps:
+    """Counts steps of work on standard error; a context manager."""
+
+    def __init__(self, what: str, total: int | None = None) -> None:
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self._what, self._total, self._done = what, total, 0
+        self._task = TaskID(0)
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Steps:
+        self._bar.start()
+        self._task = self._bar.add_task(self._what, total=self._total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar if there is one."""
+        self._bar.console.print(line, markup=False)
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Move to ``done`` steps; elsewhere than on a terminal, say so once a minute."""
+        self._done, self._total = done, total if total is not None else self._total
+        self._bar.update(self._task, completed=done, total=self._total, description=f"{self._what} {note}".rstrip())
+        if not self.console.is_terminal and time.monotonic() - self._said >= LINE_EVERY_S:
+            self._said = time.monotonic()
+            self.say(f"{self._what}: {done} of {self._total if self._total is not None else '?'} {note}".rstrip())
+
+    def advance(self) -> None:
+        """One step further."""
+        self.update(self._done + 1)

@@ -1,0 +1,233 @@
+"""The training loop: any module, any data, any objective; stopped and resumed without a trace."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from accelerate import Accelerator
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from tfmlc.checkpoint import write_atomically
+from tfmlc.config import Config
+from tfmlc.errors import UserError
+from tfmlc.precision import Precision, fast_precision
+from tfmlc.progress import Steps
+
+STATE = "state.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
+
+
+class LoopConfig(Config):
+    """Settings of the loop that do not depend on what is trained."""
+
+    steps: int = Field(20_000, ge=1, description="optimiser steps")
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, description="highest, after the warm-up")
+    final_learning_rate: float = Field(1e-6, ge=0, description="lowest, at the end of the cosine")
+    warmup_steps: int = Field(200, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    gradient_clip: float = Field(0.5, gt=0, description="largest norm of the gradient")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights, which are the result")
+    precision: Precision = Field("auto", description="auto: bf16 where the machine is fast at it")
+    workers: int = Field(1, ge=0, description="processes that make batches")
+    save_every_steps: int = Field(250, ge=1)
+    round_steps: int = Field(50, ge=1, description="after so many steps the blur may become harder")
+    seed: int = 0
+
+
+def learning_rate(config: LoopConfig, step: int) -> float:
+    """Linear warm-up, then a cosine from ``learning_rate`` to ``final_learning_rate``.
+
+    >>> [round(learning_rate(LoopConfig(steps=100, warmup_steps=10), step), 5) for step in (0, 9, 55, 100)]
+    [0.0001, 0.001, 0.0005, 0.0]
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    low, high = config.final_learning_rate, config.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+
+class RoundDataset(Protocol):
+    """Pairs that may get harder from round to round."""
+
+    progress: float
+
+    def __getitem__(self, index: int) -> Any:
+        """One item, the same for the same index and progress."""
+        ...
+
+    def after_round(self, means: Mapping[str, float]) -> None:
+        """Set ``progress`` from the mean values of the round that ended."""
+        ...
+
+
+class Loop:
+    """Trains a module with Adam, gradient clipping and averaged weights.
+
+    ``dataset[index]`` depends on ``index`` and the dataset's ``progress`` alone and step ``s`` sees the items from
+    ``s * batch_size`` on, and the learning rate is a function of the step. So the step, the progress, the weights,
+    their average and Adam's moments are all that a resumed run needs. After every ``round_steps`` steps the
+    dataset's ``after_round`` sees the means of what ``objective(module, batch)`` returned: scalars, of which
+    ``"loss"`` is minimised.
+    """
+
+    def __init__(
+        self, module: nn.Module, objective: Objective, dataset: RoundDataset, config: LoopConfig, folder: Path
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.folder, self.objective, self.dataset = config, folder, objective, dataset
+        precision = config.precision
+        if precision == "auto":
+            precision = fast_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if precision == "bf16" else "no", log_with="tensorboard", project_dir=folder
+        )
+        optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas)
+        prepared = self.accelerator.prepare(module.to(memory_format=torch.channels_last), optimiser)
+        self.module, self.optimiser = cast("tuple[nn.Module, torch.optim.Optimizer]", prepared)
+        self.plain = cast(nn.Module, self.accelerator.unwrap_model(self.module))
+        self.step = 0
+        self.round_sums: dict[str, float] = {}
+        self.ema = {name: value.detach().clone() for name, value in self.plain.named_parameters()}
+
+    def run(self, *, stop_at: int | None = None, on_save: Callable[[Loop], None] | None = None) -> None:
+        """Train to the end, or to step ``stop_at``, from the last saved state if there is one.
+
+        ``on_save`` is called after every saved state.
+        """
+        self.resume()
+        last = min(self.config.steps, stop_at or self.config.steps)
+        self.accelerator.init_trackers("log")
+        with Steps("steps", self.config.steps) as progress:
+            started, first = time.monotonic(), self.step
+            for batch in self._batches(last):
+                values = {name: float(value) for name, value in self._train_step(batch).items()}
+                values["progress"] = self.dataset.progress
+                self._note(values)
+                pace = (time.monotonic() - started) / (self.step - first)
+                report = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
+                progress.update(self.step, note=f"{report}  {pace:.2f} s/step")
+                self.accelerator.log(values, step=self.step)
+                if self.step % self.config.save_every_steps == 0 or self.step == last:
+                    self.save()
+                    if on_save is not None:
+                        on_save(self)
+        self.accelerator.end_training()
+
+    def _train_step(self, batch: Any) -> dict[str, Tensor]:
+        rate = learning_rate(self.config, self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with self.accelerator.autocast():
+            values = self.objective(self.module, batch)
+        self.accelerator.backward(values["loss"])
+        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip)
+        if not bool(torch.isfinite(values["loss"])):
+            raise UserError(f"the loss is not finite at step {self.step}: lower learning_rate; {STATE} is intact")
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+        decay = min(self.config.ema_decay, self.step / (self.step + 10))
+        with torch.no_grad():
+            for name, value in self.plain.named_parameters():
+                self.ema[name].lerp_(value, 1 - decay)
+        detached = {name: value.detach() for name, value in values.items()}
+        return {**detached, "gradient_norm": cast(Tensor, norm), "learning_rate": torch.tensor(rate)}
+
+    def _note(self, values: dict[str, float]) -> None:
+        """Add a step's values to the round's; tell the dataset when the round ends."""
+        for name, value in values.items():
+            self.round_sums[name] = self.round_sums.get(name, 0.0) + value
+        if self.step % self.config.round_steps == 0:
+            self.dataset.after_round({name: total / self.config.round_steps for name, total in self.round_sums.items()})
+            self.round_sums = {}
+
+    def _batches(self, last: int) -> Iterator[Any]:
+        """This process's share of the batches of every step up to ``last``; a loader a round."""
+        share = self.config.batch_size // self.accelerator.num_processes
+        offset = share * self.accelerator.process_index
+        while self.step < last:
+            stop = min(last, (self.step // self.config.round_steps + 1) * self.config.round_steps)
+            starts = range(self.step * self.config.batch_size, stop * self.config.batch_size, self.config.batch_size)
+            loader = DataLoader(
+                cast("Dataset[Any]", self.dataset),
+                batch_size=share,
+                sampler=[start + offset + item for start in starts for item in range(share)],
+                num_workers=self.config.workers,
+                prefetch_factor=4 if self.config.workers else None,
+                pin_memory=self.accelerator.device.type == "cuda",
+            )
+            for batch in loader:
+                yield [part.to(self.accelerator.device, memory_format=torch.channels_last) for part in batch]
+
+    def averaged_state(self) -> dict[str, Tensor]:
+        """State dict of the averaged weights, with every name of a shared parameter."""
+        names = {id(parameter): name for name, parameter in self.plain.named_parameters()}
+        state = self.plain.state_dict(keep_vars=True)
+        return {key: self.ema[names[id(value)]] if id(value) in names else value for key, value in state.items()}
+
+    def save(self) -> None:
+        """Write what a resumed run needs, whole or not at all."""
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"ema.{name}": value for name, value in self.ema.items()}
+        for name, parameter in self.plain.named_parameters():
+            tensors[f"weights.{name}"] = parameter.detach()
+            for moment in MOMENTS:
+                tensors[f"{moment}.{name}"] = self.optimiser.state[parameter][moment]
+        tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        about = {
+            "step": self.step,
+            "progress": self.dataset.progress,
+            "round_sums": self.round_sums,
+            "config": self.config.model_dump(mode="json"),
+        }
+        write_atomically(self.folder / STATE, save(tensors, {"tfmlc": json.dumps(about)}))
+
+    def resume(self) -> None:
+        """Take up the last saved state of the folder; without one, start at step 0."""
+        path = self.folder / STATE
+        if not path.exists():
+            return
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads(cast("dict[str, str]", file.metadata())["tfmlc"])
+                tensors = {name: cast(Tensor, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is not the state of a run: remove it to start again") from error
+        self._check_same_run(path, about["config"])
+        self.step, self.dataset.progress = int(about["step"]), float(about["progress"])
+        self.round_sums = about["round_sums"]
+        with torch.no_grad():
+            for name, parameter in self.plain.named_parameters():
+                if f"weights.{name}" not in tensors or tensors[f"weights.{name}"].shape != parameter.shape:
+                    raise UserError(f"{path} is the state of another network: it has no fitting {name}")
+                parameter.copy_(tensors[f"weights.{name}"])
+                self.ema[name].copy_(tensors[f"ema.{name}"])
+                state = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}
+                for moment in MOMENTS[1:]:
+                    memory = torch.empty_like(parameter)  # keeps the parameter's memory layout
+                    state[moment] = memory.copy_(state[moment])
+                self.optimiser.state[parameter] = state
+
+    def _check_same_run(self, path: Path, earlier: dict[str, Any]) -> None:
+        """Settings that change the course of a run must be those it was started with."""
+        free = {"workers", "save_every_steps"}
+        now = self.config.model_dump(mode="json")
+        changed = [
+            f"{key} {earlier.get(key)} -> {now[key]}" for key in now if key not in free and now[key] != earlier.get(key)
+        ]
+        if changed:
+            raise UserError(f"{path} is of a run with other settings ({', '.join(changed)}): choose another folder")

@@ -1,0 +1,120 @@
+"""Folders of pairs: resumed, refused, complete, and the same whoever makes them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import make_photo
+from tfmlc.data.blur import BlurConfig
+from tfmlc.data.folders import PairFolder, find_pairs
+from tfmlc.data.pairs import MANIFEST, read_manifest, synthesize_pairs
+from tfmlc.data.stills import ShakenPhotos
+from tfmlc.errors import UserError
+from tfmlc.images import Picture, read_rgb8, write_image
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a", "b"):
+        write_image(folder / f"{name}.png", Picture(make_photo(70, 90)))
+    return folder
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.png")
+    }
+
+
+def test_gopro_layout_and_manifest(tmp_path: Path, photos: Path) -> None:
+    made, kept, errors = synthesize_pairs([photos], tmp_path / "set", BlurConfig(), per_photo=2, workers=2)
+    assert (made, kept, errors) == (4, 0, [])
+    assert [pair.name for pair in find_pairs(tmp_path / "set")] == [
+        "a/000001.png", "a/000002.png", "b/000001.png", "b/000002.png"
+    ]  # fmt: skip
+    settings, rows = read_manifest(tmp_path / "set")
+    assert settings["light"] == "stored"
+    for row in rows:
+        low, high = BlurConfig().strength_px
+        assert low <= row["strength_px"] <= high
+        assert row["seed"][0] == 0
+        assert len(row["trajectory"]) % 2 == 1
+        path = tmp_path / "set" / "blur" / row["name"]
+        assert row["blur_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_workers_do_not_change_the_result(tmp_path: Path, photos: Path) -> None:
+    for workers in (1, 2):
+        synthesize_pairs([photos], tmp_path / str(workers), BlurConfig(), per_photo=2, seed=5, workers=workers)
+    assert content(tmp_path / "1") == content(tmp_path / "2")
+
+
+def test_a_rerun_finishes_what_is_missing_or_damaged(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "set"
+    synthesize_pairs([photos], out, BlurConfig(), workers=1)
+    whole = content(out)
+    (out / "blur" / "a" / "000001.png").write_bytes(b"cut")
+    with (out / MANIFEST).open("a") as manifest:
+        manifest.write('{"name": "b/0000')  # a line cut off by a crash
+    assert synthesize_pairs([photos], out, BlurConfig(), workers=1)[:2] == (1, 1)
+    assert content(out) == whole
+    assert synthesize_pairs([photos], out, BlurConfig(), workers=1)[:2] == (0, 2)
+
+
+def test_other_settings_are_refused(tmp_path: Path, photos: Path) -> None:
+    synthesize_pairs([photos], tmp_path / "set", BlurConfig(), workers=1)
+    with pytest.raises(UserError, match="strength_px"):
+        synthesize_pairs([photos], tmp_path / "set", BlurConfig(strength_px=(1, 2)), workers=1)
+
+
+def test_a_photo_with_the_same_name_is_refused(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "other").mkdir()
+    write_image(tmp_path / "other" / "a.png", Picture(make_photo(9, 9)))
+    with pytest.raises(UserError, match="same name"):
+        synthesize_pairs([photos, tmp_path / "other"], tmp_path / "s", BlurConfig(), workers=1)
+
+
+def test_missing_partner_and_size_are_named(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "set"
+    synthesize_pairs([photos], out, BlurConfig(), workers=1)
+    write_image(out / "sharp" / "a" / "000001.png", Picture(make_photo(9, 9)))
+    with pytest.raises(UserError, match="differ in size: 90x70 and 9x9"):
+        [PairFolder(out, patch_px=8, length=2)[index] for index in range(2)]
+    (out / "sharp" / "b" / "000001.png").unlink()
+    with pytest.raises(UserError, match=r"b/000001\.png has no partner"):
+        find_pairs(out)
+
+
+def test_items_depend_on_seed_and_index_alone(photos: Path, tmp_path: Path) -> None:
+    synthesize_pairs([photos], tmp_path / "set", BlurConfig(), workers=1)
+    for make in (
+        lambda seed: PairFolder(tmp_path / "set", patch_px=32, length=9, seed=seed),
+        lambda seed: ShakenPhotos(sorted(photos.iterdir()), BlurConfig(), patch_px=32, length=9, seed=seed),
+    ):
+        one, two, other = make(0), make(0), make(1)
+        two[3]
+        assert all((a == b).all() for a, b in zip(one[7], two[7], strict=True))
+        assert not all((a == b).all() for a, b in zip(one[7], other[7], strict=True))
+        assert one[7][0].shape == (3, 32, 32)
+        assert len(one) == 9
+
+
+def test_every_pair_is_seen_once_a_pass(tmp_path: Path) -> None:
+    for side in ("blur", "sharp"):
+        (tmp_path / side).mkdir()
+        for value in range(5):
+            write_image(tmp_path / side / f"{value}.png", Picture(np.full((20, 20, 3), value * 40, np.uint8)))
+    crops = PairFolder(tmp_path, patch_px=16, length=15)
+    for turn in range(3):
+        values = sorted(round(float(crops[turn * 5 + place][0].mean()) * 255) for place in range(5))
+        assert values == [0, 40, 80, 120, 160]
+
+
+def test_read_back(photos: Path) -> None:
+    assert np.array_equal(read_rgb8(photos / "a.png"), make_photo(70, 90))

@@ -1,0 +1,39 @@
+"""Tiles cover every pixel with weights that sum to one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tfmlc.deblur.tiles import spans, tiles
+
+
+@pytest.mark.parametrize("length", [1, 5, 16, 63, 64, 65, 100, 127, 128, 129, 500, 1280, 4001])
+@pytest.mark.parametrize(
+    ("tile", "overlap", "step"), [(64, 16, 16), (64, 0, 16), (48, 12, 8), (256, 64, 16), (32, 8, 16), (16, 4, 16)]
+)
+def test_weights_sum_to_one(length: int, tile: int, overlap: int, step: int) -> None:
+    total = torch.zeros(length)
+    pieces = spans(length, tile, overlap, step)
+    for piece in pieces:
+        assert piece.start % step == 0
+        assert 0 < piece.stop - piece.start <= tile
+        total[piece.start : piece.stop] += piece.weights
+    assert torch.allclose(total, torch.ones(length), atol=1e-6)
+    assert pieces[0].start == 0
+    assert pieces[-1].stop == length
+    for before, after in zip(pieces[:-1], pieces[1:], strict=True):
+        assert before.stop - after.start >= min(overlap, tile - step)
+
+
+def test_a_tile_reaches_its_seams_with_zero_weight() -> None:
+    first, second, *_ = spans(500, 64, 16, 16)
+    assert float(first.weights[-1]) < 0.02
+    assert float(second.weights[0]) < 0.02
+
+
+def test_tiles_of_an_image() -> None:
+    total = torch.zeros(100, 150)
+    for tile in tiles(100, 150, 64, 16, 16):
+        total[tile.area] += tile.weights
+    assert torch.allclose(total, torch.ones(100, 150), atol=1e-6)

@@ -1,0 +1,190 @@
+"""The command line: what it prints, where it writes, and how it refuses."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from conftest import make_photo
+from tfmlc.cli import app
+from tfmlc.images import Picture, read_image, write_image
+from tfmlc.networks import build_network, save_network
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small network's weights file."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
+    with torch.no_grad():
+        network.last.weight.mul_(0.05)
+        network.last.bias.zero_()
+    save_network(path, network, origin="a test", licence="CC0-1.0")
+    return str(path)
+
+
+def tfmlc(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
+    assert "Traceback" not in result.output
+
+
+def save(path: Path, height: int = 40, width: int = 60) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, Picture(make_photo(height, width)))
+    return path
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = "import sys, tfmlc.cli; print([n for n in ('torch', 'numpy', 'cv2', 'pydantic', 'PIL') if n in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    assert tfmlc("--help").exit_code == 0
+
+
+def test_one_photo(tmp_path: Path, model: str) -> None:
+    source = save(tmp_path / "in.jpg")
+    before = source.read_bytes()
+    result = tfmlc("deblur", source, "-o", tmp_path / "new" / "out.png", "--model", model, "--compare")
+    assert result.exit_code == 0, result.output
+    assert read_image(tmp_path / "new" / "out.png").pixels.shape == (40, 60, 3)
+    assert read_image(tmp_path / "new" / "out-compare.png").pixels.shape == (40, 124, 3)
+    assert "sharpness" in result.stderr
+    assert source.read_bytes() == before
+
+
+def test_folder_keeps_names_order_and_formats_and_goes_on_past_bad_files(tmp_path: Path, model: str) -> None:
+    for name in ("f10.jpg", "f9.png", "deeper/a.webp", "deeper/b.tif", "c.bmp"):
+        save(tmp_path / "in" / name)
+    (tmp_path / "in" / "bad.png").write_text("text")
+    (tmp_path / "in" / "cut.jpg").write_bytes((tmp_path / "in" / "f10.jpg").read_bytes()[:400])
+    result = tfmlc("deblur", tmp_path / "in", "-o", tmp_path / "out", "--model", model)
+    assert result.exit_code == 1
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert made == ["c.bmp", "deeper/a.webp", "deeper/b.tif", "f10.jpg", "f9.png"]
+    lines = result.stderr.splitlines()
+    assert next(i for i, s in enumerate(lines) if "f9.png" in s) < next(
+        i for i, s in enumerate(lines) if "f10.jpg" in s
+    )
+    summary = result.stderr[result.stderr.index("2 of 7 pictures failed") :]
+    assert "bad.png" in summary
+    assert "cut.jpg" in summary
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (7, 7)])
+def test_odd_sizes(tmp_path: Path, model: str, size: tuple[int, int]) -> None:
+    source = save(tmp_path / "in.png", *size)
+    assert tfmlc("deblur", source, "-o", tmp_path / "out.png", "--model", model).exit_code == 0
+    assert read_image(tmp_path / "out.png").pixels.shape == (*size, 3)
+
+
+def test_in_place_is_said_or_refused(tmp_path: Path, model: str) -> None:
+    source = save(tmp_path / "in.png")
+    before = source.read_bytes()
+    refused(tfmlc("deblur", source, "-o", source, "--model", model), "--in-place", "overwritten")
+    refused(tfmlc("deblur", source, "-o", tmp_path, "--model", model), "--in-place")
+    refused(tfmlc("deblur", source, "--model", model), "-o", "--in-place")
+    assert source.read_bytes() == before
+    assert tfmlc("deblur", source, "--in-place", "--model", model).exit_code == 0
+    assert source.read_bytes() != before
+
+
+def test_an_output_folder_inside_the_input_is_not_deblurred_again(tmp_path: Path, model: str) -> None:
+    save(tmp_path / "a.png")
+    for _ in range(2):
+        assert tfmlc("deblur", tmp_path, "-o", tmp_path / "out", "--model", model).exit_code == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["a.png"]
+
+
+def test_deblur_refuses_in_one_line(tmp_path: Path, model: str) -> None:
+    good, out = save(tmp_path / "in.png"), tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "zero.png").touch()
+    (tmp_path / "weights.safetensors").write_text("none")
+    same = save(tmp_path / "other" / "in.png")
+    refused(tfmlc("deblur", tmp_path / "missing.png", "-o", out), "missing.png")
+    refused(tfmlc("deblur", tmp_path / "zero.png", "-o", out, "--model", model), "zero.png", "is empty")
+    refused(tfmlc("deblur", tmp_path / "empty", "-o", out), "no pictures")
+    refused(tfmlc("deblur", good, same, "-o", out, "--model", model), "both become")
+    refused(tfmlc("deblur", good, same, "-o", tmp_path / "one.png", "--model", model), "give a folder")
+    refused(tfmlc("deblur", good, "-o", out, "--model", "defaul"), "default")
+    refused(tfmlc("deblur", good, "-o", out, "--model", tmp_path / "no.pth"), "no weights file")
+    refused(tfmlc("deblur", good, "-o", out, "--model", tmp_path / "weights.safetensors"), "not a safetensors file")
+    refused(tfmlc("deblur", good, "-o", out, "--model", model, "--tile", 2), "step of 4 px")
+    refused(tfmlc("deblur", good, "-o", out, "--model", model, "--device", "gpu9"), "not usable here")
+    refused(tfmlc("deblur", good, "-o", tmp_path / "weights.safetensors" / "x", "--model", model), "cannot write")
+    assert not out.exists()
+
+
+def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
+    """A limit on the size of files stands in for a full disk: both end a write halfway."""
+    source = save(tmp_path / "in.png", 200, 200)
+    target = tmp_path / "out.png"
+    target.write_bytes(b"what was there before")
+    code = (
+        "import resource, sys; from tfmlc.cli import main;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY));"
+        "sys.argv = ['tfmlc', *sys.argv[1:]]; main()"
+    )
+    arguments = ["deblur", str(source), "-o", str(target), "--model", model]
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert f"cannot write {target}" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert target.read_bytes() == b"what was there before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_models(model: str) -> None:
+    assert "default" in tfmlc("models", "list").stdout
+    info = tfmlc("models", "info", model).stdout
+    assert "hinet (width=8, depth=3, normalised_levels=(1, 2)" in info
+    assert "CC0-1.0" in info
+
+
+def test_synthesize_and_evaluate(tmp_path: Path, model: str) -> None:
+    save(tmp_path / "photos" / "a.png", 64, 80)
+    save(tmp_path / "photos" / "b.png", 64, 80)
+    (tmp_path / "photos" / "bad.png").write_text("text")
+    first = tfmlc("synthesize", "pairs", tmp_path / "photos", "-o", tmp_path / "set", "--workers", 2)
+    assert first.exit_code == 1
+    assert "bad.png is not a picture" in first.stderr
+    (tmp_path / "photos" / "bad.png").unlink()
+    again = tfmlc("synthesize", "pairs", tmp_path / "photos", "-o", tmp_path / "set", "--workers", 2)
+    assert "0 pairs made, 2 were there already" in again.stdout
+    result = tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "s.json")
+    assert result.exit_code == 0, result.output
+    assert "2 images: psnr" in result.stdout
+    refused(tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "s.json", "--metrics", "psrn"), "'psnr'")
+    refused(tfmlc("evaluate", model, tmp_path / "photos", "-o", tmp_path / "s.json"), "no folder blur")
+
+
+def test_train_refuses_in_one_line(tmp_path: Path) -> None:
+    refused(tfmlc("train", "smok", "-o", tmp_path), "did you mean 'smoke'")
+    refused(tfmlc("train", "smoke", "loop.stepz=3", "-o", tmp_path), "did you mean 'loop.steps'")
+    refused(tfmlc("train", "smoke", "loop.steps=many", "-o", tmp_path), "loop.steps")
+    refused(tfmlc("train", "smoke", "-o", tmp_path), "data.photos")
+    refused(tfmlc("train", "smoke", "steps", "-o", tmp_path), "key=value")
+    refused(tfmlc("train", tmp_path / "no.yaml", "-o", tmp_path), "no.yaml")
+
+
+def test_print_config_gives_the_same_config_again(tmp_path: Path) -> None:
+    shown = tfmlc("train", "smoke", "loop.steps=3", "--print-config")
+    (tmp_path / "recipe.yaml").write_text(shown.stdout)
+    assert tfmlc("train", tmp_path / "recipe.yaml", "--print-config").stdout == shown.stdout

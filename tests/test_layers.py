@@ -1,0 +1,56 @@
+"""No file imports upward, and there is no cycle: data flows one way."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+SOURCE = Path(__file__).parent.parent / "src" / "tfmlc"
+FLOORS = {
+    1: {"errors", "weights", "checkpoint", "config", "shapes", "precision", "progress"},
+    2: {"networks", "backbones", "images", "video"},
+    3: {"losses", "data", "deblur"},
+    4: {"training", "evaluation", "app"},
+    5: {"cli"},
+}
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tfmlc"):
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name.startswith("tfmlc")}
+    return found
+
+
+def module_name(path: Path) -> str:
+    parts = ["tfmlc", *path.relative_to(SOURCE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {path.relative_to(SOURCE).parts[0].removesuffix(".py") for path in SOURCE.rglob("*.py")} - {"__init__"}
+    assert rooms <= FLOOR_OF.keys()
+
+
+def test_no_import_goes_up() -> None:
+    for path in SOURCE.rglob("*.py"):
+        room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        for module in imports(path):
+            target = (module.split(".") + [""])[1]
+            assert target, f"{path} imports the whole package"
+            assert target == room or FLOOR_OF[target] <= FLOOR_OF[room], f"{path} imports {module}, which is above it"
+
+
+def test_no_cycle() -> None:
+    graph = {module_name(path): imports(path) for path in SOURCE.rglob("*.py")}
+    tuple(TopologicalSorter(graph).static_order())
+
+
+def test_deblurring_needs_no_training_code() -> None:
+    for path in (SOURCE / "deblur").glob("*.py"):
+        assert not {module for module in imports(path) if module.split(".")[1] in ("training", "data", "losses")}

@@ -1,0 +1,123 @@
+"""Training learns, and a run that was killed ends as one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import make_photo
+from tfmlc.errors import UserError
+from tfmlc.images import Picture, write_image
+from tfmlc.networks import load_network
+from tfmlc.training.finetune import TrainConfig, finetune
+from tfmlc.training.presets import PRESETS, load_recipe
+
+pytest.importorskip("accelerate", reason="training needs the extra train")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        write_image(folder / f"{number}.png", Picture(make_photo(120 + 8 * number, 150)))
+    return folder
+
+
+def recipe(photos: Path, *settings: str) -> TrainConfig:
+    return load_recipe("smoke", [f"data.photos=[{photos}]", *settings])
+
+
+def test_presets_are_valid() -> None:
+    for name in PRESETS:
+        assert load_recipe(name, ["data.photos=[x]"]).loop.steps >= 1
+
+
+def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
+    whole = finetune(recipe(photos), tmp_path / "whole")
+    for stop in (4, None):
+        parts = finetune(recipe(photos, "loop.workers=1"), tmp_path / "parts", stop_at=stop)
+    for name in ("state", "weights"):
+        one = load_file(whole.with_name(f"{name}.safetensors"))
+        two = load_file(parts.with_name(f"{name}.safetensors"))
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            assert torch.equal(value, two[key]), key
+
+
+def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
+    arguments = ["train", "smoke", f"data.photos=[{photos}]", "loop.steps=40", "loop.save_every_steps=2"]
+    whole = finetune(recipe(photos, "loop.steps=40", "loop.save_every_steps=2"), tmp_path / "whole")
+    command = [sys.executable, "-m", "tfmlc.cli", *arguments, "-o", str(tmp_path / "killed")]
+    state = tmp_path / "killed" / "state.safetensors"
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "weights.safetensors").exists() or load_network(
+        state.with_name("weights.safetensors")
+    )
+    resumed = finetune(recipe(photos, "loop.steps=40", "loop.save_every_steps=2"), tmp_path / "killed")
+    one, two = load_file(whole), load_file(resumed)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_training_learns_one_blur(tmp_path: Path, photos: Path) -> None:
+    settings = ["loop.steps=60", "loop.learning_rate=2e-3", "data.start=0", "data.enough_db=99", "data.patch_px=64"]
+    weights = finetune(recipe(photos, *settings), tmp_path / "run")
+    assert "60 of 60 steps" in load_network(weights).about.origin
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(next((tmp_path / "run" / "log").rglob("events*")).parent))
+    events.Reload()
+    gains = [event.value for event in events.Scalars("gain_db")]
+    assert len(gains) == 60
+    assert sum(gains[-10:]) / 10 > sum(gains[:10]) / 10 + 1
+
+
+def test_trains_on_ready_pairs(tmp_path: Path) -> None:
+    for side in ("blur", "sharp"):
+        (tmp_path / "set" / side).mkdir(parents=True)
+        write_image(tmp_path / "set" / side / "a.png", Picture(make_photo(80, 90)))
+    config = load_recipe("smoke", [f"data.pairs={tmp_path / 'set'}", "loop.steps=2"])
+    assert load_network(finetune(config, tmp_path / "run")).about.name == "hinet"
+    small = load_recipe("smoke", [f"data.pairs={tmp_path / 'set'}", "data.patch_px=96"])
+    with pytest.raises(UserError, match="smaller than"):
+        finetune(small, tmp_path / "other")
+
+
+def test_starts_from_weights_and_refuses_others(tmp_path: Path, photos: Path) -> None:
+    first = finetune(recipe(photos, "loop.steps=2"), tmp_path / "first")
+    again = finetune(recipe(photos, "loop.steps=2", f"network.start={first}"), tmp_path / "second")
+    assert load_network(again).about.hyperparameters == load_network(first).about.hyperparameters
+    with pytest.raises(UserError, match="holds hinet weights"):
+        finetune(
+            recipe(photos, f"network.start={first}", "network.name=nafnet", "network.sizes={}"), tmp_path / "third"
+        )
+
+
+def test_a_changed_or_foreign_state_is_refused(tmp_path: Path, photos: Path) -> None:
+    finetune(recipe(photos, "loop.steps=2"), tmp_path / "run")
+    with pytest.raises(UserError, match=r"learning_rate 0\.001 -> 0\.1"):
+        finetune(recipe(photos, "loop.steps=2", "loop.learning_rate=0.1"), tmp_path / "run")
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"none")
+    with pytest.raises(UserError, match="not the state of a run"):
+        finetune(recipe(photos, "loop.steps=2"), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, photos: Path) -> None:
+    finetune(recipe(photos), tmp_path / "run", stop_at=4)
+    state = (tmp_path / "run" / "state.safetensors").read_bytes()
+    config = recipe(photos, "loop.learning_rate=1e30")
+    with pytest.raises(UserError, match="not finite at step"):
+        finetune(config, tmp_path / "other")
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == state
