@@ -162,7 +162,7 @@ def test_bad_file_is_named_in_one_line(tmp_path: Path, photo: np.ndarray, name: 
 
 
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing.png"):
+    with pytest.raises(UserError, match=r"nothing\.png"):
         read_image(tmp_path / "nothing.png")
     with pytest.raises(UserError, match="cannot read"):
         read_image(tmp_path)

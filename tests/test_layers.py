@@ -8,7 +8,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "tfmlc"
 FLOORS = {
-    1: {"errors", "weights", "checkpoint", "config", "shapes", "precision", "progress"},
+    1: {"errors", "files", "weights", "checkpoint", "config", "shapes", "precision", "progress"},
     2: {"networks", "backbones", "images", "video"},
     3: {"losses", "data", "deblur"},
     4: {"training", "evaluation", "app"},
@@ -41,7 +41,7 @@ def test_no_import_goes_up() -> None:
     for path in SOURCE.rglob("*.py"):
         room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
         for module in imports(path):
-            target = (module.split(".") + [""])[1]
+            target = [*module.split("."), ""][1]
             assert target, f"{path} imports the whole package"
             assert target == room or FLOOR_OF[target] <= FLOOR_OF[room], f"{path} imports {module}, which is above it"
 

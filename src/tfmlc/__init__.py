@@ -1,0 +1,1 @@
+"""Sharper photos, blur-aware losses for deblurring networks, and scores that hold."""

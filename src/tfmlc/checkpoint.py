@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
-import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tfmlc.errors import UserError
+from tfmlc.files import write_atomically
 
 METADATA_KEY = "tfmlc"
 CONTAINERS = ("state_dict", "params_ema", "params", "model")
@@ -34,29 +33,6 @@ class Origin:
     origin: str = ""
     licence: str = ""
     sha256: str = ""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: an interruption or a full disk leaves what was there before."""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; nothing was changed") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -80,7 +56,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], about: Origin) -
         if value.data_ptr() not in seen or not value.numel():
             stored[name] = value.detach().cpu().contiguous()
             seen.add(value.data_ptr())
-    about = Origin(**{**asdict(about), "sha256": tensors_sha256(stored)})
+    about = replace(about, sha256=tensors_sha256(stored))
     write_atomically(path, save(stored, {METADATA_KEY: json.dumps(asdict(about), sort_keys=True)}))
     return about
 
@@ -94,14 +70,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Origin]:
     """
     if not path.is_file():
         raise UserError(f"no weights file at {path}")
+    if path.suffix == ".safetensors":
+        return _read_ours(path)
     try:
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old pickle protocols; what cannot be read is an error
             content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a safetensors file: {error}") from error
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is refused: it holds more than tensors, and running code from it is not safe"
@@ -111,12 +85,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Origin]:
     return _plain_tensors(path, content), Origin()
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Origin]:
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: cast(Tensor, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        metadata = cast("dict[str, str]", file.metadata() or {})
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; raises UserError where it is none."""
     try:
-        about = Origin(**json.loads(metadata[METADATA_KEY])) if METADATA_KEY in metadata else Origin()
+        with cast(Any, safe_open)(path, framework="pt") as file:
+            names = cast("list[str]", list(file.keys()))
+            tensors = {name: cast(Tensor, file.get_tensor(name)) for name in names}
+            return tensors, cast("dict[str, str]", file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a safetensors file: {str(error).splitlines()[0]}") from error
+
+
+def _read_ours(path: Path) -> tuple[dict[str, Tensor], Origin]:
+    tensors, metadata = read_safetensors(path)
+    try:
+        about = Origin(**cast("dict[str, Any]", json.loads(metadata.get(METADATA_KEY, "{}"))))
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} was written by another version of tfmlc: its metadata does not fit") from error
     if about.sha256 and about.sha256 != tensors_sha256(tensors):

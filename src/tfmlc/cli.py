@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,7 +28,7 @@ Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures an
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Generator[None]:
     """A user's error is printed as one line, exit status 2; an interruption leaves with 130."""
     from tfmlc.errors import UserError
 

@@ -6,7 +6,7 @@ import io
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from tfmlc.checkpoint import write_atomically
 from tfmlc.errors import UserError
+from tfmlc.files import write_atomically
 
 FORMATS = {
     ".jpg": "JPEG",
@@ -53,7 +53,7 @@ STORAGE_TAGS = {
 }
 JPEG_QUALITY = 95
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8 | np.uint16]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Picture:
 
     @property
     def bits(self) -> int:
+        """Bits a channel: 8 or 16."""
         return self.pixels.dtype.itemsize * 8
 
     def with_pixels(self, pixels: Pixels) -> Picture:
@@ -186,7 +187,7 @@ def write_image(path: str | Path, picture: Picture) -> list[str]:
 
 
 @contextmanager
-def _decoding_errors(path: Path) -> Iterator[None]:
+def _decoding_errors(path: Path) -> Generator[None]:
     """Turn what decoders raise into one line that names the file."""
     try:
         with warnings.catch_warnings():
@@ -263,7 +264,9 @@ def _to_simple_mode(image: Image.Image, icc: bytes | None) -> tuple[Image.Image,
     if image.mode == "CMYK" and icc:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            converted = ImageCms.profileToProfile(
+                image, source, cast(Any, ImageCms).createProfile("sRGB"), outputMode="RGB"
+            )
         except ImageCms.PyCMSError:
             converted = None
         if converted is not None:

@@ -14,7 +14,8 @@ def fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     if device.type == "cpu":
-        return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+        amx = torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage]
+        return "bf16" if amx else "fp32"
     return "fp32"
 
 

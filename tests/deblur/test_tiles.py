@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def test_weights_sum_to_one(length: int, tile: int, overlap: int, step: int) -> 
     assert torch.allclose(total, torch.ones(length), atol=1e-6)
     assert pieces[0].start == 0
     assert pieces[-1].stop == length
-    for before, after in zip(pieces[:-1], pieces[1:], strict=True):
+    for before, after in pairwise(pieces):
         assert before.stop - after.start >= min(overlap, tile - step)
 
 

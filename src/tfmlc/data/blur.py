@@ -22,23 +22,27 @@ EASIEST_PX, EASIEST_EXPOSURE, HALF_WAY = 9.0, 0.1, 0.5
 class BlurConfig(Config):
     """Ranges from which the blur of one picture is drawn; each pair is (lowest, highest)."""
 
-    strength_px: tuple[float, float] = Field((3.0, 24.0), description="mean image motion during the exposure")
-    exposure: tuple[float, float] = Field((0.2, 1.2), description="exposure time in periods of hand tremor")
-    direction_deg: tuple[float, float] = Field((-90.0, 90.0), description="of the shift; from the x to the y axis")
-    turning: float = Field(1.0, ge=0, description="roll, zoom and tilt, relative to what is usual")
-    sub_exposures: tuple[int, int] = Field((9, 41), description="instants averaged; about one per px of motion")
-    moving_patches: tuple[int, int] = Field((0, 3), description="objects that move on their own")
-    light: Literal["stored", "linear", "mixed"] = Field("stored", description="what is averaged; mixed draws one")
-    highlight_gain: tuple[float, float] = Field((1.0, 1.0), description="light of clipped areas before it clips again")
-    shot_noise: tuple[float, float] = Field((0.0, 1e-4), description="Poisson variance at full signal")
-    read_noise: tuple[float, float] = Field((0.0, 0.004), description="standard deviation of Gaussian noise")
-    jpeg_quality: tuple[int, int] | None = Field(None, description="compress the blurry picture; None: do not")
+    strength_px: tuple[float, float] = Field(default=(3.0, 24.0), description="mean image motion during the exposure")
+    exposure: tuple[float, float] = Field(default=(0.2, 1.2), description="in periods of hand tremor")
+    direction_deg: tuple[float, float] = Field(
+        default=(-90.0, 90.0), description="of the shift; from the x to the y axis"
+    )
+    turning: float = Field(default=1.0, ge=0, description="roll, zoom and tilt, relative to what is usual")
+    sub_exposures: tuple[int, int] = Field(default=(9, 41), description="instants averaged, about one a px")
+    moving_patches: tuple[int, int] = Field(default=(0, 3), description="objects that move on their own")
+    light: Literal["stored", "linear", "mixed"] = Field(
+        default="stored", description="what is averaged; mixed draws one"
+    )
+    highlight_gain: tuple[float, float] = Field(default=(1.0, 1.0), description="light of clipped areas")
+    shot_noise: tuple[float, float] = Field(default=(0.0, 1e-4), description="Poisson variance at full signal")
+    read_noise: tuple[float, float] = Field(default=(0.0, 0.004), description="standard deviation of Gaussian noise")
+    jpeg_quality: tuple[int, int] | None = Field(default=None, description="compress the blurry picture; None: do not")
 
     def eased(self, progress: float) -> BlurConfig:
         """A simpler blur on the way to this one: at 0 one straight shift along x, at 1 all of it.
 
-        A network that starts from nothing learns to undo one blur in minutes, but stays for hours at handing
-        its input back when it has to tell blurs apart from the first step.
+        A network that starts from nothing stays for long at handing its input back when it has to tell all blurs
+        apart from the first step; two of them (pairs are turned at random, so x becomes y) it tells apart soon.
         """
         if progress >= 1:
             return self
@@ -111,18 +115,18 @@ def blur_still(
         for _ in range(int(rng.integers(config.moving_patches[0], config.moving_patches[1] + 1)))
     ]
     total = np.zeros((window[3], window[2], 3), np.float32)
-    reference = total
+    middle: list[ImageF] = []
     for instant, camera in enumerate(trajectory.homographies()):
         frame = _warp(light, camera, window)
         for patch in patches:
             _paint(frame, patch, instant, window)
         if instant == instants // 2:
-            reference = np.minimum(frame, 1)
+            middle.append(frame)
         cv2.accumulate(frame, total)
     gamma = LINEAR_GAMMA if linear else 1.0
-    blurry = _expose(total / instants, config, rng, gamma)
+    blurry = _expose(total / np.float32(instants), config, rng, gamma)
     record = BlurRecord(trajectory, strength, "linear" if linear else "stored", len(patches))
-    return blurry, _to_8bit(reference, gamma), record
+    return blurry, _to_8bit(middle[0], gamma), record
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ class _Patch:
 
 def _moving_patch(rng: np.random.Generator, light: ImageF, config: BlurConfig, instants: int) -> _Patch:
     """Cut a soft-edged blob out of the picture and give it a path of its own."""
-    height, width = light.shape[:2]
+    height, width = map(int, light.shape[:2])
     side = max(8, int(min(height, width) * rng.uniform(0.12, 0.45)))
     tall, wide = min(side, height), min(int(side * rng.uniform(0.5, 1.5)) + 1, width)
     top, left = int(rng.integers(0, height - tall + 1)), int(rng.integers(0, width - wide + 1))
@@ -175,7 +179,8 @@ def _warp(
     """Cubic warp of ``image`` by ``homography``, of which only ``window`` (x, y, width, height) is made."""
     left, top, width, height = window
     to_window = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]])
-    border = cv2.BORDER_REFLECT_101 if outside < 0 else outside
+    mirror = cv2.BORDER_REFLECT_101 if min(image.shape[:2]) > 1 else cv2.BORDER_REPLICATE  # one pixel has no mirror
+    border = mirror if outside < 0 else outside
     warped = cv2.warpPerspective(
         image, to_window @ homography, (width, height), flags=cv2.INTER_CUBIC, borderMode=border
     )
@@ -209,10 +214,11 @@ def _expose(light: ImageF, config: BlurConfig, rng: np.random.Generator, gamma: 
     clipped = np.clip(light, 0, 1)
     shot, read = _between(rng, config.shot_noise), _between(rng, config.read_noise)
     deviation = np.sqrt(shot * clipped + read**2).astype(np.float32)
-    noisy = clipped + deviation * rng.standard_normal(clipped.shape, dtype=np.float32)
+    noisy = np.asarray(clipped + deviation * rng.standard_normal(clipped.shape, dtype=np.float32), np.float32)
     stored = _to_8bit(noisy, gamma)
     if config.jpeg_quality is None:
         return stored
     quality = int(rng.integers(config.jpeg_quality[0], config.jpeg_quality[1] + 1))
     _, coded = cv2.imencode(".jpg", stored[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]).astype(np.uint8)
+    decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])

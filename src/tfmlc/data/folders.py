@@ -74,7 +74,7 @@ class PairFolder(Dataset[tuple[Tensor, Tensor]]):
         pair = self.pairs[int(order[place])]
         rng = np.random.default_rng([self.seed, turn, place])
         blurry, sharp = read_pair(pair)
-        side, (height, width) = self.patch_px, blurry.shape[:2]
+        side, (height, width) = self.patch_px, map(int, blurry.shape[:2])
         if min(height, width) < side:
             raise UserError(f"{pair.blurry} is {width}x{height}, smaller than data.patch_px={side}")
         top, left = int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1))

@@ -9,15 +9,16 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
 
 import cv2
 import numpy as np
 
-from tfmlc.checkpoint import write_atomically
 from tfmlc.data.blur import BlurConfig, blur_still
 from tfmlc.errors import UserError
+from tfmlc.files import write_atomically
 from tfmlc.images import Picture, find_pictures, read_rgb8, write_image
 from tfmlc.progress import Steps
 
@@ -26,11 +27,10 @@ MANIFEST = "manifest.jsonl"
 
 @dataclass(frozen=True)
 class Still:
-    """One pair to make: version ``version`` of photo ``source``, under ``name``; a seed of its own."""
+    """One pair to make of the photo ``source``, under ``name``, with a seed of its own."""
 
     source: Path
     name: str
-    version: int
     seed: tuple[int, int, int]
 
 
@@ -47,8 +47,8 @@ def plan_stills(inputs: Iterable[Path], per_photo: int, seed: int) -> list[Still
         if (other := scenes.setdefault(scene, source)) != source:
             raise UserError(f"{other} and {source} have the same name; give the folder they share")
         key = int.from_bytes(hashlib.sha256(scene.encode()).digest()[:6], "big")
-        for version in range(per_photo):
-            stills.append(Still(source, f"{scene}/{version + 1:06d}.png", version, (seed, key, version)))
+        names = [f"{scene}/{version + 1:06d}.png" for version in range(per_photo)]
+        stills += [Still(source, name, (seed, key, version)) for version, name in enumerate(names)]
     return stills
 
 
@@ -76,7 +76,7 @@ def synthesize_pairs(
     make = partial(_make_pair, output=output, blur=blur)
     with (
         _open_manifest(output, settings) as manifest,
-        ProcessPoolExecutor(workers or os.cpu_count()) as pool,
+        ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool,
         Steps("pairs", len(todo)) as progress,
     ):
         for future in as_completed([pool.submit(make, still) for still in todo]):

@@ -18,7 +18,7 @@ from tfmlc.images import read_rgb8
 
 MARGIN_PX = 24
 DECODED = 128
-PROGRESS_STEP = 0.02
+PROGRESS_STEP = 0.04
 
 
 class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -45,6 +45,7 @@ class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
         self.photos = list(photos)
         self.blur, self.patch_px, self.length, self.seed = blur, patch_px, length, seed
         self.scale, self.progress, self.enough_db = scale, start, enough_db
+        cv2.setNumThreads(1)  # the loader's processes are the parallelism, and threads do not survive a fork
         for photo in self.photos[:DECODED]:  # before the loader's processes start, so that they share the pixels
             _decoded(photo)
 
@@ -52,13 +53,13 @@ class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, index])
         side = self.patch_px + 2 * MARGIN_PX
         crops = [self._crop(rng, side) for _ in range(2)]
         crop = max(crops, key=detail)  # flat sky teaches nothing
         blurry, sharp, _ = blur_still(crop, self.blur.eased(self.progress), rng, margin_px=MARGIN_PX)
-        return to_tensor(blurry), to_tensor(sharp)
+        turned = random_turn(np.stack([blurry, sharp]), rng)
+        return to_tensor(turned[0]), to_tensor(turned[1])
 
     def after_round(self, means: Mapping[str, float]) -> None:
         """Make the blur a little harder where the network does well, from the mean ``gain_db`` of a round."""
@@ -67,14 +68,13 @@ class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
 
     def _crop(self, rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
         photo = _decoded(self.photos[int(rng.integers(len(self.photos)))])
-        height, width = photo.shape[:2]
-        factor = float(np.exp(rng.uniform(*np.log(self.scale))))
-        source = min(round(side / factor), height, width)
+        height, width = map(int, photo.shape[:2])
+        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** rng.random()
+        source = int(min(round(side / factor), height, width))
         top, left = int(rng.integers(0, height - source + 1)), int(rng.integers(0, width - source + 1))
         crop = photo[top : top + source, left : left + source]
         how = cv2.INTER_AREA if source > side else cv2.INTER_CUBIC
-        crop = cv2.resize(crop, (side, side), interpolation=how) if source != side else crop
-        return np.ascontiguousarray(random_turn(crop[None], rng)[0], np.uint8)
+        return np.asarray(cv2.resize(crop, (side, side), interpolation=how), np.uint8)
 
 
 def random_turn(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -57,7 +57,8 @@ class Deblurrer:
     ) -> None:
         self.device = choose_device(device)
         self.precision: Literal["fp32", "bf16"] = fast_precision(self.device) if precision == "auto" else precision
-        self.network = network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        self.network: Network = network.eval().requires_grad_(False)
+        self.network.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if tile_px and tile_px < network.step_px:
             raise UserError(f"tile of {tile_px} px is smaller than the network's step of {network.step_px} px")
         self.tile_px, self.overlap_px = tile_px, overlap_px
@@ -98,7 +99,7 @@ class Deblurrer:
 
     def _restore_array(self, image: NDArray[Any], on_tile: OnTile | None) -> NDArray[Any]:
         pixels = image[..., None] if image.ndim == 2 else image
-        if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or pixels.dtype not in (np.uint8, np.uint16):
+        if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or str(pixels.dtype) not in ("uint8", "uint16"):
             raise UserError(f"an image array is uint8 or uint16 h w c; this one is {image.dtype} {image.shape}")
         top = int(np.iinfo(pixels.dtype).max)
         colours = 1 if pixels.shape[2] <= 2 else 3
@@ -134,7 +135,7 @@ class Deblurrer:
         blurry = blurry.to(self.device, memory_format=torch.channels_last)
         for precision in (self.precision, "fp32"):
             with autocast(self.device, precision) if precision == "bf16" else nullcontext():
-                restored = self.network(blurry)[-1].float()
+                restored = cast(Tensor, self.network(blurry)[-1]).float()
             if bool(torch.isfinite(restored).all()):
                 return restored.cpu()
         raise UserError(

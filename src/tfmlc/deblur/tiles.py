@@ -29,6 +29,7 @@ class Tile:
 
     @property
     def area(self) -> tuple[slice, slice]:
+        """Where in the image the tile lies: rows and columns."""
         return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
 
     @property
@@ -41,7 +42,7 @@ def spans(length: int, tile_px: int, overlap_px: int, step_px: int) -> list[Span
     """Cover ``length`` pixels by tiles of ``tile_px`` that start on multiples of ``step_px``.
 
     Neighbours share at least ``overlap_px`` pixels (fewer where tiles are no longer than a step), in the middle of
-    which one's weight falls as the other's rises, along half a cosine ``overlap_px`` long. At every pixel the weights sum to one.
+    which one's weight falls as the other's rises, along half a cosine ``overlap_px`` long. The weights sum to one.
 
     >>> [(span.start, span.stop) for span in spans(100, 48, 8, 8)]
     [(0, 48), (24, 72), (56, 100)]
@@ -55,7 +56,7 @@ def spans(length: int, tile_px: int, overlap_px: int, step_px: int) -> list[Span
     overlap_px = min(overlap_px, tile_px - stride * step_px)
     stops = [min(start + tile_px, length) for start in starts]
     seams = [(stop + start) / 2 for start, stop in zip(starts[1:], stops[:-1], strict=True)]
-    position = np.arange(length) + 0.5
+    position = np.arange(length, dtype=np.float64) + 0.5
     ramps = [_ramp(position, seam, overlap_px) for seam in seams]
     rising = [np.ones(length), *ramps]
     falling = [*(1 - ramp for ramp in ramps), np.ones(length)]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfmlc.checkpoint import write_atomically
 from tfmlc.data.folders import find_pairs, read_pair
 from tfmlc.deblur import Deblurrer
 from tfmlc.errors import UserError
 from tfmlc.evaluation.metrics import check_metrics, score_images
 from tfmlc.evaluation.provenance import provenance
+from tfmlc.files import write_atomically
 from tfmlc.progress import Steps
 
 BLURRY = "blurry"

@@ -13,6 +13,7 @@ SLOPE = 0.2
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    """3x3 convolution that keeps the size."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 

@@ -12,6 +12,7 @@ from tfmlc.networks.network import Network
 
 
 def conv(inputs: int, outputs: int, kernel_size: int) -> nn.Conv2d:
+    """Convolution without bias that keeps the size."""
     return nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False)
 
 
@@ -55,10 +56,12 @@ class Resample(nn.Module):
 
 
 def down(inputs: int, outputs: int) -> Resample:
+    """Half the resolution."""
     return Resample(inputs, outputs, 0.5, "down")
 
 
 def up(inputs: int, outputs: int) -> Resample:
+    """Twice the resolution."""
     return Resample(inputs, outputs, 2, "up")
 
 

@@ -58,8 +58,8 @@ class NAFNet(Network):
     ``unshuffle=2`` runs the network on 2x2 pixel blocks, at half the resolution and a quarter of the cost.
 
     >>> import torch
-    >>> restored = NAFNet(width=8, middle_blocks=1, encoder_blocks=(1, 1), decoder_blocks=(1, 1))(torch.rand(1, 3, 9, 7))
-    >>> tuple(restored[-1].shape)
+    >>> network = NAFNet(width=8, middle_blocks=1, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+    >>> tuple(network(torch.rand(1, 3, 9, 7))[-1].shape)
     (1, 3, 9, 7)
     """
 

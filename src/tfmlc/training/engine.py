@@ -12,18 +12,19 @@ from typing import Any, Protocol, cast
 import torch
 from accelerate import Accelerator
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from tfmlc.checkpoint import write_atomically
+from tfmlc.checkpoint import read_safetensors
 from tfmlc.config import Config
 from tfmlc.errors import UserError
+from tfmlc.files import write_atomically
 from tfmlc.precision import Precision, fast_precision
 from tfmlc.progress import Steps
 
 STATE = "state.safetensors"
+LOG_EVERY_STEPS = 10
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
 
@@ -31,18 +32,18 @@ Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
 class LoopConfig(Config):
     """Settings of the loop that do not depend on what is trained."""
 
-    steps: int = Field(20_000, ge=1, description="optimiser steps")
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-3, gt=0, description="highest, after the warm-up")
-    final_learning_rate: float = Field(1e-6, ge=0, description="lowest, at the end of the cosine")
-    warmup_steps: int = Field(200, ge=0)
+    steps: int = Field(default=20_000, ge=1, description="optimiser steps")
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0, description="highest, after the warm-up")
+    final_learning_rate: float = Field(default=1e-6, ge=0, description="lowest, at the end of the cosine")
+    warmup_steps: int = Field(default=200, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
-    gradient_clip: float = Field(0.5, gt=0, description="largest norm of the gradient")
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights, which are the result")
-    precision: Precision = Field("auto", description="auto: bf16 where the machine is fast at it")
-    workers: int = Field(1, ge=0, description="processes that make batches")
-    save_every_steps: int = Field(250, ge=1)
-    round_steps: int = Field(50, ge=1, description="after so many steps the blur may become harder")
+    gradient_clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
+    ema_decay: float = Field(default=0.999, ge=0, lt=1, description="of the averaged weights, which are the result")
+    precision: Precision = Field(default="auto", description="auto: bf16 where the machine is fast at it")
+    workers: int = Field(default=1, ge=0, description="processes that make batches")
+    save_every_steps: int = Field(default=250, ge=1)
+    round_steps: int = Field(default=50, ge=1, description="after so many steps the blur may become harder")
     seed: int = 0
 
 
@@ -95,8 +96,10 @@ class Loop:
             mixed_precision="bf16" if precision == "bf16" else "no", log_with="tensorboard", project_dir=folder
         )
         optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas)
-        prepared = self.accelerator.prepare(module.to(memory_format=torch.channels_last), optimiser)
-        self.module, self.optimiser = cast("tuple[nn.Module, torch.optim.Optimizer]", prepared)
+        self.module, self.optimiser = cast(
+            "tuple[nn.Module, torch.optim.Optimizer]",
+            self.accelerator.prepare(module.to(memory_format=torch.channels_last), optimiser),
+        )
         self.plain = cast(nn.Module, self.accelerator.unwrap_model(self.module))
         self.step = 0
         self.round_sums: dict[str, float] = {}
@@ -119,7 +122,8 @@ class Loop:
                 pace = (time.monotonic() - started) / (self.step - first)
                 report = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
                 progress.update(self.step, note=f"{report}  {pace:.2f} s/step")
-                self.accelerator.log(values, step=self.step)
+                if self.step % LOG_EVERY_STEPS == 0 or self.step == last:
+                    self.accelerator.log(values, step=self.step)
                 if self.step % self.config.save_every_steps == 0 or self.step == last:
                     self.save()
                     if on_save is not None:
@@ -133,7 +137,7 @@ class Loop:
         with self.accelerator.autocast():
             values = self.objective(self.module, batch)
         self.accelerator.backward(values["loss"])
-        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip)
+        norm = cast(Tensor, self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip))
         if not bool(torch.isfinite(values["loss"])):
             raise UserError(f"the loss is not finite at step {self.step}: lower learning_rate; {STATE} is intact")
         self.optimiser.step()
@@ -141,10 +145,9 @@ class Loop:
         self.step += 1
         decay = min(self.config.ema_decay, self.step / (self.step + 10))
         with torch.no_grad():
-            for name, value in self.plain.named_parameters():
-                self.ema[name].lerp_(value, 1 - decay)
+            torch._foreach_lerp_(list(self.ema.values()), list(self.plain.parameters()), 1 - decay)  # pyright: ignore[reportPrivateUsage]
         detached = {name: value.detach() for name, value in values.items()}
-        return {**detached, "gradient_norm": cast(Tensor, norm), "learning_rate": torch.tensor(rate)}
+        return {**detached, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
 
     def _note(self, values: dict[str, float]) -> None:
         """Add a step's values to the round's; tell the dataset when the round ends."""
@@ -194,19 +197,17 @@ class Loop:
             "round_sums": self.round_sums,
             "config": self.config.model_dump(mode="json"),
         }
-        write_atomically(self.folder / STATE, save(tensors, {"tfmlc": json.dumps(about)}))
+        write_atomically(self.folder / STATE, save(tensors, {"run": json.dumps(about)}))
 
     def resume(self) -> None:
         """Take up the last saved state of the folder; without one, start at step 0."""
         path = self.folder / STATE
         if not path.exists():
             return
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads(cast("dict[str, str]", file.metadata())["tfmlc"])
-                tensors = {name: cast(Tensor, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is not the state of a run: remove it to start again") from error
+        tensors, metadata = read_safetensors(path)
+        if "run" not in metadata:
+            raise UserError(f"{path} is not the state of a run: remove it to start again")
+        about = json.loads(metadata["run"])
         self._check_same_run(path, about["config"])
         self.step, self.dataset.progress = int(about["step"]), float(about["progress"])
         self.round_sums = about["round_sums"]

@@ -26,18 +26,18 @@ class NetworkConfig(Config):
 
     name: str = "hinet"
     sizes: dict[str, Any] = Field(default_factory=dict, description="hyperparameters; see docs/networks.md")
-    start: str | None = Field(None, description="a model's name or weights file to start from; None: random")
+    start: str | None = Field(default=None, description="a model's name or weights file to start from; None: random")
 
 
 class DataConfig(Config):
     """What the network learns from: sharp photos shaken on the fly, or ready pairs; one of the two."""
 
     photos: list[Path] = Field(default_factory=list[Path], description="sharp photos and folders of them")
-    pairs: Path | None = Field(None, description="folder with blur/ and sharp/")
-    patch_px: int = Field(192, ge=16)
+    pairs: Path | None = Field(default=None, description="folder with blur/ and sharp/")
+    patch_px: int = Field(default=192, ge=16)
     blur: BlurConfig = BlurConfig()
-    start: float = Field(1.0, ge=0, le=1, description="how hard the blur is at first; see BlurConfig.eased")
-    enough_db: float = Field(1.0, description="gain over the input at which the blur becomes harder")
+    start: float = Field(default=1.0, ge=0, le=1, description="how hard the blur is at first; see BlurConfig.eased")
+    enough_db: float = Field(default=1.0, description="gain over the input at which the blur becomes harder")
 
 
 class TrainConfig(Config):
@@ -46,7 +46,7 @@ class TrainConfig(Config):
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()
     loop: LoopConfig = LoopConfig()
-    licence: str = Field("Apache-2.0", description="of the weights; stored with them")
+    licence: str = Field(default="Apache-2.0", description="of the weights; stored with them")
 
 
 def psnr_objective(network: nn.Module, batch: list[Tensor]) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "patch_px": 160,
             "blur": {"light": "mixed", "shot_noise": [0, 5e-5], "highlight_gain": [1, 2]},
             "start": 0.0,
+            "enough_db": 1.5,
         },
         "loop": {"steps": 16_000, "batch_size": 4, "learning_rate": 7e-4, "gradient_clip": 1.0},
     },
