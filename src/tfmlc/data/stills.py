@@ -26,8 +26,8 @@ class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
 
     Pair number ``index`` depends on ``seed``, ``index`` and ``progress`` alone, so any process can make it and a
     resumed run sees what an uninterrupted one would. The photos are shrunk by a random factor within ``scale``.
-    ``progress`` leads from the simplest blur (0) to all of it (1), see ``BlurConfig.eased``; it starts at
-    ``start`` and ``after_round`` moves it on whenever the network gains at least ``enough_db`` on the present one.
+    With ``start`` below 1 the blur is eased: each pair's lies between the simplest (0) and ``progress`` (1: all of it),
+    see ``BlurConfig.eased``, and ``after_round`` moves that on from ``start`` whenever the network gains ``enough_db``.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self.photos = list(photos)
         self.blur, self.patch_px, self.length, self.seed = blur, patch_px, length, seed
-        self.scale, self.progress, self.enough_db = scale, start, enough_db
+        self.scale, self.progress, self.eased, self.enough_db = scale, start, start < 1, enough_db
         cv2.setNumThreads(1)  # the loader's processes are the parallelism, and threads do not survive a fork
         for photo in self.photos[:DECODED]:  # before the loader's processes start, so that they share the pixels
             _decoded(photo)
@@ -57,7 +57,9 @@ class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
         side = self.patch_px + 2 * MARGIN_PX
         crops = [self._crop(rng, side) for _ in range(2)]
         crop = max(crops, key=detail)  # flat sky teaches nothing
-        blurry, sharp, _ = blur_still(crop, self.blur.eased(self.progress), rng, margin_px=MARGIN_PX)
+        # easier pairs keep teaching what harder ones build on
+        blur = self.blur.eased(self.progress * rng.random() ** 0.5) if self.eased else self.blur
+        blurry, sharp, _ = blur_still(crop, blur, rng, margin_px=MARGIN_PX)
         turned = random_turn(np.stack([blurry, sharp]), rng)
         return to_tensor(turned[0]), to_tensor(turned[1])
 

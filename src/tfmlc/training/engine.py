@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from accelerate import Accelerator
@@ -22,10 +22,10 @@ from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
 from tfmlc.precision import Precision, fast_precision
 from tfmlc.progress import Steps
+from tfmlc.training.muon import Muon
 
 STATE = "state.safetensors"
 LOG_EVERY_STEPS = 10
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
 
 
@@ -34,6 +34,7 @@ class LoopConfig(Config):
 
     steps: int = Field(default=20_000, ge=1, description="optimiser steps")
     batch_size: int = Field(default=8, ge=1)
+    optimiser: Literal["adam", "muon"] = Field(default="adam", description="muon learns faster from nothing")
     learning_rate: float = Field(default=1e-3, gt=0, description="highest, after the warm-up")
     final_learning_rate: float = Field(default=1e-6, ge=0, description="lowest, at the end of the cosine")
     warmup_steps: int = Field(default=200, ge=0)
@@ -75,11 +76,11 @@ class RoundDataset(Protocol):
 
 
 class Loop:
-    """Trains a module with Adam, gradient clipping and averaged weights.
+    """Trains a module with Adam or Muon, gradient clipping and averaged weights.
 
     ``dataset[index]`` depends on ``index`` and the dataset's ``progress`` alone and step ``s`` sees the items from
     ``s * batch_size`` on, and the learning rate is a function of the step. So the step, the progress, the weights,
-    their average and Adam's moments are all that a resumed run needs. After every ``round_steps`` steps the
+    their average and the optimiser's moments are all that a resumed run needs. After every ``round_steps`` steps the
     dataset's ``after_round`` sees the means of what ``objective(module, batch)`` returned: scalars, of which
     ``"loss"`` is minimised.
     """
@@ -95,7 +96,11 @@ class Loop:
         self.accelerator = Accelerator(
             mixed_precision="bf16" if precision == "bf16" else "no", log_with="tensorboard", project_dir=folder
         )
-        optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas)
+        optimiser = (
+            Muon(module.parameters(), lr=config.learning_rate)
+            if config.optimiser == "muon"
+            else torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas)
+        )
         self.module, self.optimiser = cast(
             "tuple[nn.Module, torch.optim.Optimizer]",
             self.accelerator.prepare(module.to(memory_format=torch.channels_last), optimiser),
@@ -145,7 +150,8 @@ class Loop:
         self.step += 1
         decay = min(self.config.ema_decay, self.step / (self.step + 10))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.values()), list(self.plain.parameters()), 1 - decay)  # pyright: ignore[reportPrivateUsage]
+            for name, value in self.plain.named_parameters():
+                self.ema[name].lerp_(value, 1 - decay)
         detached = {name: value.detach() for name, value in values.items()}
         return {**detached, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
 
@@ -188,8 +194,8 @@ class Loop:
         tensors = {f"ema.{name}": value for name, value in self.ema.items()}
         for name, parameter in self.plain.named_parameters():
             tensors[f"weights.{name}"] = parameter.detach()
-            for moment in MOMENTS:
-                tensors[f"{moment}.{name}"] = self.optimiser.state[parameter][moment]
+            for moment, value in self.optimiser.state[parameter].items():
+                tensors[f"{moment}.{name}"] = value
         tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
         about = {
             "step": self.step,
@@ -217,10 +223,14 @@ class Loop:
                     raise UserError(f"{path} is the state of another network: it has no fitting {name}")
                 parameter.copy_(tensors[f"weights.{name}"])
                 self.ema[name].copy_(tensors[f"ema.{name}"])
-                state = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}
-                for moment in MOMENTS[1:]:
-                    memory = torch.empty_like(parameter)  # keeps the parameter's memory layout
-                    state[moment] = memory.copy_(state[moment])
+                state: dict[str, Tensor] = {}
+                for key, value in tensors.items():
+                    moment, _, owner = key.partition(".")
+                    if owner == name and moment not in ("weights", "ema"):
+                        like = (
+                            torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                        )
+                        state[moment] = like.copy_(value)  # keeps the parameter's memory layout
                 self.optimiser.state[parameter] = state
 
     def _check_same_run(self, path: Path, earlier: dict[str, Any]) -> None:

@@ -22,9 +22,16 @@ PRESETS: dict[str, dict[str, Any]] = {
             "patch_px": 160,
             "blur": {"light": "mixed", "shot_noise": [0, 5e-5], "highlight_gain": [1, 2]},
             "start": 0.0,
-            "enough_db": 1.5,
+            "enough_db": 1.2,
         },
-        "loop": {"steps": 16_000, "batch_size": 4, "learning_rate": 7e-4, "gradient_clip": 1.0},
+        "loop": {
+            "steps": 16_000,
+            "batch_size": 4,
+            "optimiser": "muon",
+            "learning_rate": 0.01,
+            "final_learning_rate": 1e-5,
+            "gradient_clip": 1.0,
+        },
     },
     "smoke": {  # seconds on a laptop: shows that everything runs
         "network": {"name": "hinet", "sizes": {"width": 8, "depth": 3, "normalised_levels": [1, 2], "unshuffle": 2}},

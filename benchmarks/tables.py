@@ -1,0 +1,68 @@
+"""Rewrite the tables of README.md and docs/models.md from the JSON files in results/: no number is typed by hand.
+
+    python benchmarks/tables.py           rewrite
+    python benchmarks/tables.py --check   fail where a table is not what the results say
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs" / "models.md")
+SETS = {
+    "gopro_pair": "genuine GoPro pair",
+    "gopro": "31 sharp GoPro frames, seeded blur",
+    "kodak24": "Kodak, seeded blur",
+}
+METRICS = {
+    "psnr": "PSNR ↑",
+    "lpips": "LPIPS ↓",
+    "dists": "DISTS ↓",
+    "niqe": "NIQE ↓",
+    "brisque": "BRISQUE ↓",
+}
+DIGITS = {"psnr": 3, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
+
+
+def scores_table() -> str:
+    lines = [
+        "| images | | " + " | ".join(METRICS.values()) + " |",
+        "| --- | --- |" + " ---: |" * len(METRICS),
+    ]
+    for dataset, title in SETS.items():
+        for model in ("blurry", "default"):
+            path = REPOSITORY / "results" / "default" / f"{dataset}-{model}.json"
+            mean = json.loads(path.read_text(encoding="utf-8"))["mean"]
+            values = [f"{mean[name]:.{DIGITS[name]}f}" if name in mean else "" for name in METRICS]
+            shown = title if model == "blurry" else ""
+            lines.append(f"| {shown} | {model} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+TABLES = {"scores": scores_table}
+
+
+def filled(text: str) -> str:
+    for name, table in TABLES.items():
+        pattern = re.compile(rf"(<!-- table {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        text = pattern.sub(lambda found, table=table: found[1] + table() + found[2], text)
+    return text
+
+
+def main() -> int:
+    stale = [page for page in PAGES if filled(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")]
+    if "--check" in sys.argv[1:]:
+        for page in stale:
+            print(f"{page.relative_to(REPOSITORY)} is not what the results say: python benchmarks/tables.py")
+        return len(stale)
+    for page in stale:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
