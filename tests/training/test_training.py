@@ -54,8 +54,8 @@ def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None
 
 
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
-    arguments = ["train", "smoke", f"data.photos=[{photos}]", "loop.steps=40", "loop.save_every_steps=2"]
-    whole = finetune(recipe(photos, "loop.steps=40", "loop.save_every_steps=2"), tmp_path / "whole")
+    arguments = ["train", "smoke", f"data.photos=[{photos}]", "loop.steps=16", "loop.save_every_steps=2"]
+    whole = finetune(recipe(photos, "loop.steps=16", "loop.save_every_steps=2"), tmp_path / "whole")
     command = [sys.executable, "-m", "tfmlc.cli", *arguments, "-o", str(tmp_path / "killed")]
     state = tmp_path / "killed" / "state.safetensors"
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -66,8 +66,19 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
     assert not (tmp_path / "killed" / "weights.safetensors").exists() or load_network(
         state.with_name("weights.safetensors")
     )
-    resumed = finetune(recipe(photos, "loop.steps=40", "loop.save_every_steps=2"), tmp_path / "killed")
+    resumed = finetune(recipe(photos, "loop.steps=16", "loop.save_every_steps=2"), tmp_path / "killed")
     one, two = load_file(whole), load_file(resumed)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+def test_a_resumed_optimiser_is_the_same(tmp_path: Path, photos: Path, optimiser: str) -> None:
+    settings = [f"loop.optimiser={optimiser}", "data.start=0", "data.enough_db=-99", "loop.round_steps=3"]
+    whole = finetune(recipe(photos, *settings), tmp_path / "whole")
+    for stop in (4, None):
+        parts = finetune(recipe(photos, *settings), tmp_path / "parts", stop_at=stop)
+    one, two = load_file(whole.with_name("state.safetensors")), load_file(parts.with_name("state.safetensors"))
+    assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
@@ -80,8 +91,8 @@ def test_training_learns_one_blur(tmp_path: Path, photos: Path) -> None:
     events = EventAccumulator(str(next((tmp_path / "run" / "log").rglob("events*")).parent))
     events.Reload()
     gains = [event.value for event in events.Scalars("gain_db")]
-    assert len(gains) == 60
-    assert sum(gains[-10:]) / 10 > sum(gains[:10]) / 10 + 1
+    assert len(gains) == 6  # every tenth step
+    assert gains[-1] > gains[0] + 1
 
 
 def test_trains_on_ready_pairs(tmp_path: Path) -> None:
