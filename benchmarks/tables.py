@@ -1,7 +1,7 @@
 """Rewrite the tables of README.md and docs/models.md from the JSON files in results/: no number is typed by hand.
 
-    python benchmarks/tables.py           rewrite
-    python benchmarks/tables.py --check   fail where a table is not what the results say
+python benchmarks/tables.py           rewrite
+python benchmarks/tables.py --check   fail where a table is not what the results say
 """
 
 from __future__ import annotations
