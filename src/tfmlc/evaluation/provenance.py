@@ -17,12 +17,17 @@ def provenance(device: str) -> dict[str, object]:
     """What a results file says of how it came to be."""
     return {
         "commit": _commit(),
-        "command": shlex.join(["tfmlc", *sys.argv[1:]]),
+        "command": shlex.join(["tfmlc", *map(_without_home, sys.argv[1:])]),
         "device": f"{device}: {_processor()}" if device == "cpu" else device,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
     }
+
+
+def _without_home(argument: str) -> str:
+    """An absolute path's last part: results are published, and where a machine keeps its files is nobody's business."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def _commit() -> str | None:
