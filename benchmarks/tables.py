@@ -48,8 +48,8 @@ TABLES = {"scores": scores_table}
 
 def filled(text: str) -> str:
     for name, table in TABLES.items():
-        pattern = re.compile(rf"(<!-- table {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        text = pattern.sub(lambda found, table=table: found[1] + table() + found[2], text)
+        pattern = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text = pattern.sub(lambda found, table=table: found[1] + table() + "\n" + found[2], text)
     return text
 
 
