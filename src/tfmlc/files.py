@@ -10,8 +10,12 @@ from tfmlc.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: an interruption or a full disk leaves what was there before."""
+    """Write a file whole or not at all: an interruption or a full disk leaves what was there before.
+
+    Makes the folder where it is missing; raises UserError where the disk refuses.
+    """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error

@@ -99,7 +99,6 @@ def _make_pair(still: Still, *, output: Path, blur: BlurConfig) -> dict[str, Any
     hashes: dict[str, str] = {}
     for folder, pixels in (("sharp", sharp), ("blur", blurry)):
         path = output / folder / still.name
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, Picture(pixels))
         hashes[f"{folder}_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     return {
@@ -150,10 +149,6 @@ def _is_whole(output: Path, row: dict[str, Any]) -> bool:
 
 def _open_manifest(output: Path, settings: dict[str, Any]) -> Any:
     path = output / MANIFEST
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {output}: {(error.strerror or str(error)).lower()}") from error
     if not path.exists():
         write_atomically(path, (json.dumps({"settings": settings}) + "\n").encode())
     return path.open("a", encoding="utf-8")

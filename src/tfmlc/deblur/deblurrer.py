@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -134,7 +133,7 @@ class Deblurrer:
         """Run the network on one tile; where reduced precision gives values that are not finite, in full."""
         blurry = blurry.to(self.device, memory_format=torch.channels_last)
         for precision in (self.precision, "fp32"):
-            with autocast(self.device, precision) if precision == "bf16" else nullcontext():
+            with autocast(self.device, precision):
                 restored = cast(Tensor, self.network(blurry)[-1]).float()
             if bool(torch.isfinite(restored).all()):
                 return restored.cpu()

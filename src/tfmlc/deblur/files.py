@@ -71,7 +71,6 @@ def run_job(deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None) ->
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             restored = picture.with_pixels(deblurrer(picture.pixels, on_tile=on_tile))
-        job.target.parent.mkdir(parents=True, exist_ok=True)
         notes = [str(warning.message) for warning in caught] + write_image(job.target, restored)
         if job.comparison is not None:
             write_image(job.comparison, side_by_side(picture, restored))

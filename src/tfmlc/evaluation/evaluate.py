@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from tfmlc.data.folders import find_pairs, read_pair
 from tfmlc.deblur import Deblurrer
-from tfmlc.errors import UserError
 from tfmlc.evaluation.metrics import check_metrics, score_images
 from tfmlc.evaluation.provenance import provenance
 from tfmlc.files import write_atomically
@@ -57,10 +56,6 @@ def evaluate_model(
         "provenance": provenance(used),
         "per_image": images,
     }
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {output}: {(error.strerror or str(error)).lower()}") from error
     write_atomically(output, (json.dumps(result, indent=1) + "\n").encode())
     scores = "  ".join(f"{name} {value:.4f}" for name, value in mean.items())
     return f"{model} on {dataset.name}, {len(pairs)} images: {scores}"

@@ -14,6 +14,7 @@ from tfmlc.data.blur import BlurConfig
 from tfmlc.data.folders import PairFolder
 from tfmlc.data.stills import ShakenPhotos
 from tfmlc.errors import UserError
+from tfmlc.files import write_atomically
 from tfmlc.images import find_pictures
 from tfmlc.losses import psnr_loss
 from tfmlc.networks import Network, build_network, describe_network, load_network, save_network
@@ -66,11 +67,7 @@ def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None) -
     """
     dataset = build_dataset(config)
     network = start_network(config.network)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write the run folder {folder}: {(error.strerror or str(error)).lower()}") from error
+    write_atomically(folder / "config.yaml", config.to_yaml().encode())
     weights = folder / "weights.safetensors"
     averaged = build_network(config.network.name, **describe_network(network.state_dict())[1])
 
