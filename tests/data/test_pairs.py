@@ -67,6 +67,14 @@ def test_a_rerun_finishes_what_is_missing_or_damaged(tmp_path: Path, photos: Pat
     assert synthesize_pairs([photos], out, BlurConfig(), workers=1)[:2] == (0, 2)
 
 
+def test_a_row_that_was_cut_off_does_not_swallow_the_next(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "set"
+    synthesize_pairs([photos], out, BlurConfig(), workers=1)
+    (out / MANIFEST).write_bytes((out / MANIFEST).read_bytes()[:-40])  # in the middle of the last row
+    assert synthesize_pairs([photos], out, BlurConfig(), workers=1)[:2] == (1, 1)
+    assert synthesize_pairs([photos], out, BlurConfig(), workers=1)[:2] == (0, 2)
+
+
 def test_other_settings_are_refused(tmp_path: Path, photos: Path) -> None:
     synthesize_pairs([photos], tmp_path / "set", BlurConfig(), workers=1)
     with pytest.raises(UserError, match="strength_px"):

@@ -151,4 +151,7 @@ def _open_manifest(output: Path, settings: dict[str, Any]) -> Any:
     path = output / MANIFEST
     if not path.exists():
         write_atomically(path, (json.dumps({"settings": settings}) + "\n").encode())
+    elif not path.read_bytes().endswith(b"\n"):  # a row that an interruption cut off must not swallow the next one
+        with path.open("a", encoding="utf-8") as cut:
+            cut.write("\n")
     return path.open("a", encoding="utf-8")
