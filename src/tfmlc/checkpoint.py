@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -65,8 +66,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Origin]:
     """Read a weights file: ours or another's safetensors, or a ``.pth`` that holds nothing but tensors.
 
     ``.pth`` files may keep their tensors under ``state_dict``, ``params_ema``, ``params`` or ``model``, and
-    with the prefix ``module.``. Raises UserError for a missing file, one that is no weights file, and a pickle
-    with code in it, which is never run.
+    with the prefix ``module.``; of a TorchScript archive (OpenAI's ``.pt``) the state dict is taken. Raises
+    UserError for a missing file, one that is no weights file, and a pickle with code in it, which is never run.
     """
     if not path.is_file():
         raise UserError(f"no weights file at {path}")
@@ -75,7 +76,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Origin]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old pickle protocols; what cannot be read is an error
-            content: object = torch.load(path, map_location="cpu", weights_only=True)
+            content: object
+            if _is_torchscript(path):
+                content = dict(cast(Any, torch.jit).load(path, map_location="cpu").state_dict())
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is refused: it holds more than tensors, and running code from it is not safe"
@@ -94,6 +99,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return tensors, cast("dict[str, str]", file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a safetensors file: {str(error).splitlines()[0]}") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive that ``torch.jit.save`` wrote; its tensors are read without Python's pickle."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _read_ours(path: Path) -> tuple[dict[str, Tensor], Origin]:

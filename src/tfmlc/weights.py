@@ -1,12 +1,32 @@
-"""Where weights come from: those that ship in the package, by name, and files."""
+"""Where weights come from: those that ship in the package, by name; files; and downloads that are checked."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from tfmlc.errors import unknown_name
+from tfmlc.errors import UserError, unknown_name
+from tfmlc.progress import Steps
 
 SHIPPED = Path(__file__).parent / "pretrained"
+FOLDER_VARIABLE = "TFMLC_WEIGHTS"
+SUFFIXES = (".safetensors", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Download:
+    """A weights file on the net: address, sha256 (or how it begins; empty where its owner states none), licence."""
+
+    url: str
+    sha256: str
+    licence: str
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return self.url.rsplit("/", 1)[-1]
 
 
 def shipped_models() -> dict[str, Path]:
@@ -23,3 +43,44 @@ def find_model(model: str | Path) -> Path:
     if path.suffix or path.exists() or path.parent != Path():
         return path
     raise unknown_name("model", str(model), shipped)
+
+
+def find_weights(name: str, download: Download) -> Path:
+    """The weights file of a backbone: from the folder that ``TFMLC_WEIGHTS`` names, torch's cache, or the net.
+
+    In the folder it is the file under its official name or one whose name begins with ``name``. What is
+    downloaded is kept in torch's cache (``TORCH_HOME``). Raises UserError where it cannot be had, which names
+    the file and where to put it.
+    """
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder:
+        if not Path(folder).is_dir():
+            raise UserError(f"{FOLDER_VARIABLE} names {folder}, which is no folder")
+        for path in sorted(Path(folder).iterdir()):
+            if path.suffix in SUFFIXES and (
+                path.name == download.file or path.name.startswith((f"{name}.", f"{name}-"))
+            ):
+                return path
+    from torch.hub import get_dir
+
+    cached = Path(get_dir()) / "checkpoints" / download.file
+    if not cached.exists():
+        _fetch(name, download, cached)
+    return cached
+
+
+def _fetch(name: str, download: Download, path: Path) -> None:
+    from torch.hub import download_url_to_file
+
+    with Steps(name) as progress:
+        progress.say(f"downloading {download.url} ({download.licence})")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        download_url_to_file(download.url, str(path), hash_prefix=download.sha256 or None, progress=False)
+    except (OSError, RuntimeError) as error:  # no network, no space, or another content than the address promises
+        raise UserError(
+            f"no weights for {name}: {download.url} cannot be had ({error}); get {download.file} elsewhere and put "
+            f"it into a folder that the environment variable {FOLDER_VARIABLE} names, or give its path"
+        ) from error
+    with Steps(name) as progress:
+        progress.say(f"{path}: sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")

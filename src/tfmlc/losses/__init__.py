@@ -1,5 +1,16 @@
-"""Losses for deblurring."""
+"""Losses for deblurring: between pixels, and between features that know blur."""
 
-from tfmlc.losses.pixel import psnr_loss
+from tfmlc.losses.adapter import Adapter
+from tfmlc.losses.feature_matching import FeatureMatchingLoss
+from tfmlc.losses.objectives import hinet_objective, mprnet_objective
+from tfmlc.losses.pixel import charbonnier, edge, psnr_loss
 
-__all__ = ["psnr_loss"]
+__all__ = [
+    "Adapter",
+    "FeatureMatchingLoss",
+    "charbonnier",
+    "edge",
+    "hinet_objective",
+    "mprnet_objective",
+    "psnr_loss",
+]

@@ -1,0 +1,146 @@
+"""The table of backbones, and where their weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tfmlc.backbones.backbone import Backbone, Block
+from tfmlc.backbones.towers import (
+    CLIP_STATISTICS,
+    IMAGENET_STATISTICS,
+    ClipResNet,
+    ConvolutionStack,
+    VisionTransformer,
+    tower_tensors,
+)
+from tfmlc.checkpoint import Origin, read_tensors, tensors_sha256
+from tfmlc.errors import UserError, unknown_name
+from tfmlc.weights import Download, find_weights
+
+OPENAI = "https://openaipublic.azureedge.net/clip/models"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backbone: how it is built, where its weights are, and under which licence."""
+
+    build: Callable[[], Backbone]
+    download: Download
+    paper: str
+
+
+def _openai(sha256: str, file: str) -> Download:
+    return Download(f"{OPENAI}/{sha256}/{file}", sha256, "MIT")
+
+
+_vit = partial(VisionTransformer, statistics=CLIP_STATISTICS)
+_resnet = partial(ClipResNet, statistics=CLIP_STATISTICS)
+CLIP = "Radford et al., ICML 2021"
+
+BACKBONES: dict[str, Row] = {
+    "clip-rn50": Row(
+        partial(_resnet, "resnet50_clip", embedding=1024),
+        _openai("afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762", "RN50.pt"),
+        CLIP,
+    ),
+    "clip-rn101": Row(
+        partial(_resnet, "resnet101_clip", embedding=512),
+        _openai("8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599", "RN101.pt"),
+        CLIP,
+    ),
+    "clip-vit-b32": Row(
+        partial(_vit, "vit_base_patch32_clip_quickgelu_224", embedding=512),
+        _openai("40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", "ViT-B-32.pt"),
+        CLIP,
+    ),
+    "clip-vit-b16": Row(
+        partial(_vit, "vit_base_patch16_clip_quickgelu_224", embedding=512),
+        _openai("5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", "ViT-B-16.pt"),
+        CLIP,
+    ),
+    "clip-vit-l14": Row(
+        partial(_vit, "vit_large_patch14_clip_quickgelu_224", embedding=768),
+        _openai("b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", "ViT-L-14.pt"),
+        CLIP,
+    ),
+    "dinov2-vit-s14": Row(
+        partial(VisionTransformer, "vit_small_patch14_dinov2", embedding=0, statistics=IMAGENET_STATISTICS),
+        Download("https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth", "", "Apache-2.0"),
+        "Oquab et al., TMLR 2024",
+    ),
+    "vgg16": Row(  # blocks end at relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
+        partial(ConvolutionStack, "vgg16", ends=(4, 9, 16, 23, 30), patch_px=16, statistics=IMAGENET_STATISTICS),
+        Download("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af", "BSD-3-Clause"),
+        "Simonyan and Zisserman, ICLR 2015",
+    ),
+    "alexnet": Row(  # blocks end at relu1 to relu5; 63 px is the least its pools can take
+        partial(ConvolutionStack, "alexnet", ends=(2, 5, 8, 10, 12), patch_px=64, statistics=IMAGENET_STATISTICS),
+        Download("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "7be5be79", "BSD-3-Clause"),
+        "Krizhevsky, 2014",
+    ),
+}
+
+
+def build_backbone(
+    name: str, weights: str | Path | None = "hub", *, last_block: Block = "final", seed: int = 0
+) -> Backbone:
+    """Build a frozen backbone of the table.
+
+    ``weights``: a file (OpenAI's ``.pt``, TorchScript archives included, open_clip, timm, torchvision),
+    ``"hub"`` (the folder named by ``TFMLC_WEIGHTS``, else torch's cache, else a download whose sha256 is
+    checked) or None (random, from ``seed``). ``last_block`` leaves out of memory what comes after it. Raises
+    UserError for a name that is not in the table, a block it does not have, weights that cannot be had or do not fit.
+
+    >>> backbone = build_backbone("dinov2-vit-s14", weights=None, last_block=3)
+    >>> tuple(backbone(torch.rand(1, 3, 30, 40), block=3).shape)
+    (1, 10, 384)
+    """
+    if name not in BACKBONES:
+        raise unknown_name("backbone", name, BACKBONES)
+    row = BACKBONES[name]
+    if weights is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            backbone = row.build()
+        backbone.about = Origin("backbone", name)
+    else:
+        path = find_weights(name, row.download) if weights == "hub" else Path(weights)
+        tensors, about = read_tensors(path)
+        with torch.device("meta"):  # shapes only: no time is lost on random numbers
+            backbone = row.build()
+        used = _fitting(backbone, name, path, tensors)
+        backbone.tower.load_state_dict(used, assign=True)
+        backbone.requires_grad_(False)
+        licence = about.licence or row.download.licence
+        backbone.about = Origin("backbone", name, {}, about.origin or path.name, licence, tensors_sha256(used))
+    backbone.drop_after(last_block)
+    return backbone
+
+
+def _fitting(backbone: Backbone, name: str, path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tower's tensors out of a file's, each of the right shape and finite."""
+    try:
+        found = tower_tensors(backbone, tensors)
+    except (KeyError, RuntimeError, IndexError, AttributeError) as error:
+        raise UserError(f"{path} does not hold {name}: {str(error).splitlines()[0]}") from error
+    used: dict[str, Tensor] = {}
+    for key, value in backbone.tower.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            used[key] = torch.zeros((), dtype=torch.long)
+        elif key not in found:
+            raise UserError(f"{path} does not hold {name}: it lacks {key}")
+        elif found[key].shape != value.shape:
+            shapes = f"{tuple(found[key].shape)} where {tuple(value.shape)} fits"
+            raise UserError(f"{path} does not hold {name}: {key} is {shapes}")
+        else:
+            used[key] = found[key].contiguous()
+    broken = [key for key, value in used.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise UserError(f"{path} has values that are not finite in {broken[0]} and {len(broken) - 1} more tensors")
+    return used

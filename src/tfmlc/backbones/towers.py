@@ -1,0 +1,112 @@
+"""Three kinds of image tower: vision transformers, CLIP's residual networks, and plain stacks of convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tfmlc.backbones.backbone import Backbone, ImageStatistics
+
+CLIP_STATISTICS: ImageStatistics = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+IMAGENET_STATISTICS: ImageStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Names under which the parts of an OpenAI file begin; timm's conversion wants ``visual.`` before them.
+OPENAI_MARKS = ("class_embedding", "conv1.weight")
+
+
+class VisionTransformer(Backbone):
+    """A timm vision transformer; a block is a residual attention block."""
+
+    def __init__(self, timm_name: str, *, embedding: int, statistics: ImageStatistics) -> None:
+        import timm
+
+        tower = cast(Any, timm.create_model(timm_name, num_classes=embedding, dynamic_img_size=True))
+        patch_px = int(tower.patch_embed.patch_size[0])
+        super().__init__(tower, blocks=len(tower.blocks), patch_px=patch_px, statistics=statistics)
+
+    def _features(self, images: Tensor, block: int) -> Tensor:
+        tower = cast(Any, self.tower)
+        tokens: Tensor = tower.norm_pre(tower._pos_embed(tower.patch_embed(images)))
+        for residual in tower.blocks[: block + 1]:
+            tokens = residual(tokens)
+        return tokens
+
+    def _embedding(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.tower(images))
+
+    def _drop_after(self, block: int) -> None:
+        tower = cast(Any, self.tower)
+        tower.blocks, tower.norm, tower.fc_norm, tower.head = tower.blocks[: block + 1], None, None, None
+
+
+class ClipResNet(Backbone):
+    """CLIP's modified ResNet by timm; a block is one of its four layers, the embedding its attention pool."""
+
+    def __init__(self, timm_name: str, *, embedding: int, statistics: ImageStatistics) -> None:
+        import timm
+
+        tower = cast(Any, timm.create_model(timm_name, num_classes=embedding))
+        super().__init__(tower, blocks=len(tower.stages), patch_px=32, statistics=statistics)
+
+    def _features(self, images: Tensor, block: int) -> Tensor:
+        tower = cast(Any, self.tower)
+        features: Tensor = tower.stem(images)
+        for stage in tower.stages[: block + 1]:
+            features = stage(features)
+        return features
+
+    def _embedding(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.tower(images))
+
+    def _drop_after(self, block: int) -> None:
+        tower = cast(Any, self.tower)
+        tower.stages, tower.final_conv, tower.head = tower.stages[: block + 1], None, None
+
+
+class ConvolutionStack(Backbone):
+    """The convolutions of torchvision's VGG16 or AlexNet; a block ends with the last ReLU before ``ends``.
+
+    There is no embedding in the convolutions alone: ``"final"`` is the mean of the last block over the image.
+    """
+
+    tower: nn.Sequential
+
+    def __init__(self, torchvision_name: str, *, ends: tuple[int, ...], patch_px: int, statistics: ImageStatistics):
+        import torchvision
+
+        layers: nn.Sequential = cast(Any, torchvision.models).get_model(torchvision_name, weights=None).features
+        for layer in layers:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False
+        super().__init__(layers[: ends[-1]], blocks=len(ends), patch_px=patch_px, statistics=statistics)
+        self.ends = ends
+
+    def _features(self, images: Tensor, block: int) -> Tensor:
+        layers = self.tower[: self.ends[block]]
+        return cast(Tensor, layers(images))
+
+    def _embedding(self, images: Tensor) -> Tensor:
+        return self._features(images, self.blocks - 1).mean(dim=(2, 3))
+
+    def _drop_after(self, block: int) -> None:
+        self.tower = self.tower[: self.ends[block]]
+
+
+def tower_tensors(backbone: Backbone, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring a file's tensors to the names of the tower, in float32, leaving out what is not of the image tower.
+
+    Knows OpenAI's and open_clip's names (with or without ``visual.``, or under ``clip.``), timm's, torchvision's
+    and those of DINOv2's own files.
+    """
+    state = {name.removeprefix("clip."): value.float() for name, value in tensors.items()}
+    if isinstance(backbone, ConvolutionStack):
+        return {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
+    if any(mark in state for mark in OPENAI_MARKS):
+        state = {f"visual.{name}": value for name, value in state.items()}
+    from timm.models import byobnet, vision_transformer
+
+    source = vision_transformer if isinstance(backbone, VisionTransformer) else byobnet
+    with torch.no_grad():
+        return source.checkpoint_filter_fn(state, cast(Any, backbone.tower))

@@ -1,0 +1,207 @@
+"""Laws of the feature matching loss: what it measures, what it leaves alone, what it refuses."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tfmlc.backbones import build_backbone
+from tfmlc.errors import UserError
+from tfmlc.losses import Adapter, FeatureMatchingLoss, hinet_objective, mprnet_objective
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Any:
+    return build_backbone("dinov2-vit-s14", None, last_block=3)
+
+
+@pytest.fixture
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    sharp = torch.rand(2, 3, 56, 70, generator=generator)
+    return (sharp + 0.05 * torch.randn(sharp.shape, generator=generator)).clamp(0, 1), sharp
+
+
+def adapter_for(backbone: Any, mode: str = "token", tokens: int | None = None, seed: int = 0) -> Adapter:
+    torch.manual_seed(seed)
+    made_for = {"backbone": backbone.about.name, "block": 3}
+    adapter = Adapter(mode=mode, tokens=tokens, width=384, hidden=32, made_for=made_for)  # type: ignore[arg-type]
+    adapter.train()(torch.randn(8, tokens or 5, 384))  # running statistics of its own
+    return adapter
+
+
+@pytest.fixture(params=["fmlc", "token", "flatten", "native"])
+def loss(request: pytest.FixtureRequest, backbone: Any) -> FeatureMatchingLoss:
+    if request.param == "fmlc":
+        return FeatureMatchingLoss(backbone, block=2)
+    if request.param == "native":
+        return FeatureMatchingLoss(backbone, block=3, adapter=adapter_for(backbone), size="native")
+    adapter = adapter_for(backbone, request.param, 26 if request.param == "flatten" else None)
+    return FeatureMatchingLoss(backbone, block=3, adapter=adapter, size=70)
+
+
+def test_zero_for_equal_images_and_symmetric(loss: FeatureMatchingLoss, images: Any) -> None:
+    restored, sharp = images
+    assert float(loss(sharp, sharp)) == 0
+    assert float(loss(restored, sharp)) > 0
+    assert float(loss(restored, sharp)) == pytest.approx(float(loss(sharp, restored)), rel=1e-4)
+
+
+def test_grows_with_blur(loss: FeatureMatchingLoss, shared: Path) -> None:
+    from tfmlc.images import read_rgb8
+
+    picture = torch.tensor(read_rgb8(shared / "data" / "sharp_train" / "sk_chelsea.jpg"))[:112, :112]
+    sharp = picture.permute(2, 0, 1)[None].float() / 255
+    values = [float(loss(nn.functional.avg_pool2d(sharp, size, 1, size // 2), sharp)) for size in (1, 3, 5, 9, 15)]
+    assert values == sorted(values)
+
+
+def test_stages_are_summed(loss: FeatureMatchingLoss, images: Any) -> None:
+    restored, sharp = images
+    stages = (restored, restored * 0.9, sharp)
+    single = sum(float(loss(stage, sharp)) for stage in stages)
+    assert float(loss(stages, sharp)) == pytest.approx(single, rel=1e-4)
+    assert float(loss(list(stages), sharp)) == pytest.approx(single, rel=1e-4)
+
+
+def test_one_value_an_image(loss: FeatureMatchingLoss, images: Any) -> None:
+    restored, sharp = images
+    each = FeatureMatchingLoss(loss.backbone, block=loss.block, adapter=loss.adapter, size=loss.size, reduction="none")
+    values = each((restored, restored), sharp)
+    assert values.shape == (2,)
+    assert float(values.mean()) == pytest.approx(float(loss((restored, restored), sharp)), rel=1e-5)
+    assert float(values[1]) == pytest.approx(2 * float(loss(restored[1:], sharp[1:])), rel=1e-4)  # batch 1
+
+
+def test_gradient_only_to_the_restored_image(backbone: Any, images: Any) -> None:
+    adapter = adapter_for(backbone)
+    tower = build_backbone("dinov2-vit-s14", None)
+    tower.requires_grad_(True)
+    loss = FeatureMatchingLoss(tower, block=3, adapter=adapter)
+    modes = [module.training for module in [*tower.modules(), *adapter.modules()]]
+    before = {name: value.clone() for name, value in adapter.state_dict().items()}
+    restored, sharp = (image.clone().requires_grad_() for image in images)
+    loss.train()(restored, sharp).backward()
+    assert restored.grad is not None
+    assert float(restored.grad.abs().max()) > 0
+    assert sharp.grad is None
+    parameters = [*tower.parameters(), *adapter.parameters()]
+    assert all(parameter.grad is None for parameter in parameters)
+    assert all(parameter.requires_grad for parameter in parameters)
+    assert [module.training for module in [*tower.modules(), *adapter.modules()]] == modes
+    assert all(torch.equal(value, before[name]) for name, value in adapter.state_dict().items())
+    assert len(tower.tower.blocks) == 12
+
+
+def test_evaluation_whatever_a_parent_does(loss: FeatureMatchingLoss, images: Any) -> None:
+    first = float(loss(*images))
+    parent = nn.ModuleList([loss])
+    assert float(parent.train()[0](*images)) == first
+    assert float(parent.eval()[0](*images)) == first
+
+
+def test_sees_weights_that_change(backbone: Any, images: Any) -> None:
+    adapter = adapter_for(backbone)
+    loss = FeatureMatchingLoss(backbone, block=3, adapter=adapter)
+    with torch.autocast("cpu", torch.bfloat16):
+        first = float(loss(*images))
+        adapter.load_state_dict({k: v * 2 if k == "6.weight" else v for k, v in adapter.state_dict().items()})
+        assert float(loss(*images)) == pytest.approx(4 * first, rel=0.02)
+
+
+def test_autocast(loss: FeatureMatchingLoss, images: Any) -> None:
+    restored, sharp = images
+    full = float(loss(restored, sharp))
+    with torch.autocast("cpu", torch.bfloat16):
+        low = loss(restored.bfloat16().requires_grad_(), sharp)
+    assert low.dtype == torch.float32
+    low.backward()
+    assert float(low.detach()) == pytest.approx(full, rel=0.1)
+
+
+@pytest.mark.slow
+def test_compiled(loss: FeatureMatchingLoss, images: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the compiler's own
+        assert float(torch.compile(loss)(*images)) == pytest.approx(float(loss(*images)), rel=1e-3)
+
+
+def test_saved_and_loaded(backbone: Any, images: Any, tmp_path: Path, shared: Path) -> None:
+    file = shared / "weights" / "dinov2-vit-s14.fp16.safetensors"
+    tower = build_backbone("dinov2-vit-s14", file)
+    adapter = adapter_for(tower)
+    adapter.save(tmp_path / "adapter.safetensors", origin="a test", licence="Apache-2.0")
+    loaded = FeatureMatchingLoss.load(tmp_path / "adapter.safetensors", weights=file)
+    assert loaded.block == 3
+    assert loaded.backbone.last_block == 3
+    wanted = FeatureMatchingLoss(tower, block=3, adapter=adapter)(*images)
+    assert float(loaded(*images)) == pytest.approx(float(wanted), rel=1e-5)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda r, s: (r[:, :1], s[:, :1]), "RGB images b 3 h w"),
+            (lambda r, s: (torch.cat([r, r[:, :1]], 1), s), "RGB images b 3 h w"),
+            (lambda r, s: (r[0], s[0]), "RGB images b 3 h w"),
+            (lambda r, s: (r[:0], s[:0]), "empty"),
+            (lambda _, s: ((), s), "b 3 h w"),
+            (lambda r, s: ((r * 255).byte(), (s * 255).byte()), r"uint8: give floats in \[0, 1\]"),
+            (lambda r, s: (r * 255, s * 255), r"must lie in \[0, 1\]"),
+            (lambda r, s: (r, s * 2 - 1), r"sharp must lie in \[0, 1\]"),
+            (lambda r, s: (r * 4 - 2, s), r"restored must lie in \[0, 1\]"),
+            (lambda r, s: (r * float("nan"), s), "restored has values that are not finite"),
+            (lambda r, s: (r, s / 0), "sharp has values that are not finite"),
+            (lambda r, s: (r[..., 1:], s), "must be equal"),
+            (lambda r, s: (r[:1], s), "must be equal"),
+            (lambda r, s: (r.double(), s), "must be equal"),
+        ],
+    )
+    def test_images(self, loss: FeatureMatchingLoss, images: Any, change: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=message) as error:
+            loss(*change(*images))
+        assert "\n" not in str(error.value)
+
+    def test_block_out_of_range(self, backbone: Any) -> None:
+        with pytest.raises(UserError, match="its blocks are 0 to 11"):
+            FeatureMatchingLoss(backbone, block=12)
+
+    def test_adapter_of_another_backbone_or_block(self, backbone: Any) -> None:
+        for made_for in ({"backbone": "clip-vit-b16", "block": 3}, {"backbone": "dinov2-vit-s14", "block": 2}):
+            adapter = Adapter(mode="token", width=384, hidden=8, made_for=made_for)
+            name, block = made_for.values()
+            with pytest.raises(UserError, match=f"made for {name} block {block}, not for dinov2-vit-s14 block 3"):
+                FeatureMatchingLoss(backbone, block=3, adapter=adapter)
+
+    def test_adapter_of_another_size(self, backbone: Any, images: Any) -> None:
+        loss = FeatureMatchingLoss(backbone, block=3, adapter=adapter_for(backbone, "flatten", 26))
+        with pytest.raises(UserError, match="26 tokens of 384 numbers, the features are 257 tokens of 384"):
+            loss(*images)
+
+    @pytest.mark.parametrize("settings", [{"size": 0}, {"size": "large"}, {"reduction": "sum"}])
+    def test_settings(self, backbone: Any, settings: Any) -> None:
+        with pytest.raises(UserError):
+            FeatureMatchingLoss(backbone, block=3, **settings)
+
+    def test_files(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="no weights file"):
+            FeatureMatchingLoss.load(tmp_path / "nothing.safetensors")
+        torch.save({"a": torch.ones(2)}, tmp_path / "other.pth")
+        with pytest.raises(UserError, match="holds no adapter: tensors named a"):
+            FeatureMatchingLoss.load(tmp_path / "other.pth")
+        with pytest.raises(UserError, match="give a backbone"):
+            FeatureMatchingLoss()
+
+
+def test_objectives_add_the_loss(loss: FeatureMatchingLoss, images: Any) -> None:
+    restored, sharp = images
+    stages = (restored, sharp)
+    for objective in (hinet_objective, mprnet_objective):
+        plain, whole = objective(stages, sharp), objective(stages, sharp, loss, 3.0)
+        assert float(whole) == pytest.approx(float(plain) + 3 * float(loss(stages, sharp)), rel=1e-5)
