@@ -69,47 +69,134 @@ def deblur(
             raise typer.Exit(2 if len(jobs) == 1 else 1)
 
 
+Values = dict[str, object]
+Pictures = Annotated[Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")]
+Strength = Annotated[tuple[float, float], typer.Option(help="Photos: least and most motion, in px.")]
+Exposure = Annotated[tuple[float, float], typer.Option(help="Photos: exposure time, in periods of hand tremor.")]
+Patches = Annotated[tuple[int, int], typer.Option(help="Photos: fewest and most objects that move on their own.")]
+PerPhoto = Annotated[int, typer.Option(min=1, help="Photos: blurry versions of each.")]
+MinFrames = Annotated[int, typer.Option(min=2, help="Films: least frames of a window.")]
+MinDisplacement = Annotated[float, typer.Option(min=0, help="Films: least motion of a window, in px.")]
+Interpolate = Annotated[int, typer.Option(min=1, help="Films: frames made of each one, by optical flow; 8 for 30 fps.")]
+Scale = Annotated[float, typer.Option(help="Films: shrink the frames by this factor first.")]
+OnBad = Annotated[Literal["stop", "skip"], typer.Option(help="Films: at a frame that cannot be read.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")]
+Films = Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, photos, and folders.", show_default=False)]
+SetFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the set, its manifest and sheet.png.")]
+
+
 @synthesize.command("pairs")
 def synthesize_pairs(
-    inputs: Inputs,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder that gets blur/, sharp/ and the manifest.")],
-    per_photo: Annotated[int, typer.Option(min=1, help="Blurry versions of every photo.")] = 1,
-    strength_px: Annotated[tuple[float, float], typer.Option(help="Least and most motion, in px.")] = (4, 32),
-    exposure: Annotated[tuple[float, float], typer.Option(help="Exposure time, in periods of hand tremor.")] = (
-        0.2,
-        1.2,
-    ),
+    inputs: Films,
+    output: SetFolder,
+    pictures: Annotated[
+        Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")
+    ] = "photos",
+    per_photo: PerPhoto = 1,
+    strength_px: Strength = (4, 32),
+    exposure: Exposure = (0.2, 1.2),
+    patches: Patches = (0, 3),
     light: Annotated[
         Literal["stored", "linear", "mixed"], typer.Option(help="What is averaged: stored values or linear light.")
     ] = "stored",
-    patches: Annotated[tuple[int, int], typer.Option(help="Fewest and most objects that move on their own.")] = (0, 3),
     jpeg: Annotated[
-        tuple[int, int] | None, typer.Option(help="Lowest and highest JPEG quality. Default: no JPEG.")
+        tuple[int, int] | None, typer.Option(help="Photos: lowest and highest JPEG quality. Default: no JPEG.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
+    min_frames: MinFrames = 15,
+    min_displacement_px: MinDisplacement = 25.0,
+    interpolate: Interpolate = 1,
+    scale: Scale = 1.0,
+    on_bad: OnBad = "stop",
+    workers: Workers = None,
     seed: Seed = 0,
 ) -> None:
-    """Blurry and sharp pairs from sharp photos, by simulated camera shake, in GoPro's folder layout."""
+    """Pairs, in GoPro's layout: films averaged over their motion, sharp photos by simulated camera shake."""
+    blur: dict[str, object] = {
+        "strength_px": strength_px,
+        "exposure": exposure,
+        "moving_patches": patches,
+        "light": light,
+    }
+    film: dict[str, object] = {
+        "min_frames": min_frames,
+        "min_displacement_px": min_displacement_px,
+        "interpolate": interpolate,
+    }
+    film |= {"scale": scale, "on_bad": on_bad, "light": "stored" if light == "mixed" else light}
+    _synthesize("pairs", inputs, output, pictures, blur | {"jpeg_quality": jpeg}, film, per_photo, seed, workers)
+
+
+@synthesize.command("triplets")
+def synthesize_triplets(
+    inputs: Films,
+    output: SetFolder,
+    pictures: Annotated[
+        Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")
+    ] = "frames",
+    levels: Annotated[int, typer.Option(min=1, help="Strengths of blur; 2: weak and strong.")] = 2,
+    per_photo: PerPhoto = 1,
+    strength_px: Strength = (4, 32),
+    exposure: Exposure = (0.2, 1.2),
+    patches: Patches = (0, 3),
+    light: Annotated[
+        Literal["stored", "linear"], typer.Option(help="What is averaged: stored values or linear light.")
+    ] = "stored",
+    min_frames: MinFrames = 15,
+    min_displacement_px: MinDisplacement = 25.0,
+    interpolate: Interpolate = 1,
+    scale: Scale = 1.0,
+    on_bad: OnBad = "stop",
+    workers: Workers = None,
+    seed: Seed = 0,
+) -> None:
+    """Triplets for tfmlc adapt: each sharp picture with blur of known order of strength."""
+    blur: dict[str, object] = {
+        "strength_px": strength_px,
+        "exposure": exposure,
+        "moving_patches": patches,
+        "light": light,
+    }
+    film: dict[str, object] = {
+        "min_frames": min_frames,
+        "min_displacement_px": min_displacement_px,
+        "interpolate": interpolate,
+    }
+    film |= {"scale": scale, "on_bad": on_bad, "light": light, "levels": levels}
+    _synthesize("triplets", inputs, output, pictures, blur, film, per_photo, seed, workers)
+
+
+def _synthesize(
+    kind: Literal["pairs", "triplets"],
+    inputs: list[Path],
+    output: Path,
+    pictures: Literal["photos", "frames"],
+    blur: Values,
+    film: Values,
+    per_photo: int,
+    seed: int,
+    workers: int | None,
+) -> None:
     with one_line_errors():
         from tfmlc.config import checked
         from tfmlc.data.blur import BlurConfig
-        from tfmlc.data.pairs import synthesize_pairs as run
+        from tfmlc.data.films import FilmConfig
+        from tfmlc.data.synthesis import synthesize as run
 
-        blur = checked(
-            BlurConfig,
-            {
-                "strength_px": strength_px,
-                "exposure": exposure,
-                "light": light,
-                "moving_patches": patches,
-                "jpeg_quality": jpeg,
-            },
+        summary = run(
+            kind,
+            inputs,
+            output,
+            pictures=pictures,
+            blur=checked(BlurConfig, blur),
+            film=checked(FilmConfig, film),
+            per_photo=per_photo,
+            seed=seed,
+            workers=workers,
         )
-        made, kept, failed = run(inputs, output, blur, per_photo=per_photo, seed=seed, workers=workers)
-        typer.echo(f"{made} pairs made, {kept} were there already: {output}")
-        for error in failed:
-            typer.echo(f"tfmlc: {error}", err=True)
-        if failed:
+        typer.echo(f"{summary.made} {kind} made, {summary.kept} were there already: {output}")
+        for line in [*summary.remarks, *summary.errors]:
+            typer.echo(f"tfmlc: {line}", err=True)
+        if summary.errors:
             raise typer.Exit(1)
 
 

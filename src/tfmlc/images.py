@@ -160,11 +160,12 @@ def to_depth(pixels: Pixels, bits: int) -> Pixels:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def write_image(path: str | Path, picture: Picture) -> list[str]:
+def write_image(path: str | Path, picture: Picture, *, png_level: int = 6) -> list[str]:
     """Write a picture whole or not at all, in the format that the name asks for; return what it could not keep.
 
     PNG and TIFF keep 16 bits, PNG, TIFF and WebP keep alpha; EXIF and colour profile go wherever the format has
-    a place for them. Raises UserError for an unknown suffix or where the disk refuses.
+    a place for them. ``png_level`` is how hard an 8-bit PNG is compressed, 1 (fast) to 9. Raises UserError for an
+    unknown suffix or where the disk refuses.
     """
     path = Path(path)
     if not is_image_name(path):
@@ -181,8 +182,8 @@ def write_image(path: str | Path, picture: Picture) -> list[str]:
     if name == "BMP" and (picture.icc or picture.exif):
         lost.append("BMP keeps neither EXIF nor colour profile")
     picture = picture.with_pixels(pixels)
-    encode = _encode_deep if pixels.dtype == np.uint16 else _encode
-    write_atomically(path, encode(picture, name))
+    deep = pixels.dtype == np.uint16
+    write_atomically(path, _encode_deep(picture, name) if deep else _encode(picture, name, png_level))
     return lost
 
 
@@ -296,7 +297,7 @@ def _on_white(pixels: Pixels) -> Pixels:
     return np.rint(laid).astype(pixels.dtype)
 
 
-def _encode(picture: Picture, name: str) -> bytes:
+def _encode(picture: Picture, name: str, png_level: int) -> bytes:
     pixels = picture.pixels
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     options: dict[str, Any] = {"exif": picture.exif, "icc_profile": picture.icc, "dpi": picture.resolution}
@@ -305,6 +306,8 @@ def _encode(picture: Picture, name: str) -> bytes:
         options["quality"] = JPEG_QUALITY
     if name == "JPEG":
         options["subsampling"] = 0
+    if name == "PNG":
+        options["compress_level"] = png_level
     if name == "TIFF" and picture.exif is None:  # Pillow loses the settings of the photo where it compresses
         options["compression"] = "tiff_adobe_deflate"
     if name == "BMP":

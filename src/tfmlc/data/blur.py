@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tfmlc.config import Config
 from tfmlc.data.shake import Trajectory, sample_trajectory
+from tfmlc.data.windows import BlurWindow
 
 Image8 = NDArray[np.uint8]
 ImageF = NDArray[np.float32]
@@ -91,6 +92,18 @@ def blur_still(
     >>> blurry.shape, round(record.strength_px, 1)
     ((40, 60, 3), 8.0)
     """
+    levels, sharp, record = blur_levels(sharp, config, rng, levels=1, margin_px=margin_px)
+    return levels[0], sharp, record
+
+
+def blur_levels(
+    sharp: Image8, config: BlurConfig, rng: np.random.Generator, *, levels: int, margin_px: int = 0
+) -> tuple[list[Image8], Image8, BlurRecord]:
+    """Blur a still as ``blur_still`` does, by longer and longer exposures about the same middle.
+
+    Returns ``(levels, sharp, record)``; the last level is the whole exposure, level ``l`` of ``n`` the middle part of
+    it that ``BlurWindow.level`` takes of a film.
+    """
     height, width = sharp.shape[:2]
     strength = _between(rng, config.strength_px)
     low, high = config.sub_exposures
@@ -114,7 +127,8 @@ def blur_still(
         _moving_patch(rng, light, config, instants)
         for _ in range(int(rng.integers(config.moving_patches[0], config.moving_patches[1] + 1)))
     ]
-    total = np.zeros((window[3], window[2], 3), np.float32)
+    spans = [BlurWindow(0, instants, strength).level(level, levels) for level in range(1, levels + 1)]
+    totals = [np.zeros((window[3], window[2], 3), np.float32) for _ in spans]
     middle: list[ImageF] = []
     for instant, camera in enumerate(trajectory.homographies()):
         frame = _warp(light, camera, window)
@@ -122,9 +136,14 @@ def blur_still(
             _paint(frame, patch, instant, window)
         if instant == instants // 2:
             middle.append(frame)
-        cv2.accumulate(frame, total)
+        for total, (start, stop) in zip(totals, spans, strict=True):
+            if start <= instant < stop:
+                cv2.accumulate(frame, total)
     gamma = LINEAR_GAMMA if linear else 1.0
-    blurry = _expose(total / np.float32(instants), config, rng, gamma)
+    blurry = [
+        _expose(total / np.float32(stop - start) if stop > start else middle[0], config, rng, gamma)
+        for total, (start, stop) in zip(totals, spans, strict=True)
+    ]
     record = BlurRecord(trajectory, strength, "linear" if linear else "stored", len(patches))
     return blurry, _to_8bit(middle[0], gamma), record
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from conftest import make_photo
 from tfmlc.data.blur import BlurConfig
 from tfmlc.data.folders import PairFolder, find_pairs
-from tfmlc.data.pairs import MANIFEST, read_manifest, synthesize_pairs
+from tfmlc.data.manifest import MANIFEST, read_manifest
 from tfmlc.data.stills import ShakenPhotos
+from tfmlc.data.synthesis import synthesize
 from tfmlc.errors import UserError
 from tfmlc.images import Picture, read_rgb8, write_image
 
@@ -24,6 +26,11 @@ def photos(tmp_path: Path) -> Path:
     for name in ("a", "b"):
         write_image(folder / f"{name}.png", Picture(make_photo(70, 90)))
     return folder
+
+
+def synthesize_pairs(inputs: list[Path], output: Path, blur: BlurConfig, **settings: Any) -> tuple[int, int, list[str]]:
+    summary = synthesize("pairs", inputs, output, pictures="photos", blur=blur, **settings)
+    return summary.made, summary.kept, summary.errors
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -39,14 +46,14 @@ def test_gopro_layout_and_manifest(tmp_path: Path, photos: Path) -> None:
         "a/000001.png", "a/000002.png", "b/000001.png", "b/000002.png"
     ]  # fmt: skip
     settings, rows = read_manifest(tmp_path / "set")
-    assert settings["light"] == "stored"
+    assert settings["blur"]["light"] == "stored"
     for row in rows:
         low, high = BlurConfig().strength_px
         assert low <= row["strength_px"] <= high
         assert row["seed"][0] == 0
         assert len(row["trajectory"]) % 2 == 1
         path = tmp_path / "set" / "blur" / row["name"]
-        assert row["blur_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert row["files"][f"blur/{row['name']}"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_workers_do_not_change_the_result(tmp_path: Path, photos: Path) -> None:
@@ -77,7 +84,7 @@ def test_a_row_that_was_cut_off_does_not_swallow_the_next(tmp_path: Path, photos
 
 def test_other_settings_are_refused(tmp_path: Path, photos: Path) -> None:
     synthesize_pairs([photos], tmp_path / "set", BlurConfig(), workers=1)
-    with pytest.raises(UserError, match="strength_px"):
+    with pytest.raises(UserError, match="other settings"):
         synthesize_pairs([photos], tmp_path / "set", BlurConfig(strength_px=(1, 2)), workers=1)
 
 

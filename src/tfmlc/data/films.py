@@ -1,0 +1,158 @@
+"""Blur of several levels by averaging the windows of a film, in memory that does not grow with the window."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tfmlc.config import Config
+from tfmlc.data.blur import LINEAR_GAMMA
+from tfmlc.data.interpolation import interpolated
+from tfmlc.data.windows import BlurWindow, WindowFinder
+from tfmlc.video import Clip, Frame, OnBad, read_frames
+
+KEPT_BYTES = 100 * 2**20  # frames of the window that are kept; what is older is read again
+Light = NDArray[np.float32]
+
+
+class FilmConfig(Config):
+    """How windows are found in a film and averaged."""
+
+    min_frames: int = Field(default=15, ge=2, description="least frames of a window")
+    min_displacement_px: float = Field(default=25.0, ge=0, description="least motion of a window")
+    levels: int = Field(default=2, ge=1, description="strengths of blur of one window; the paper has two")
+    light: Literal["stored", "linear"] = Field(default="stored", description="what is averaged")
+    interpolate: int = Field(default=1, ge=1, description="frames that are made of each one, by optical flow")
+    scale: float = Field(default=1.0, gt=0, le=1, description="of the frames, before anything else")
+    on_bad: OnBad = Field(default="stop", description="what a frame that cannot be read does")
+
+
+@dataclass(frozen=True)
+class BlurredWindow:
+    """A window, its middle frame, and its blur from weakest to strongest, all uint8 ``h w 3``."""
+
+    window: BlurWindow
+    sharp: Frame
+    levels: list[Frame]
+
+
+def film_frames(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = lambda _: None) -> Iterator[Frame | None]:
+    """The frames that are averaged: those of the film, scaled and interpolated; None where some are missing."""
+    frames = (_scaled(frame, config.scale) for frame in read_frames(clip, on_bad=config.on_bad, tell=tell))
+    return frames if config.interpolate == 1 else interpolated(frames, config.interpolate)
+
+
+def blurred_windows(
+    clip: Clip, config: FilmConfig, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[BlurredWindow]:
+    """Find the windows of a film and average them (ICIP 2023, section 2.1).
+
+    Frames are looked at once. The newest are kept, as many as fit ``KEPT_BYTES``, older ones are held as their sum
+    alone; the weaker levels of a window too long for that are read a second time.
+    """
+    finder = WindowFinder(min_frames=config.min_frames, min_displacement_px=config.min_displacement_px)
+    linear = config.light == "linear"
+    kept: deque[Frame] = deque()
+    older: Light | None = None  # sum of the window's frames that are kept no more
+    again = _Again(clip, config)
+    for frame in film_frames(clip, config, tell):
+        if frame is None:
+            finder.restart()
+            kept.clear()
+            older = None
+            continue
+        first = finder.first
+        window = finder.push(frame)
+        if window is None and finder.first != first:  # a cut: the window begins with this frame
+            kept.clear()
+            older = None
+        if len(kept) * frame.nbytes >= KEPT_BYTES:
+            older = _add(older, kept.popleft(), linear)
+        kept.append(frame)
+        if window is not None:
+            yield _average(window, kept, older, again, config.levels, linear)
+            kept.clear()
+            older = None
+
+
+class _Again:
+    """A second look at a film, which only moves forward."""
+
+    def __init__(self, clip: Clip, config: FilmConfig) -> None:
+        self.clip, self.config = clip, config
+        self.frames: Iterator[Frame] | None = None
+        self.index = 0
+
+    def read(self, start: int, stop: int) -> Iterator[Frame]:
+        """Frames ``start`` to ``stop``, which is not before the last one read."""
+        if self.frames is None:
+            self.frames = (frame for frame in film_frames(self.clip, self.config) if frame is not None)
+        for _ in islice(self.frames, start - self.index):
+            pass
+        self.index = stop
+        yield from islice(self.frames, stop - start)
+
+
+def _average(
+    window: BlurWindow, kept: deque[Frame], older: Light | None, again: _Again, levels: int, linear: bool
+) -> BlurredWindow:
+    """Means of the window's levels; the strongest from the sums, the others from the frames themselves."""
+    spans = [window.level(level, levels) for level in range(1, levels)]
+    first_kept = window.stop - len(kept)
+    first_needed = min([window.sharp, *(start for start, _ in spans)])
+    last_needed = max([window.sharp + 1, *(stop for _, stop in spans)])
+
+    def needed() -> Iterator[Frame]:
+        if first_needed < first_kept:
+            yield from again.read(first_needed, min(first_kept, last_needed))
+        for index in range(max(first_kept, first_needed), last_needed):
+            yield kept[index - first_kept]
+
+    sums: list[Light | None] = [None] * len(spans)
+    sharp = kept[-1]
+    for index, frame in enumerate(needed(), first_needed):
+        if index == window.sharp:
+            sharp = frame
+        for number, (start, stop) in enumerate(spans):
+            if start <= index < stop:
+                sums[number] = _add(sums[number], frame, linear)
+    whole = older
+    for frame in kept:
+        whole = _add(whole, frame, linear)
+    counts = [stop - start for start, stop in [*spans, (window.start, window.stop)]]
+    means = [_mean(total, count, linear) for total, count in zip([*sums, whole], counts, strict=True)]
+    return BlurredWindow(window, sharp, [sharp if mean is None else mean for mean in means])
+
+
+def _add(total: Light | None, frame: Frame, linear: bool) -> Light:
+    if total is None:
+        total = np.zeros(frame.shape, np.float32)
+    cv2.accumulate(np.asarray(cv2.LUT(frame, TO_LIGHT), np.float32) if linear else frame, total)
+    return total
+
+
+def _mean(total: Light | None, count: int, linear: bool) -> Frame | None:
+    """Mean of a sum of frames, rounded to 8 bits; None where there was no frame."""
+    if total is None:
+        return None
+    mean = total / np.float32(count)
+    return np.rint(mean ** np.float32(1 / LINEAR_GAMMA) * 255 if linear else mean).clip(0, 255).astype(np.uint8)
+
+
+TO_LIGHT = ((np.arange(256) / 255.0) ** LINEAR_GAMMA).astype(np.float32)
+
+
+def _scaled(frame: Frame | None, scale: float) -> Frame | None:
+    if frame is None or scale == 1:
+        return frame
+    height, width = frame.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,0 +1,179 @@
+"""Blur windows: runs of frames with enough motion to average (ICIP 2023, section 2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tfmlc.errors import UserError
+
+Frame = NDArray[np.uint8]
+Points = NDArray[np.float32]
+CORNERS = {"maxCorners": 100, "qualityLevel": 0.3, "minDistance": 7, "blockSize": 7}
+TRACKING = {
+    "winSize": (15, 15),
+    "maxLevel": 2,
+    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03),
+}
+# A cut changes the colours of the whole picture at once; even violent motion keeps most of them.
+COLOUR_BINS = 8
+CELLS, CELL_PX = 3, 32
+CUT_DISTANCE = 0.19
+
+
+@dataclass(frozen=True)
+class BlurWindow:
+    """A run of frames whose mean is a strong blur.
+
+    ``start`` and ``stop`` (exclusive) and ``sharp``, the middle, are absolute frame indices, ``weak`` the first and
+    stop of the middle half, ``displacement_px`` the motion accumulated from ``start`` on.
+    """
+
+    start: int
+    stop: int
+    displacement_px: float
+
+    @property
+    def sharp(self) -> int:
+        """Index of the middle frame."""
+        return self.start + (self.stop - self.start) // 2
+
+    @property
+    def weak(self) -> tuple[int, int]:
+        """First and stop of the frames whose mean is the weak blur."""
+        return self.level(1, 2)
+
+    def level(self, level: int, levels: int) -> tuple[int, int]:
+        """First and stop of the frames of blur level ``level`` of ``levels``; the last level is the whole window.
+
+        >>> window = BlurWindow(10, 31, 25.0)
+        >>> window.sharp, window.weak, [window.level(number, 3) for number in (1, 2, 3)]
+        (20, (15, 25), [(17, 23), (14, 26), (10, 31)])
+        """
+        if level == levels:
+            return self.start, self.stop
+        half = (self.sharp - self.start) * level // levels
+        return self.sharp - half, self.sharp + half
+
+
+class WindowFinder:
+    """Finds windows frame by frame; ``push`` answers with the window that a frame completes, or None.
+
+    ``first`` is the index of the first frame of the window that is growing. A cut starts it anew.
+    """
+
+    def __init__(self, *, min_frames: int = 15, min_displacement_px: float = 25.0) -> None:
+        if min_frames < 2 or not min_displacement_px >= 0:
+            raise UserError("a window has at least 2 frames and a motion of 0 px or more")
+        self.min_frames, self.min_displacement_px = min_frames, min_displacement_px
+        self.index = 0
+        self.cuts: list[int] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new window at the next frame, as after frames that are missing."""
+        self.first, self.displacement_px = self.index, 0.0
+        self._grey: Frame | None = None
+        self._colours: NDArray[np.float32] | None = None
+        self._points: Points = np.empty((0, 1, 2), np.float32)
+
+    def push(self, frame: Frame) -> BlurWindow | None:
+        """Take the next frame, RGB uint8 ``h w 3``, all of one size."""
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise UserError(f"frame {self.index} is {frame.dtype} {frame.shape}: RGB uint8 h w 3 is needed")
+        if self._grey is not None and self._grey.shape != frame.shape[:2]:
+            raise UserError(
+                f"frame {self.index} is {frame.shape[1]}x{frame.shape[0]}, those before it "
+                f"{self._grey.shape[1]}x{self._grey.shape[0]}: cut the clip there"
+            )
+        grey = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
+        colours = _colour_signature(frame)
+        if self._colours is not None and _signature_distance(colours, self._colours) > CUT_DISTANCE:
+            self.cuts.append(self.index)
+            self.restart()
+        if self._grey is None:
+            self._points = corners(grey)
+        else:
+            self.displacement_px += self._step(self._grey, grey)
+        self._grey, self._colours = grey, colours
+        self.index += 1
+        if self.index - self.first < self.min_frames or self.displacement_px < self.min_displacement_px:
+            return None
+        window = BlurWindow(self.first, self.index, self.displacement_px)
+        self.first, self.displacement_px, self._grey = self.index, 0.0, None
+        return window
+
+    def _step(self, before: Frame, now: Frame) -> float:
+        """Mean motion of the tracked points in px; points are sought anew where none is left."""
+        for attempt in range(2):
+            if attempt or not len(self._points):
+                self._points = corners(before)
+            if not len(self._points):
+                return 0.0
+            moved, kept = _track(before, now, self._points)
+            if kept.any():
+                motion = np.linalg.norm((moved - self._points)[kept].reshape(-1, 2), axis=1)
+                self._points = moved[kept]
+                return float(motion.mean())
+        return 0.0
+
+
+def blur_windows(
+    frames: Iterable[Frame], *, min_frames: int = 15, min_displacement_px: float = 25.0
+) -> Iterator[BlurWindow]:
+    """Split frames into windows that hold at least ``min_frames`` and ``min_displacement_px`` of motion.
+
+    ``frames`` are RGB uint8 ``h w 3`` of one size; they are looked at one by one. The motion of a step is the mean
+    displacement of Shi-Tomasi corners of the window's first frame, tracked by pyramidal Lucas-Kanade. Windows
+    do not overlap, end at scene cuts, and what the end of the video cuts short is dropped. Raises UserError for
+    frames of another form or of changing size (ICIP 2023, section 2.1).
+
+    >>> rng = np.random.default_rng(0)
+    >>> wall = cv2.resize(rng.integers(0, 256, (60, 160, 3), dtype=np.uint8), (640, 240))
+    >>> pan = (wall[:, 3 * t : 3 * t + 320] for t in range(40))
+    >>> [(w.start, w.sharp, w.stop) for w in blur_windows(pan)]
+    [(0, 7, 15), (15, 22, 30)]
+    """
+    finder = WindowFinder(min_frames=min_frames, min_displacement_px=min_displacement_px)
+    for frame in frames:
+        window = finder.push(frame)
+        if window is not None:
+            yield window
+
+
+def _track(before: Frame, now: Frame, points: Points) -> tuple[Points, NDArray[np.bool_]]:
+    """Where points of one grey picture are in the next, and which of them were found."""
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, now, points, cast(Any, None), **cast(Any, TRACKING))
+    return np.asarray(moved, np.float32), np.asarray(found, np.uint8).reshape(-1) == 1
+
+
+def corners(grey: Frame) -> Points:
+    """Shi-Tomasi corners of a grey picture, ``n 1 2``; none in a flat one."""
+    found = cast(object, cv2.goodFeaturesToTrack(grey, **cast(Any, CORNERS)))
+    return np.empty((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
+
+
+def is_cut(before: Frame, now: Frame) -> bool:
+    """Whether two frames that follow each other are of different scenes, judged by their colours alone."""
+    return _signature_distance(_colour_signature(before), _colour_signature(now)) > CUT_DISTANCE
+
+
+def _colour_signature(frame: Frame) -> NDArray[np.float32]:
+    """Shares of coarse colours in each cell of a grid over a frame: ``cells * 3 * COLOUR_BINS``."""
+    small = cv2.resize(frame, (CELLS * CELL_PX, CELLS * CELL_PX), interpolation=cv2.INTER_NEAREST)
+    lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.int64)
+    where = np.arange(CELLS * CELL_PX) // CELL_PX
+    cell = (where[:, None] * CELLS + where[None, :])[..., None]
+    bins = (cell * 3 + np.arange(3)) * COLOUR_BINS + lab * COLOUR_BINS // 256
+    counts = np.bincount(bins.reshape(-1), minlength=CELLS**2 * 3 * COLOUR_BINS)
+    return (counts / CELL_PX**2).astype(np.float32)
+
+
+def _signature_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Mean over cells and channels of the share of pixels whose colour changed, 0 to 1."""
+    return float(np.abs(one - other).sum()) / (2 * 3 * CELLS**2)
