@@ -64,7 +64,8 @@ def _clips_at(path: Path) -> Iterator[Clip]:
         yield Clip(path, path.stem)
         return
     for inner in sorted([path, *path.rglob("*")], key=natural_key):
-        name = "-".join(inner.relative_to(path).with_suffix("").parts) or path.resolve().name
+        parts = inner.relative_to(path).parts
+        name = "-".join([*parts[:-1], Path(parts[-1]).stem]) if parts else path.resolve().name
         if inner.is_dir():
             frames = sorted((file for file in inner.iterdir() if is_image_name(file)), key=natural_key)
             if frames:

@@ -74,7 +74,7 @@ def blurred_windows(
         if window is None and finder.first != first:  # a cut: the window begins with this frame
             kept.clear()
             older = None
-        if len(kept) * frame.nbytes >= KEPT_BYTES:
+        if kept and len(kept) * frame.nbytes >= KEPT_BYTES:
             older = _add(older, kept.popleft(), linear)
         kept.append(frame)
         if window is not None:

@@ -1,0 +1,318 @@
+"""Windows and averages of films: cuts, gaps, flat pictures, long windows, and files that are broken."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import make_photo
+from tfmlc.data import blur_windows
+from tfmlc.data import films as films_module
+from tfmlc.data.films import FilmConfig, blurred_windows
+from tfmlc.data.interpolation import interpolated
+from tfmlc.data.manifest import MANIFEST, read_manifest
+from tfmlc.data.synthesis import synthesize
+from tfmlc.data.windows import WindowFinder
+from tfmlc.errors import UserError
+from tfmlc.images import Picture, read_rgb8, write_image
+from tfmlc.video import find_clips, read_frames
+
+Frames = list[np.ndarray]
+
+
+def wall(seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return cv2.resize(rng.integers(0, 256, (40, 180, 3), dtype=np.uint8), (720, 160), interpolation=cv2.INTER_CUBIC)
+
+
+def pan(count: int, step: int = 3, seed: int = 0) -> Frames:
+    return [wall(seed)[:, (step * t) % 500 : (step * t) % 500 + 200].copy() for t in range(count)]
+
+
+def write_frames(folder: Path, frames: Frames, first: int = 0) -> Path:
+    for index, frame in enumerate(frames, first):
+        write_image(folder / f"{index}.png", Picture(frame))  # 9 before 10 only in natural order
+    return folder
+
+
+def write_video(path: Path, frames: Frames) -> Path:
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (width, height))
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    return path
+
+
+class TestWindows:
+    def test_do_not_overlap_and_hold_both_conditions(self) -> None:
+        for minimum in (2, 15, 20):
+            windows = list(blur_windows(pan(90), min_frames=minimum, min_displacement_px=40))
+            assert windows
+            assert all(w.stop - w.start >= minimum and w.displacement_px >= 40 for w in windows)
+            assert all(a.stop == b.start for a, b in pairwise(windows))
+
+    def test_what_the_end_cuts_short_is_dropped(self) -> None:
+        assert [w.stop for w in blur_windows(pan(29))] == [15]
+        assert list(blur_windows(pan(14))) == []
+        assert list(blur_windows(pan(1))) == []
+        assert list(blur_windows([])) == []
+
+    def test_static_and_black_films_have_no_motion(self) -> None:
+        assert list(blur_windows([pan(1)[0]] * 60)) == []
+        assert list(blur_windows([np.zeros((40, 60, 3), np.uint8)] * 60)) == []
+
+    def test_a_flat_beginning_is_no_motion_and_corners_are_sought_again(self) -> None:
+        flat = [np.full((160, 200, 3), 128, np.uint8)] * 10
+        finder = WindowFinder()
+        for frame in flat:
+            finder.push(frame)
+        assert finder.displacement_px == 0
+        grey = [frame // 16 + 120 for frame in pan(30)]  # colours near the flat ones: no cut
+        windows = [window for frame in grey if (window := finder.push(frame)) is not None]
+        assert windows
+        assert windows[0].start == 0
+
+    def test_a_cut_starts_a_new_window(self, shared: Path) -> None:
+        bikes = list(read_frames(find_clips([shared / "data" / "video" / "bikes.mp4"])[0]))
+        finder = WindowFinder(min_frames=5)
+        windows = [w for frame in bikes if frame is not None and (w := finder.push(frame)) is not None]
+        assert finder.cuts == [30, 76, 137, 187, 242]  # frame 29 is the last of the first scene
+        assert all(not w.start < cut < w.stop for w in windows for cut in finder.cuts)
+
+    def test_a_cut_between_scenes_of_like_colours(self) -> None:
+        finder = WindowFinder()
+        for frame in [*pan(20), *pan(20, seed=5)]:
+            finder.push(frame)
+        assert finder.cuts == [20]
+
+    def test_violent_motion_is_no_cut(self, shared: Path) -> None:
+        finder = WindowFinder()
+        for frame in read_frames(find_clips([shared / "data" / "video" / "handheld_cup.mp4"])[0]):
+            assert frame is not None
+            finder.push(frame)
+        assert finder.cuts == []
+
+    def test_frames_of_another_form_are_refused(self) -> None:
+        for frame in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32)):
+            with pytest.raises(UserError, match="RGB uint8 h w 3"):
+                list(blur_windows([frame]))
+        with pytest.raises(UserError, match="frame 1 is 30x20, those before it 20x10"):
+            list(blur_windows([np.zeros((10, 20, 3), np.uint8), np.zeros((20, 30, 3), np.uint8)]))
+
+
+class TestAverages:
+    @pytest.mark.parametrize("kept_bytes", [0, 5 * 160 * 200 * 3, 2**30])
+    @pytest.mark.parametrize(("light", "power"), [("stored", 1.0), ("linear", 2.2)])
+    def test_equal_to_means_over_all_frames(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int, light: str, power: float
+    ) -> None:
+        monkeypatch.setattr(films_module, "KEPT_BYTES", kept_bytes)
+        frames = pan(50, step=2)
+        clip = find_clips([write_frames(tmp_path / "film", frames)])[0]
+        config = FilmConfig(min_frames=11, levels=3, light=light)  # type: ignore[arg-type]
+        found = list(blurred_windows(clip, config))
+        assert len(found) > 1
+        for blurred in found:
+            window = blurred.window
+            assert np.array_equal(blurred.sharp, frames[window.sharp])
+            for number, picture in enumerate(blurred.levels, 1):
+                start, stop = window.level(number, 3)
+                values = np.stack(frames[start:stop]).astype(float)
+                values = values if light == "stored" else (values / 255) ** power
+                mean = values.mean(axis=0)
+                mean = np.rint(mean if light == "stored" else mean ** (1 / power) * 255)
+                assert np.abs(picture - mean).max() <= (0 if light == "stored" else 1)
+
+    def test_levels_are_ordered_by_blur(self, tmp_path: Path) -> None:
+        clip = find_clips([write_frames(tmp_path / "film", pan(40))])[0]
+        blurred = next(blurred_windows(clip, FilmConfig(levels=4)))
+        detail = [np.abs(np.diff(p.astype(float), axis=1)).mean() for p in (blurred.sharp, *blurred.levels)]
+        assert detail == sorted(detail, reverse=True)
+
+    def test_interpolation_is_between_its_neighbours(self) -> None:
+        coarse, fine = pan(4, step=4), pan(16, step=1)
+        made = list(interpolated(coarse, 4))
+        assert len(made) == 13
+        inner = (slice(10, -10), slice(10, -10))
+        for index, frame in enumerate(made):
+            assert frame is not None
+            better = np.abs(frame[inner].astype(int) - fine[index][inner]).mean()
+            nearest = np.abs(coarse[round(index / 4)][inner].astype(int) - fine[index][inner]).mean()
+            assert better <= max(nearest * 0.5, 0.01)
+
+    def test_nothing_is_made_up_across_a_cut_or_a_gap(self) -> None:
+        one, other = pan(1)[0] // 4, 255 - pan(1, seed=1)[0] // 4
+        made = list(interpolated([one, other, None, one], 3))
+        assert [None if frame is None else int(frame.mean()) for frame in made] == [
+            int(one.mean()), int(one.mean()), int(one.mean()), int(other.mean()), None, int(one.mean())
+        ]  # fmt: skip
+
+
+class TestSets:
+    def test_triplets_of_a_video_and_a_folder(self, tmp_path: Path) -> None:
+        write_video(tmp_path / "in" / "a.mp4", pan(45)) if (tmp_path / "in").mkdir() is None else None
+        write_frames(tmp_path / "in" / "scene" / "b", pan(31))
+        summary = synthesize("triplets", [tmp_path / "in"], tmp_path / "out", pictures="frames", workers=2)
+        assert (summary.made, summary.kept, summary.errors) == (5, 0, [])
+        settings, rows = read_manifest(tmp_path / "out")
+        assert settings["folders"] == ["sharp", "weak", "strong"]
+        made = [row for row in rows if row["files"]]
+        assert {row["clip"] for row in made} == {"a", "scene-b"}
+        for row in made:
+            assert [Path(name).parts[0] for name in row["files"]] == settings["folders"]
+            assert row["levels"][-1] == row["window"]
+            assert row["displacement_px"] >= 25
+        assert read_rgb8(tmp_path / "out" / "sheet.png").shape[1] > 700
+        assert synthesize("triplets", [tmp_path / "in"], tmp_path / "out", pictures="frames").kept == 5
+
+    def test_a_rerun_finishes_what_is_missing(self, tmp_path: Path) -> None:
+        write_frames(tmp_path / "film", pan(50))
+        synthesize("triplets", [tmp_path / "film"], tmp_path / "out", pictures="frames", workers=1)
+        content = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+        (tmp_path / "out" / "weak" / "film" / "000002.png").unlink()
+        again = synthesize("triplets", [tmp_path / "film"], tmp_path / "out", pictures="frames", workers=1)
+        assert again.made == 0  # the film was finished: what was deleted by hand is not missed
+
+        lines = (tmp_path / "out" / MANIFEST).read_text().splitlines()
+        kept = [line for line in lines if "windows" not in json.loads(line)]
+        (tmp_path / "out" / MANIFEST).write_text("\n".join(kept) + "\n")  # as after a run that was killed
+        again = synthesize("triplets", [tmp_path / "film"], tmp_path / "out", pictures="frames", workers=1)
+        assert (again.made, again.kept) == (1, 2)
+        assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")} == content
+
+    def test_disk_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from tfmlc.data import synthesis
+
+        write_frames(tmp_path / "film", pan(75))
+        real, count = synthesis.write_image, [0]
+
+        def full(path: Path, picture: Picture, **settings: int) -> list[str]:
+            count[0] += 1
+            if count[0] > 7:
+                raise UserError(f"cannot write {path}: No space left on device; nothing was changed")
+            return real(path, picture, **settings)
+
+        monkeypatch.setattr(synthesis, "write_image", full)
+        clip = find_clips([tmp_path / "film"])[0]
+        names = ("sharp", "weak", "strong")
+        made = synthesis._make_film(clip, output=tmp_path / "out", names=names, film=FilmConfig(), whole=frozenset())
+        assert made.error is not None
+        assert "No space left" in made.error
+        assert [row["name"] for row in made.rows] == ["film/000001.png", "film/000002.png"]
+
+    def test_pairs_of_a_film_and_photos_at_once(self, tmp_path: Path) -> None:
+        folder = tmp_path / "in"
+        folder.mkdir()
+        write_video(folder / "a.mp4", pan(20))
+        write_image(folder / "photo.png", Picture(make_photo(60, 80)))
+        summary = synthesize("pairs", [folder], tmp_path / "out", pictures="photos", workers=1)
+        assert (summary.made, summary.errors) == (2, [])
+        assert (tmp_path / "out" / "blur" / "a" / "000001.png").is_file()
+        assert (tmp_path / "out" / "blur" / "photo" / "000001.png").is_file()
+
+    def test_triplets_of_stills(self, tmp_path: Path) -> None:
+        write_image(tmp_path / "photos" / "one.png", Picture(make_photo(90, 120)))
+        synthesize("triplets", [tmp_path / "photos"], tmp_path / "out", pictures="photos", per_photo=2, workers=1)
+        for number in (1, 2):
+            sharp, weak, strong = (
+                read_rgb8(tmp_path / "out" / name / "one" / f"00000{number}.png").astype(float)
+                for name in ("sharp", "weak", "strong")
+            )
+            assert np.abs(weak - sharp).mean() < np.abs(strong - sharp).mean()
+
+
+class TestBadFilms:
+    def refuse(self, path: Path, message: str, **settings: str) -> None:
+        with pytest.raises(UserError, match=message) as error:
+            list(read_frames(find_clips([path])[0], **settings))  # type: ignore[arg-type]
+        assert "\n" not in str(error.value)
+
+    def test_not_a_video(self, tmp_path: Path) -> None:
+        (tmp_path / "note.mp4").write_text("no film")
+        self.refuse(tmp_path / "note.mp4", "cannot be decoded")
+        (tmp_path / "empty.mp4").touch()
+        self.refuse(tmp_path / "empty.mp4", "cannot be decoded")
+        (tmp_path / "note.txt").write_text("no film")
+        with pytest.raises(UserError, match="is no video"):
+            find_clips([tmp_path / "note.txt"])
+        with pytest.raises(UserError, match="there is no file or folder"):
+            find_clips([tmp_path / "missing.mp4"])
+
+    def test_cut_off(self, tmp_path: Path) -> None:
+        content = write_video(tmp_path / "a.avi", pan(60)).read_bytes()
+        (tmp_path / "a.avi").write_bytes(content[: len(content) // 2])
+        told: list[str] = []
+        frames = list(read_frames(find_clips([tmp_path / "a.avi"])[0], on_bad="skip", tell=told.append))
+        assert 0 < len(frames) < 60
+
+    def test_one_frame(self, tmp_path: Path) -> None:
+        write_video(tmp_path / "a.mp4", pan(1))
+        summary = synthesize("triplets", [tmp_path / "a.mp4"], tmp_path / "out", pictures="frames", workers=1)
+        assert (summary.made, summary.errors) == (0, [])
+        assert "gave no window" in summary.remarks[0]
+
+    def test_changing_size(self, tmp_path: Path) -> None:
+        write_frames(tmp_path / "film", [*pan(2), make_photo(20, 30)])
+        self.refuse(tmp_path / "film", r"2\.png is 30x20, the frames before it 200x160")
+
+    def test_mixed_names(self, tmp_path: Path) -> None:
+        write_frames(tmp_path / "film", pan(2))
+        write_image(tmp_path / "film" / "cover.png", Picture(pan(1)[0]))
+        write_image(tmp_path / "film" / "x7.png", Picture(pan(1)[0]))
+        self.refuse(tmp_path / "film", "mixes names")
+
+    def test_gaps_restart_the_window(self, tmp_path: Path) -> None:
+        write_frames(tmp_path / "film", pan(10))
+        write_frames(tmp_path / "film", pan(16), first=14)
+        (tmp_path / "film" / "notes.txt").write_text("not a frame")
+        told: list[str] = []
+        clip = find_clips([tmp_path / "film"])[0]
+        found = list(blurred_windows(clip, FilmConfig(), told.append))
+        assert [blurred.window.start for blurred in found] == [10]  # the eleventh frame there is
+        assert told == [f"{tmp_path / 'film'}: frames 10 to 13 are missing"]
+
+    def test_a_frame_that_cannot_be_read(self, tmp_path: Path) -> None:
+        write_frames(tmp_path / "film", pan(34))
+        (tmp_path / "film" / "3.png").write_bytes(b"broken")
+        self.refuse(tmp_path / "film", r"3\.png")
+        told: list[str] = []
+        clip = find_clips([tmp_path / "film"])[0]
+        found = list(blurred_windows(clip, FilmConfig(on_bad="skip"), told.append))
+        assert [blurred.window.start for blurred in found] == [3, 18]
+        assert len(told) == 1
+
+    def test_two_films_of_one_name(self, tmp_path: Path) -> None:
+        for folder in ("x", "y"):
+            write_frames(tmp_path / folder / "film", pan(1))
+        with pytest.raises(UserError, match="have one name"):
+            find_clips([tmp_path / "x" / "film", tmp_path / "y" / "film"])
+
+
+def test_memory_does_not_grow_with_the_window(tmp_path: Path) -> None:
+    write_frames(tmp_path / "film", [frame.repeat(4, 0).repeat(4, 1) for frame in pan(10, step=1)])
+    script = (
+        "import resource, sys; from pathlib import Path; from tfmlc.data import films; from tfmlc.video import Clip\n"
+        "films.KEPT_BYTES = 10 * 2**20\n"
+        "names = tuple(f'{(i // 10 % 2) * 9 + (1 - 2 * (i // 10 % 2)) * (i % 10)}.png' for i in range(160))\n"
+        "films.read_frames = lambda clip, **_: (films_read(n) for n in names)\n"
+        "from tfmlc.images import read_rgb8\n"
+        "films_read = lambda n: read_rgb8(Path(sys.argv[1]) / n)\n"
+        "config = films.FilmConfig(min_frames=int(sys.argv[2]), min_displacement_px=0)\n"
+        "count = len(list(films.blurred_windows(Clip(Path(sys.argv[1]), 'film', names), config)))\n"
+        "print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+    )
+    peaks: dict[int, float] = {}
+    for frames, windows in ((15, 10), (150, 1)):
+        command = [sys.executable, "-c", script, str(tmp_path / "film"), str(frames)]
+        count, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert int(count) == windows
+        peaks[frames] = float(peak)
+    assert peaks[150] < peaks[15] + 30  # one frame is 1.5 MiB: keeping 135 more would take 200

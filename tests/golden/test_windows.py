@@ -1,0 +1,31 @@
+"""Blur windows of real films, against those of the reference."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tfmlc.data import blur_windows
+from tfmlc.video import find_clips, read_frames
+
+FILMS = ("gopro_walk_30fps.mp4", "dog.mp4", "cups.mp4", "juggle.mp4", "handheld_cup.mp4")
+
+
+@pytest.mark.parametrize("film", FILMS)
+def test_windows(shared: Path, film: str) -> None:
+    golden = json.loads((shared / "golden" / "windows.json").read_text())[film]
+    frames = [frame for frame in read_frames(find_clips([shared / "data" / "video" / film])[0]) if frame is not None]
+    assert len(frames) == golden["frames"]
+    found = [
+        {
+            "start": window.start,
+            "stop": window.stop,
+            "sharp": window.sharp,
+            "weak": list(window.weak),
+            "displacement_px": round(window.displacement_px, 4),
+        }
+        for window in blur_windows(frames)
+    ]
+    assert found == golden["windows"]
