@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 synthesize = typer.Typer(help="Make blurry and sharp pictures to train on.", no_args_is_help=True)
 models = typer.Typer(help="The models there are.", no_args_is_help=True)
+bench = typer.Typer(help="Measure costs on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(models, name="models")
 
@@ -222,6 +224,32 @@ def train(
 
 
 @app.command()
+def adapt(
+    triplets: Annotated[Path, typer.Argument(metavar="DIR", help="A set that tfmlc synthesize triplets made.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Adapter file, .safetensors.")],
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    backbone: Annotated[str, typer.Option(help="A backbone's name.")] = "clip-vit-b16",
+    block: Annotated[int, typer.Option(help="Block whose features are adapted, from zero.")] = 3,
+    report: Annotated[bool, typer.Option("--report", help="Also diagnose: what the adapted features rank.")] = False,
+) -> None:
+    """Teach an adapter on a frozen backbone to rank blur; a run that was stopped is taken up."""
+    with one_line_errors():
+        from tfmlc.config import checked, override
+        from tfmlc.training.adapt import AdaptConfig
+        from tfmlc.training.adapt import adapt as run
+
+        config = checked(AdaptConfig, override({"backbone": backbone, "block": block}, settings or []))
+        learned = run(triplets, output, config)
+        for kind, accuracy in learned["accuracy"].items():
+            typer.echo(f"triplet accuracy, members {kind}: {accuracy['before']:.3f} -> {accuracy['after']:.3f}")
+        if report:
+            from tfmlc.evaluation.diagnose import diagnose_adapter
+
+            typer.echo(diagnose_adapter(output, triplets, weights=config.weights))
+        typer.echo(f"adapter: {output}")
+
+
+@app.command()
 def evaluate(
     model: Annotated[
         str, typer.Argument(help="A model's name, a weights file, or 'blurry' to score the input itself.")
@@ -236,6 +264,31 @@ def evaluate(
         from tfmlc.evaluation.evaluate import evaluate_model
 
         typer.echo(evaluate_model(model, dataset, output, metrics=metrics.split(","), device=device))
+
+
+@bench.command("loss")
+def bench_loss(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the best counts.")] = 5,
+) -> None:
+    """Time and memory of a training step of the losses, against the released procedure and LPIPS, DISTS."""
+    with one_line_errors():
+        import json
+
+        from tfmlc.evaluation.bench import bench_loss as run
+        from tfmlc.evaluation.bench import summary
+        from tfmlc.evaluation.provenance import provenance
+        from tfmlc.files import write_atomically
+
+        rows = run(repeats)
+        ratios = summary(rows)
+        content = {"rows": rows, "ratios": ratios, **provenance("cpu")}
+        write_atomically(output, (json.dumps(content, indent=1) + "\n").encode())
+        for row in rows:
+            values = row.get("unavailable") or f"{row['seconds']:8.3f} s {row['extra_mib']:8.0f} MiB"
+            typer.echo(f"{row['loss']:<28} {row['precision']}  {values}")
+        for name, ratio in ratios.items():
+            typer.echo(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in ratio.items()))
 
 
 @models.command("list")

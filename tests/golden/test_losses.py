@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tfmlc.backbones import build_backbone
 from tfmlc.losses import Adapter, FeatureMatchingLoss, charbonnier, edge, psnr_loss
+from tfmlc.losses.triplet import triplet_loss
 
 TOLERANCE = 1e-4
 ADAPTER_LAYERS = {0: (1024, 197 * 768), 3: (1024, 1024), 6: (1024, 1024)}
@@ -130,3 +131,11 @@ def test_pixel_losses(golden: dict[str, Any]) -> None:
     assert float(charbonnier(restored, sharp)) == pytest.approx(golden["charbonnier"], rel=TOLERANCE)
     assert float(edge(restored, sharp)) == pytest.approx(golden["edge"], rel=TOLERANCE)
     assert 0.5 * float(psnr_loss(restored, sharp)) == pytest.approx(golden["psnr_loss_hinet"], rel=TOLERANCE)
+
+
+def test_triplet_loss(golden: dict[str, Any]) -> None:
+    parts = [
+        torch.from_numpy(np.random.default_rng([golden["seed"] + 4, i]).standard_normal((8, 16), dtype=np.float32))
+        for i in range(3)
+    ]
+    assert float(triplet_loss(*parts)) == pytest.approx(golden["triplet_margin1"], rel=TOLERANCE)

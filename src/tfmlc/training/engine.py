@@ -20,7 +20,7 @@ from tfmlc.checkpoint import read_safetensors
 from tfmlc.config import Config
 from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
-from tfmlc.precision import Precision, fast_precision
+from tfmlc.precision import Precision, autocast
 from tfmlc.progress import Steps
 from tfmlc.training.muon import Muon
 
@@ -61,6 +61,42 @@ def learning_rate(config: LoopConfig, step: int) -> float:
     return low + (high - low) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
 
+class Schedule(Protocol):
+    """The learning rate, and when to stop; ``state`` is saved with the run."""
+
+    state: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether to stop before the last step."""
+        ...
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        ...
+
+    def after_round(self, loop: Loop) -> None:
+        """Look at the loop after each ``round_steps`` steps."""
+        ...
+
+
+class Cosine:
+    """Linear warm-up, then a cosine, to the last step."""
+
+    finished = False
+
+    def __init__(self, config: LoopConfig) -> None:
+        self.config = config
+        self.state: dict[str, Any] = {}
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        return learning_rate(self.config, step)
+
+    def after_round(self, loop: Loop) -> None:
+        """Nothing to decide."""
+
+
 class RoundDataset(Protocol):
     """Pairs that may get harder from round to round."""
 
@@ -79,23 +115,25 @@ class Loop:
     """Trains a module with Adam or Muon, gradient clipping and averaged weights.
 
     ``dataset[index]`` depends on ``index`` and the dataset's ``progress`` alone and step ``s`` sees the items from
-    ``s * batch_size`` on, and the learning rate is a function of the step. So the step, the progress, the weights,
-    their average and the optimiser's moments are all that a resumed run needs. After every ``round_steps`` steps the
-    dataset's ``after_round`` sees the means of what ``objective(module, batch)`` returned: scalars, of which
-    ``"loss"`` is minimised.
+    ``s * batch_size`` on, and the learning rate is a function of the step and the schedule's state. So the step, the
+    progress, the schedule, the weights, their average and the optimiser's moments are all that a resumed run needs.
+    After every ``round_steps`` steps the dataset's ``after_round`` sees the means of what ``objective(module, batch)``
+    returned: scalars, of which ``"loss"`` is minimised.
     """
 
     def __init__(
-        self, module: nn.Module, objective: Objective, dataset: RoundDataset, config: LoopConfig, folder: Path
+        self,
+        module: nn.Module,
+        objective: Objective,
+        dataset: RoundDataset,
+        config: LoopConfig,
+        folder: Path,
+        schedule: Schedule | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
+        self.schedule: Schedule = schedule or Cosine(config)
         self.config, self.folder, self.objective, self.dataset = config, folder, objective, dataset
-        precision = config.precision
-        if precision == "auto":
-            precision = fast_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if precision == "bf16" else "no", log_with="tensorboard", project_dir=folder
-        )
+        self.accelerator = Accelerator(log_with="tensorboard", project_dir=folder)
         optimiser = (
             Muon(module.parameters(), lr=config.learning_rate)
             if config.optimiser == "muon"
@@ -129,17 +167,21 @@ class Loop:
                 progress.update(self.step, note=f"{report}  {pace:.2f} s/step")
                 if self.step % LOG_EVERY_STEPS == 0 or self.step == last:
                     self.accelerator.log(values, step=self.step)
-                if self.step % self.config.save_every_steps == 0 or self.step == last:
+                if self.step % self.config.round_steps == 0:
+                    self.schedule.after_round(self)
+                if self.step % self.config.save_every_steps == 0 or self.step == last or self.schedule.finished:
                     self.save()
                     if on_save is not None:
                         on_save(self)
+                if self.schedule.finished:
+                    break
         self.accelerator.end_training()
 
     def _train_step(self, batch: Any) -> dict[str, Tensor]:
-        rate = learning_rate(self.config, self.step)
+        rate = self.schedule.rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with self.accelerator.autocast():
+        with autocast(self.accelerator.device, self.config.precision):
             values = self.objective(self.module, batch)
         self.accelerator.backward(values["loss"])
         norm = cast(Tensor, self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip))
@@ -167,7 +209,7 @@ class Loop:
         """This process's share of the batches of every step up to ``last``; a loader a round."""
         share = self.config.batch_size // self.accelerator.num_processes
         offset = share * self.accelerator.process_index
-        while self.step < last:
+        while self.step < last and not self.schedule.finished:
             stop = min(last, (self.step // self.config.round_steps + 1) * self.config.round_steps)
             starts = range(self.step * self.config.batch_size, stop * self.config.batch_size, self.config.batch_size)
             loader = DataLoader(
@@ -179,7 +221,13 @@ class Loop:
                 pin_memory=self.accelerator.device.type == "cuda",
             )
             for batch in loader:
-                yield [part.to(self.accelerator.device, memory_format=torch.channels_last) for part in batch]
+                yield [
+                    part.to(
+                        self.accelerator.device,
+                        memory_format=torch.channels_last if part.dim() == 4 else torch.preserve_format,
+                    )
+                    for part in batch
+                ]
 
     def averaged_state(self) -> dict[str, Tensor]:
         """State dict of the averaged weights, with every name of a shared parameter."""
@@ -196,8 +244,10 @@ class Loop:
             tensors[f"weights.{name}"] = parameter.detach()
             for moment, value in self.optimiser.state[parameter].items():
                 tensors[f"{moment}.{name}"] = value
+        tensors |= {f"buffer.{name}": value for name, value in self.plain.named_buffers()}
         tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
         about = {
+            "schedule": self.schedule.state,
             "step": self.step,
             "progress": self.dataset.progress,
             "round_sums": self.round_sums,
@@ -217,7 +267,10 @@ class Loop:
         self._check_same_run(path, about["config"])
         self.step, self.dataset.progress = int(about["step"]), float(about["progress"])
         self.round_sums = about["round_sums"]
+        self.schedule.state.update(about.get("schedule", {}))
         with torch.no_grad():
+            for name, value in self.plain.named_buffers():
+                value.copy_(tensors[f"buffer.{name}"])
             for name, parameter in self.plain.named_parameters():
                 if f"weights.{name}" not in tensors or tensors[f"weights.{name}"].shape != parameter.shape:
                     raise UserError(f"{path} is the state of another network: it has no fitting {name}")

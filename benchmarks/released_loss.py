@@ -1,0 +1,38 @@
+"""The procedure of the authors' released losses, written anew from its description, to measure ours against.
+
+Every stage by itself: all twelve blocks run though block 3 is used, and the sharp image goes through trunk and
+adapter once a stage, inside the graph. In the TFMLC form the trunk is frozen and the adapter's weights collect
+gradients, in the FMLC form the trunk's do. Where the released code loops over the samples of a batch, this runs
+them at once, so the comparison is kinder to it than its own code is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from tfmlc.losses import Adapter
+
+
+class ReleasedLoss(nn.Module):
+    def __init__(self, block: int = 3, *, adapted: bool) -> None:
+        super().__init__()
+        self.trunk = timm.create_model("vit_base_patch16_clip_quickgelu_224", num_classes=512).eval()
+        self.trunk.requires_grad_(not adapted)
+        self.adapter = Adapter(mode="flatten", tokens=197, width=768).eval() if adapted else None
+        self.tokens = torch.empty(0)
+        self.trunk.blocks[block].register_forward_hook(self.keep)
+
+    def keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG002
+        self.tokens = output
+
+    def features(self, image: Tensor) -> Tensor:
+        self.trunk(nn.functional.interpolate(image, size=(224, 224), mode="bicubic"))
+        return self.tokens if self.adapter is None else self.adapter(self.tokens)
+
+    def forward(self, stages: Sequence[Tensor], sharp: Tensor) -> Tensor:
+        errors = [nn.functional.mse_loss(self.features(stage), self.features(sharp)) for stage in stages]
+        return torch.stack(errors).sum()

@@ -1,0 +1,234 @@
+"""What the losses cost: time and memory of a step, side by side in one process."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from tfmlc.backbones import build_backbone
+from tfmlc.errors import UserError
+from tfmlc.losses import Adapter, FeatureMatchingLoss
+from tfmlc.progress import Steps
+
+BASELINES = Path("benchmarks") / "released_loss.py"
+BLOCK, STAGES, BATCH, SIDE_PX = 3, 3, 4, 256
+WIDTH, TOKENS, PATCH, HEADS, HIDDEN = 768, 197, 16, 12, 1024
+SAMPLE_S = 0.002
+
+
+@dataclass(frozen=True)
+class Step:
+    """Work to be measured, and what drops its gradients afterwards."""
+
+    run: Callable[[], None]
+    forget: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a step, and the memory it takes beyond what was there before it, in MiB."""
+
+    seconds: float
+    extra_mib: float
+
+
+def bench_loss(repeats: int = 5) -> list[dict[str, Any]]:
+    """Cost of a training step of each loss, fp32 and bf16: 3 stages of 4 images of 256 px, forward and backward.
+
+    ViT-B/16 block 3 with the flatten adapter, random weights (the cost does not depend on them). Beside it the
+    released procedures of ``benchmarks/released_loss.py``, the bare matrix products that the loss needs, LPIPS and
+    DISTS. The best of ``repeats`` runs, in turns. Raises UserError outside a checkout of the repository.
+    """
+    baseline = _load_baselines()
+    torch.manual_seed(0)
+    backbone = build_backbone("clip-vit-b16", None)
+    adapter = Adapter(mode="flatten", tokens=TOKENS, width=WIDTH, hidden=HIDDEN).eval()
+    sharp = torch.rand(BATCH, 3, SIDE_PX, SIDE_PX)
+    stages = [torch.rand_like(sharp).requires_grad_() for _ in range(STAGES)]
+    rows: list[dict[str, Any]] = []
+    makers: dict[str, Callable[[], Step]] = {
+        "FMLC": lambda: _step(FeatureMatchingLoss(backbone, block=BLOCK), stages, sharp),
+        "TFMLC": lambda: _step(FeatureMatchingLoss(backbone, block=BLOCK, adapter=adapter), stages, sharp),
+        "FMLC, released procedure": lambda: _step(baseline.ReleasedLoss(BLOCK, adapted=False), stages, sharp),
+        "TFMLC, released procedure": lambda: _step(baseline.ReleasedLoss(BLOCK, adapted=True), stages, sharp),
+        "FMLC, bare products": lambda: _bare_products(adapted=False),
+        "TFMLC, bare products": lambda: _bare_products(adapted=True),
+        **{name: lambda name=name: _step(_Summed(pyiqa_metric(name)), stages, sharp) for name in PYIQA},
+    }
+    with Steps("losses", 2 * len(makers)) as progress:
+        for precision in ("fp32", "bf16"):
+            for name, make in makers.items():
+                row: dict[str, Any] = {"loss": name, "precision": precision}
+                try:
+                    cost = _measure(make(), repeats, low=precision == "bf16")
+                    row |= {"seconds": round(cost.seconds, 4), "extra_mib": round(cost.extra_mib, 1)}
+                except UserError as error:
+                    row["unavailable"] = str(error)
+                rows.append(row)
+                progress.advance()
+    return rows
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Ratios of the two losses to the released procedure and to the bare products, by precision.
+
+    >>> costs = [("TFMLC", 2.0, 10.0), ("TFMLC, released procedure", 8.0, 40.0), ("TFMLC, bare products", 1.6, 1.0)]
+    >>> rows = [{"loss": n, "precision": "fp32", "seconds": s, "extra_mib": m} for n, s, m in costs]
+    >>> summary(rows)["TFMLC fp32"]
+    {'times_faster': 4.0, 'memory': 0.25, 'over_bare_products': 1.25}
+    """
+    found = {(row["loss"], row["precision"]): row for row in rows if "seconds" in row}
+    ratios: dict[str, dict[str, float]] = {}
+    for (name, precision), row in found.items():
+        released = found.get((f"{name}, released procedure", precision))
+        bare = found.get((f"{name}, bare products", precision))
+        if released and bare:
+            ratios[f"{name} {precision}"] = {
+                "times_faster": round(released["seconds"] / row["seconds"], 2),
+                "memory": round(row["extra_mib"] / released["extra_mib"], 3),
+                "over_bare_products": round(row["seconds"] / bare["seconds"], 2),
+            }
+    return ratios
+
+
+PYIQA = {"LPIPS-alex": "lpips", "LPIPS-vgg": "lpips-vgg", "DISTS": "dists"}
+
+
+class _Summed(nn.Module):
+    """A metric of one image, as a loss over stages."""
+
+    def __init__(self, metric: nn.Module) -> None:
+        super().__init__()
+        self.metric = metric
+
+    def forward(self, stages: Sequence[Tensor], sharp: Tensor) -> Tensor:
+        return torch.stack([cast(Tensor, self.metric(stage, sharp)).mean() for stage in stages]).sum()
+
+
+def pyiqa_metric(name: str) -> nn.Module:
+    """A metric of pyiqa that passes gradients, by our name; raises UserError where it cannot be had."""
+    try:
+        import pyiqa  # pyright: ignore[reportMissingTypeStubs]
+
+        return cast(nn.Module, cast(Any, pyiqa).create_metric(PYIQA[name], device="cpu", as_loss=True))
+    except Exception as error:  # not installed, or whatever a failed download raises
+        raise UserError(f"{name} is not available: {str(error).splitlines()[0]}") from error
+
+
+def _step(loss: nn.Module, stages: Sequence[Tensor], sharp: Tensor) -> Step:
+    def run() -> None:
+        cast(Tensor, loss(stages, sharp)).backward()
+
+    def forget() -> None:
+        for stage in stages:
+            stage.grad = None
+        loss.zero_grad(set_to_none=True)
+
+    return Step(run, forget)
+
+
+def _measure(step: Step, repeats: int, *, low: bool) -> Cost:
+    seconds: list[float] = []
+    for _ in range(repeats + 1):
+        step.forget()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            started = time.perf_counter()
+            step.run()
+            seconds.append(time.perf_counter() - started)
+    step.forget()
+    gc.collect()
+    _give_back_memory()
+    with _PeakMemory() as peak, torch.autocast("cpu", torch.bfloat16, enabled=low):
+        step.run()
+    step.forget()
+    return Cost(min(seconds[1:]), peak.extra_mib)  # the first run makes copies that stay
+
+
+class _PeakMemory:
+    """Largest resident memory of this process while inside, above that on entering; looked at every 2 ms."""
+
+    extra_mib = 0.0
+
+    def __enter__(self) -> _PeakMemory:
+        self._process, self._stop = psutil.Process(os.getpid()), threading.Event()
+        self._before = self._process.memory_info().rss
+        self._peak = self._before
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(SAMPLE_S):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def __exit__(self, *error: object) -> None:
+        self._peak = max(self._peak, self._process.memory_info().rss)
+        self._stop.set()
+        self._thread.join()
+        self.extra_mib = (self._peak - self._before) / 2**20
+
+
+def _give_back_memory() -> None:
+    """Ask the allocator to return what is free, so that a step's memory is its own."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc
+        return
+
+
+def _bare_products(*, adapted: bool) -> Step:
+    """The matrix products of the loss and of its gradient with respect to the restored images, and nothing else."""
+    products: list[tuple[Tensor, Tensor, int]] = []
+    generator = torch.Generator().manual_seed(0)
+
+    def add(rows: int, inner: int, columns: int, count: int = 1, batch: int = 0) -> None:
+        shape = (batch,) if batch else ()
+        left = torch.randn(*shape, rows, inner, generator=generator)
+        right = torch.randn(*shape, inner, columns, generator=generator)
+        products.append((left, right, count))
+
+    head = WIDTH // HEADS
+    for images, backward in ((BATCH, False), (BATCH * STAGES, False), (BATCH * STAGES, True)):
+        tokens, blocks, pixels = images * TOKENS, BLOCK + 1, 3 * PATCH**2
+        patches = images * (TOKENS - 1)
+        add(patches, WIDTH, pixels) if backward else add(patches, pixels, WIDTH)
+        for inputs, outputs in ((WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, 4 * WIDTH), (4 * WIDTH, WIDTH)):
+            add(tokens, *((outputs, inputs) if backward else (inputs, outputs)), count=blocks)
+        for inner, columns in ((head, TOKENS), (TOKENS, head)):
+            add(TOKENS, inner, columns, count=blocks * (2 if backward else 1), batch=images * HEADS)
+        if adapted:
+            for inputs, outputs in ((TOKENS * WIDTH, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, HIDDEN)):
+                add(images, *((outputs, inputs) if backward else (inputs, outputs)))
+    low = [(left.bfloat16(), right.bfloat16(), count) for left, right, count in products]
+
+    def run() -> None:
+        chosen = low if torch.is_autocast_enabled("cpu") else products
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            for left, right, count in chosen:
+                for _ in range(count):
+                    torch.matmul(left, right)
+
+    return Step(run)
+
+
+def _load_baselines() -> Any:
+    if not BASELINES.is_file():
+        raise UserError(f"the baselines are in {BASELINES}: run this in a checkout of the repository")
+    spec = importlib.util.spec_from_file_location("released_loss", BASELINES)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{BASELINES} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,244 @@
+"""Does a distance rank blur? How it grows with strength, what else it answers to, where its gradient points."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from tfmlc.backbones import build_backbone
+from tfmlc.data.triplets import Triplet, centred, find_triplets
+from tfmlc.errors import UserError
+from tfmlc.evaluation.bench import PYIQA, pyiqa_metric
+from tfmlc.files import write_atomically
+from tfmlc.losses import FeatureMatchingLoss
+from tfmlc.progress import Steps
+
+CROP_PX = 224
+PERIODS_PX = (8, 14, 16, 32)
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+def named_distances(
+    backbone: str, block: int, *, weights: str = "hub", adapter: Path | None = None
+) -> dict[str, Distance]:
+    """The distances that are compared, by name: each maps ``(restored, sharp)``, ``b 3 h w``, to values ``b``.
+
+    Those whose weights cannot be had are left out.
+    """
+
+    def matching(name: str, at: int, source: str, **settings: Any) -> Distance:
+        tower = build_backbone(name, source, last_block=at)
+        return FeatureMatchingLoss(tower, block=at, reduction="none", **settings)
+
+    makers: dict[str, Callable[[], Distance]] = {
+        "MSE": lambda: lambda restored, sharp: (restored - sharp).square().flatten(1).mean(dim=1),
+        "VGG-relu3_3": lambda: matching("vgg16", 2, "hub", size="native"),
+        f"FMLC {backbone} {block}": lambda: matching(backbone, block, weights),
+        **{name: lambda name=name: _columns(pyiqa_metric(name)) for name in PYIQA},
+    }
+    if adapter is not None:
+        loaded = FeatureMatchingLoss.load(adapter, weights=weights, reduction="none")
+        makers[f"TFMLC {loaded.backbone.about.name} {loaded.block}"] = lambda: loaded
+    found: dict[str, Distance] = {}
+    with Steps("distances") as progress:
+        for name, make in makers.items():
+            try:
+                found[name] = make()
+            except UserError as error:
+                progress.say(f"{name} is left out: {error}")
+    return found
+
+
+def _columns(metric: nn.Module) -> Distance:
+    return lambda restored, sharp: cast(Tensor, metric(restored, sharp)).reshape(-1)
+
+
+def diagnose(distances: Mapping[str, Distance], triplets: Sequence[Triplet]) -> list[dict[str, Any]]:
+    """One row a distance, over triplets that nothing was trained on.
+
+    ``within``: Spearman's rank correlation of the distance and the strength of blur, mean over contents;
+    ``across``: over all contents at once, strength in px; ``accuracy``: share of the pairs of levels in the right
+    order; ``to_shift``, ``to_noise``, ``to_jpeg``: distance of the strongest blur relative to that of the distortion
+    with the same PSNR, geometric mean; ``periodicity``: share of the gradient's variance that repeats with a period
+    of 8, 14, 16 or 32 px, the largest; 0 is none.
+    """
+    rows: list[dict[str, Any]] = []
+    with Steps("diagnosing", len(distances) * len(triplets)) as progress:
+        for name, distance in distances.items():
+            values: list[NDArray[np.float64]] = []
+            ratios: dict[str, list[float]] = {"shift": [], "noise": [], "jpeg": []}
+            periodic: list[float] = []
+            for triplet in triplets:
+                members = centred(triplet, CROP_PX)
+                sharp, blurs = members[:1], members[1:]
+                with torch.no_grad():
+                    values.append(distance(blurs, sharp.expand_as(blurs)).double().numpy())
+                    for kind, other in equal_psnr(sharp, blurs[-1:]).items():
+                        ratios[kind].append(float(values[-1][-1] / max(float(distance(other, sharp)), 1e-12)))
+                periodic.append(periodicity(gradient_map(distance, blurs[-1:], sharp)))
+                progress.advance()
+            table = np.stack(values)
+            levels = table.shape[1]
+            strength = np.array([[t.motion_px * level / levels for level in range(1, levels + 1)] for t in triplets])
+            pairs = [(i, j) for i in range(levels) for j in range(i + 1, levels)]
+            rows.append(
+                {
+                    "distance": name,
+                    "within": round(float(np.mean([spearman(s, v) for s, v in zip(strength, table, strict=True)])), 4),
+                    "across": round(spearman(strength.ravel(), table.ravel()), 4),
+                    "accuracy": round(float(np.mean([table[:, i] < table[:, j] for i, j in pairs])), 4),
+                    **{f"to_{k}": round(float(np.exp(np.mean(np.log(v)))), 3) for k, v in ratios.items()},
+                    "periodicity": round(float(np.mean(periodic)), 4),
+                    "curve": [round(float(v), 6) for v in table.mean(axis=0)],
+                }
+            )
+    return rows
+
+
+def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation; ties share their mean rank.
+
+    >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]))
+    1.0
+    """
+    ranks = [_ranks(values) for values in (one, other)]
+    centred_ranks = [rank - rank.mean() for rank in ranks]
+    scale = float(np.sqrt((centred_ranks[0] ** 2).sum() * (centred_ranks[1] ** 2).sum()))
+    return round(float((centred_ranks[0] * centred_ranks[1]).sum()) / scale, 12) if scale else 0.0
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    below = (values[:, None] > values).sum(axis=1)
+    equal = (values[:, None] == values).sum(axis=1)
+    return np.asarray(below + (equal - 1) / 2, np.float64)
+
+
+def equal_psnr(sharp: Tensor, blurry: Tensor) -> dict[str, Tensor]:
+    """The sharp image shifted, with noise, and as JPEG, each about as far from it in PSNR as the blurry one is.
+
+    Images are ``1 3 h w``; the strength of each distortion is found by bisection, JPEG's among its qualities.
+    """
+    target = float((blurry - sharp).square().mean())
+    noise = torch.randn(sharp.shape, generator=torch.Generator().manual_seed(0))
+
+    def shifted(amount: float) -> Tensor:
+        whole, part = int(amount), amount - int(amount)
+        rolled = [sharp.roll(step, dims=3) for step in (whole, whole + 1)]
+        return rolled[0] * (1 - part) + rolled[1] * part
+
+    def noisy(amount: float) -> Tensor:
+        return (sharp + amount * noise).clamp(0, 1)
+
+    def compressed(amount: float) -> Tensor:
+        buffer = io.BytesIO()
+        pixels = (sharp[0].permute(1, 2, 0) * 255).round().byte().numpy()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=max(1, 100 - round(amount)))
+        decoded = np.array(Image.open(buffer))
+        return torch.from_numpy(decoded).permute(2, 0, 1)[None].float() / 255
+
+    return {
+        "shift": _at_error(shifted, target, sharp, 40.0),
+        "noise": _at_error(noisy, target, sharp, 1.0),
+        "jpeg": _at_error(compressed, target, sharp, 99.0),
+    }
+
+
+def _at_error(distort: Callable[[float], Tensor], target: float, sharp: Tensor, most: float) -> Tensor:
+    low, high = 0.0, most
+    for _ in range(12):
+        middle = (low + high) / 2
+        if float((distort(middle) - sharp).square().mean()) < target:
+            low = middle
+        else:
+            high = middle
+    return distort(high)
+
+
+def gradient_map(distance: Distance, blurry: Tensor, sharp: Tensor) -> NDArray[np.float64]:
+    """Magnitude of the distance's gradient with respect to the blurry image ``1 3 h w``: ``h w``."""
+    blurry = blurry.clone().requires_grad_()
+    distance(blurry, sharp).sum().backward()
+    gradient = blurry.grad
+    assert gradient is not None
+    return gradient[0].double().norm(dim=0).numpy()
+
+
+def periodicity(image: NDArray[np.float64]) -> float:
+    """Largest share of an image's variance that its mean over all repeats of a period explains, less chance.
+
+    >>> stripes = np.tile(np.array([1.0] + [0.0] * 15), (64, 4))
+    >>> round(periodicity(stripes), 6), periodicity(np.random.default_rng(0).random((224, 224))) < 0.01
+    (1.0, True)
+    """
+    shares: list[float] = []
+    for period in PERIODS_PX:
+        height, width = (size // period * period for size in image.shape)
+        cells = image[:height, :width].reshape(height // period, period, width // period, period)
+        repeats = cells.shape[0] * cells.shape[2]
+        explained = float(cells.mean(axis=(0, 2)).var()) / max(float(cells.var()), 1e-300)
+        shares.append((explained - 1 / repeats) / (1 - 1 / repeats))
+    return max(0.0, *shares)
+
+
+def draw(path: Path, rows: Sequence[dict[str, Any]], distances: Mapping[str, Distance], triplet: Triplet) -> None:
+    """One figure: growth with blur, rank correlations, and each distance's gradient on one image."""
+    from matplotlib.figure import Figure
+
+    columns = max(len(rows), 3)
+    figure = Figure(figsize=(2.4 * columns, 6.4), layout="constrained")
+    grid = figure.add_gridspec(2, columns)
+    curves, bars = figure.add_subplot(grid[0, : columns // 2]), figure.add_subplot(grid[0, columns // 2 :])
+    for row in rows:
+        curve = np.array(row["curve"]) / row["curve"][-1]
+        curves.plot(range(1, len(curve) + 1), curve, marker="o", label=row["distance"])
+    curves.set(xlabel="level of blur", ylabel="distance, relative to the strongest")
+    curves.legend(fontsize=7)
+    names = [row["distance"] for row in rows]
+    places = np.arange(len(rows))
+    for offset, key in ((-0.2, "within"), (0.2, "across")):
+        bars.bar(places + offset, [row[key] for row in rows], 0.4, label=f"{key} contents")
+    bars.set_xticks(places, names, rotation=20, ha="right", fontsize=7)
+    bars.set(ylabel="Spearman, distance and strength")
+    bars.legend(fontsize=7)
+    members = centred(triplet, CROP_PX)
+    for column, (name, distance) in enumerate(distances.items()):
+        panel = figure.add_subplot(grid[1, column])
+        gradient = gradient_map(distance, members[-1:], members[:1])
+        panel.imshow(gradient, cmap="magma", vmax=float(np.quantile(gradient, 0.995)))
+        panel.set_title(f"gradient, {name}", fontsize=7)
+        panel.axis("off")
+    figure.savefig(path, dpi=110)
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    columns = ["distance", "within", "across", "accuracy", "to_shift", "to_noise", "to_jpeg", "periodicity"]
+    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+    lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> str:
+    """Diagnose an adapter beside the common distances, on the films it did not learn from.
+
+    Writes ``ADAPTER.report.json`` and ``ADAPTER.report.png``; returns the table.
+    """
+    learned = json.loads(adapter.with_suffix(".json").read_text(encoding="utf-8"))
+    held = [triplet for triplet in find_triplets(folder) if triplet.clip in learned["held_out"]]
+    config = learned["config"]
+    distances = named_distances(config["backbone"], config["block"], weights=weights, adapter=adapter)
+    rows = diagnose(distances, held)
+    write_atomically(
+        adapter.with_suffix(".report.json"), json.dumps({"rows": rows, "config": config}, indent=1).encode()
+    )
+    draw(adapter.with_suffix(".report.png"), rows, distances, held[0])
+    return as_table(rows)

@@ -1,0 +1,270 @@
+"""Teaching an adapter to rank blur (ICIP 2023, sections 2.2 and 3.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from tfmlc.backbones import Backbone, build_backbone
+from tfmlc.config import Config
+from tfmlc.data.triplets import Alignment, Augmentation, Triplet, augmented, centred, find_triplets, split_by_clip
+from tfmlc.files import write_atomically
+from tfmlc.losses.adapter import Adapter, Mode, as_tokens
+from tfmlc.losses.triplet import distance, ranking_loss
+from tfmlc.progress import Steps
+from tfmlc.training.engine import Loop, LoopConfig
+
+FLOOR, FACTOR, LEAST_IMPROVEMENT = 1e-8, 0.1, 1e-4
+
+
+class AdaptConfig(Config):
+    """A whole adaptation; defaults are the paper's, but for the views."""
+
+    backbone: str = "clip-vit-b16"
+    weights: str = Field(default="hub", description="of the backbone: hub, or a file")
+    block: int = Field(default=3, ge=0)
+    mode: Mode = "flatten"
+    hidden: int = Field(default=1024, ge=1)
+    alignment: Alignment = Field(default="shared", description="whether a triplet's members are augmented alike")
+    augmentation: Augmentation = Augmentation()
+    views: int = Field(default=8, ge=0, description="augmented views of a triplet, made once; 0: new ones each step")
+    sampled_tokens: int = Field(default=64, ge=1, description="of each view, drawn each step, in mode token")
+    margin: float = Field(default=1.0, gt=0)
+    validation_share: float = Field(default=0.1, gt=0, lt=1, description="of the triplets, by whole films")
+    epochs: int = Field(default=300, ge=1)
+    patience: int = Field(default=5, ge=1, description="epochs without improvement before the learning rate falls")
+    give_up: int = Field(default=30, ge=1, description="epochs without improvement before the end")
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    seed: int = 0
+    licence: str = Field(default="Apache-2.0", description="of the adapter; stored with it")
+
+
+class Views:
+    """Batches of triplets: augmented images, or their features if ``views`` of each were made beforehand.
+
+    Item ``index`` depends on the seed and ``index`` alone: every epoch takes each triplet once, in a new order.
+    Features are kept in half precision in ``folder/features.npy`` and used again by a resumed run.
+    """
+
+    progress = 1.0
+
+    def __init__(self, triplets: Sequence[Triplet], backbone: Backbone, config: AdaptConfig, folder: Path) -> None:
+        self.triplets, self.config = list(triplets), config
+        self.features: NDArray[np.float16] | None = None
+        if config.views:
+            self.features = self._compute(backbone, folder)
+
+    def __getitem__(self, index: int) -> tuple[Tensor]:
+        config, (epoch, place) = self.config, divmod(index, len(self.triplets))
+        order = np.random.default_rng([config.seed, 1, epoch]).permutation(len(self.triplets))
+        row = int(order[place])
+        if self.features is None:
+            rng = np.random.default_rng([config.seed, 2, index])
+            return (augmented(self.triplets[row], config.augmentation, config.alignment, rng),)
+        members: NDArray[np.float16] = self.features[row, epoch % config.views]
+        if config.mode == "token" and members.shape[1] > config.sampled_tokens:
+            rng = np.random.default_rng([config.seed, 3, index])
+            members = members[:, rng.permutation(members.shape[1])[: config.sampled_tokens]]
+        return (torch.from_numpy(members.astype(np.float32)),)
+
+    def after_round(self, means: Mapping[str, float]) -> None:
+        """Nothing changes from round to round."""
+
+    def _compute(self, backbone: Backbone, folder: Path) -> NDArray[np.float16]:
+        config = self.config
+        path, note = folder / "features.npy", folder / "features.json"
+        about = {
+            "backbone": config.backbone,
+            "sha256": backbone.about.sha256,
+            "settings": config.model_dump(mode="json", include={"block", "alignment", "augmentation", "views", "seed"}),
+            "files": [str(triplet.files[0]) for triplet in self.triplets],
+        }
+        if path.exists() and note.exists() and json.loads(note.read_text()) == about:
+            return cast("NDArray[np.float16]", np.load(path, mmap_mode="r"))
+        folder.mkdir(parents=True, exist_ok=True)
+        made: NDArray[np.float16] | None = None
+        with Steps("features", len(self.triplets)) as progress:
+            for row, triplet in enumerate(self.triplets):
+                for view in range(config.views):
+                    rng = np.random.default_rng([config.seed, 2, row, view])
+                    images = augmented(triplet, config.augmentation, config.alignment, rng)
+                    with torch.no_grad():
+                        tokens = as_tokens(backbone(images, block=config.block))
+                    if made is None:
+                        shape = (len(self.triplets), config.views, *tokens.shape)
+                        made = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+                    made[row, view] = tokens.numpy()
+                progress.advance()
+        write_atomically(note, json.dumps(about).encode())
+        return cast("NDArray[np.float16]", made)
+
+
+class Plateau:
+    """Learning rate that falls when validation no longer improves, and an end when it has long not; keeps the best."""
+
+    def __init__(self, config: AdaptConfig, validation: Tensor, folder: Path) -> None:
+        self.config, self.validation, self.folder = config, validation, folder
+        self.state: dict[str, Any] = {"rate": config.learning_rate, "best": None, "waited": 0, "history": []}
+
+    @property
+    def finished(self) -> bool:
+        """Whether there has been no improvement for ``give_up`` epochs."""
+        return int(self.state["waited"]) >= self.config.give_up
+
+    def rate(self, step: int) -> float:  # noqa: ARG002
+        """Learning rate of a step."""
+        return float(self.state["rate"])
+
+    def after_round(self, loop: Loop) -> None:
+        """Validate after an epoch."""
+        adapter = cast(Adapter, loop.plain)
+        adapter.eval()
+        with torch.no_grad():
+            distances = adapted_distances(adapter, self.validation)
+        adapter.train()
+        loss = float(ranking_loss(list(distances.T), self.config.margin))
+        accuracy = ranking_accuracy(distances)
+        self.state["history"].append({"loss": round(loss, 6), "accuracy": round(accuracy, 4), "rate": self.rate(0)})
+        if self.state["best"] is None or loss < self.state["best"] * (1 - LEAST_IMPROVEMENT):
+            self.state |= {"best": loss, "waited": 0}
+            save_adapter(self.folder / "best.safetensors", adapter, self.config)
+            return
+        self.state["waited"] += 1
+        if self.state["waited"] % (self.config.patience + 1) == 0:
+            self.state["rate"] = max(FLOOR, self.state["rate"] * FACTOR)
+
+
+def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
+    """Train an adapter on a set of triplets; write it to ``output`` and return what it learned.
+
+    The set is split by films. An unfinished run in ``OUTPUT.run`` is taken up. The result, also written beside the
+    adapter as JSON: loss and accuracy by epoch, and triplet accuracy on unseen films before and after, with members
+    cropped alike and each on its own.
+    """
+    train, held = split_by_clip(find_triplets(folder), config.validation_share, config.seed)
+    run = output.with_suffix(".run")
+    backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
+    views = Views(train, backbone, config, run)
+    validation = {
+        "shared": features_of(backbone, config, [centred(t, config.augmentation.crop_px) for t in held]),
+        "independent": features_of(backbone, config, _independent_views(held, config)),
+    }
+    tokens, width = validation["shared"].shape[-2:]
+    made_for = {"backbone": config.backbone, "block": config.block, "size": config.augmentation.crop_px}
+    torch.manual_seed(config.seed)
+    adapter = Adapter(mode=config.mode, tokens=tokens, width=width, hidden=config.hidden, made_for=made_for)
+    batch = min(config.batch_size, len(train))
+    rounds = max(1, len(train) // batch)
+    loop_config = LoopConfig(
+        steps=config.epochs * rounds,
+        batch_size=batch,
+        learning_rate=config.learning_rate,
+        warmup_steps=0,
+        betas=(0.9, 0.999),
+        gradient_clip=1e6,
+        ema_decay=0.0,
+        precision="fp32",
+        workers=0,
+        save_every_steps=10 * rounds,
+        round_steps=rounds,
+        seed=config.seed,
+    )
+    schedule = Plateau(config, validation[config.alignment], run)
+
+    def objective(module: nn.Module, batch: list[Tensor]) -> dict[str, Tensor]:
+        members = batch[0] if config.views else features_of(backbone, config, list(batch[0]))
+        distances = adapted_distances(module, members)
+        return {
+            "loss": ranking_loss(list(distances.T), config.margin),
+            "accuracy": torch.tensor(ranking_accuracy(distances.detach())),
+        }
+
+    loop = Loop(adapter, objective, views, loop_config, run, schedule)
+    loop.run()
+    best = Adapter.load(run / "best.safetensors")
+    history = schedule.state["history"]
+    report = {
+        "config": config.model_dump(mode="json"),
+        "triplets": {"training": len(train), "validation": len(held)},
+        "held_out": sorted({triplet.clip for triplet in held}),
+        "epochs": len(history),
+        "accuracy": {
+            kind: {
+                "before": ranking_accuracy(plain_distances(features)),
+                "after": ranking_accuracy(adapted_distances(best, features)),
+            }
+            for kind, features in validation.items()
+        },
+        "history": history,
+    }
+    save_adapter(output, best, config)
+    write_atomically(output.with_suffix(".json"), json.dumps(report, indent=1).encode())
+    distances = {kind: adapted_distances(best, features) for kind, features in validation.items()}
+    draw_history(output.with_suffix(".png"), report, distances)
+    return report
+
+
+def save_adapter(path: Path, adapter: Adapter, config: AdaptConfig) -> None:
+    """Write the adapter with its origin."""
+    origin = f"trained by tfmlc adapt on {config.backbone} block {config.block}, {config.alignment} augmentation"
+    adapter.save(path, origin=origin, licence=config.licence)
+
+
+def features_of(backbone: Backbone, config: AdaptConfig, members: Sequence[Tensor]) -> Tensor:
+    """Features of triplets' images, each ``m 3 h w``: ``b m n d``."""
+    with torch.no_grad():
+        return torch.stack([as_tokens(backbone(images, block=config.block)) for images in members])
+
+
+def adapted_distances(adapter: nn.Module, features: Tensor) -> Tensor:
+    """Distances ``b levels`` of the blurs' embeddings to the sharp anchor's, from features ``b m n d``."""
+    batch, members = features.shape[:2]
+    embedded: Tensor = adapter(features.flatten(0, 1))
+    embedded = as_tokens(embedded).view(batch, members, *as_tokens(embedded).shape[1:])
+    return torch.stack([distance(embedded[:, 0], embedded[:, level]) for level in range(1, members)], dim=1)
+
+
+def plain_distances(features: Tensor) -> Tensor:
+    """Distances ``b levels`` of the features themselves."""
+    return torch.stack([distance(features[:, 0], features[:, level]) for level in range(1, features.shape[1])], dim=1)
+
+
+def ranking_accuracy(distances: Tensor) -> float:
+    """Share of the pairs of levels, over all triplets, in which the stronger blur is farther from the sharp image."""
+    levels = range(distances.shape[1])
+    pairs = [distances[:, i] < distances[:, j] for i in levels for j in levels if i < j]
+    return float(torch.stack(pairs).float().mean()) if pairs else float("nan")
+
+
+def _independent_views(triplets: Sequence[Triplet], config: AdaptConfig) -> list[Tensor]:
+    return [
+        augmented(triplet, config.augmentation, "independent", np.random.default_rng([config.seed, 4, row]))
+        for row, triplet in enumerate(triplets)
+    ]
+
+
+def draw_history(path: Path, report: dict[str, Any], distances: dict[str, Tensor]) -> None:
+    """Plot validation loss, accuracy and the margins that the best adapter leaves."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for panel, key, label in ((panels[0], "loss", "validation loss"), (panels[1], "accuracy", "triplet accuracy")):
+        panel.plot(range(1, report["epochs"] + 1), [row[key] for row in report["history"]])
+        panel.set(xlabel="epoch", ylabel=label)
+    for kind, values in distances.items():
+        margins = (values[:, -1] - values[:, 0]).numpy()
+        panels[2].hist(margins, bins=20, alpha=0.6, label=f"members {kind}")
+    panels[2].axvline(report["config"]["margin"], color="black", linewidth=0.8)
+    panels[2].set(xlabel="d(sharp, strong) - d(sharp, weak)", ylabel="unseen triplets")
+    panels[2].legend()
+    figure.savefig(path, dpi=120)

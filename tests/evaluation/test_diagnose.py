@@ -1,0 +1,65 @@
+"""The diagnosis tells a distance that ranks blur from one that does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import make_photo
+from tfmlc.data.films import FilmConfig
+from tfmlc.data.synthesis import synthesize
+from tfmlc.data.triplets import find_triplets
+from tfmlc.evaluation.diagnose import as_table, diagnose, draw, equal_psnr, spearman
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tfmlc.images import Picture, write_image
+
+    folder = tmp_path_factory.mktemp("set")
+    for number, size in enumerate((230, 260)):
+        write_image(folder / "photos" / f"{number}.png", Picture(make_photo(size, size)))
+    film = FilmConfig(levels=4)
+    synthesize("triplets", [folder / "photos"], folder / "out", pictures="photos", film=film, workers=1)
+    return folder / "out"
+
+
+def test_good_and_bad_distances(folder: Path) -> None:
+    def mse(restored: torch.Tensor, sharp: torch.Tensor) -> torch.Tensor:
+        return (restored - sharp).square().flatten(1).mean(dim=1)
+
+    def checkerboard(restored: torch.Tensor, sharp: torch.Tensor) -> torch.Tensor:
+        return mse(restored[..., ::16, ::16], sharp[..., ::16, ::16])
+
+    distances = {"mse": mse, "reversed": lambda r, s: 1 / (mse(r, s) + 1e-9), "checkerboard": checkerboard}
+    triplets = find_triplets(folder)
+    good, bad, periodic = diagnose(distances, triplets)
+    assert good["within"] > 0.8
+    assert good["accuracy"] > 0.8
+    assert bad["within"] == -good["within"]
+    assert good["to_noise"] == pytest.approx(1, rel=0.05)  # equal PSNR is equal MSE
+    assert good["to_shift"] == pytest.approx(1, rel=0.05)
+    assert periodic["periodicity"] > 5 * max(good["periodicity"], 0.01)
+    assert as_table([good, bad]).count("\n") == 3
+    draw(folder / "figure.png", [good, bad, periodic], distances, triplets[0])
+    assert (folder / "figure.png").stat().st_size > 5000
+
+
+def test_equal_psnr() -> None:
+    sharp = torch.tensor(make_photo(96, 96)).permute(2, 0, 1)[None].float() / 255
+    blurry = torch.nn.functional.avg_pool2d(sharp, 9, 1, 4)
+    target = float((blurry - sharp).square().mean())
+    for kind, other in equal_psnr(sharp, blurry).items():
+        error = float((other - sharp).square().mean())
+        assert error == pytest.approx(target, rel=0.1) or kind == "jpeg"
+
+
+def test_spearman_equals_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="scipy comes with the extra metrics")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        one, other = rng.integers(0, 6, 12).astype(float), rng.integers(0, 6, 12).astype(float)
+        assert spearman(one, other) == pytest.approx(float(stats.spearmanr(one, other)[0]), abs=1e-9)

@@ -1,0 +1,135 @@
+"""Adaptation: split by films, resumed exactly, better at ranking blur than before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import make_photo
+from tfmlc.backbones import build_backbone
+from tfmlc.checkpoint import write_checkpoint
+from tfmlc.config import checked
+from tfmlc.data.blur import BlurConfig
+from tfmlc.data.films import FilmConfig
+from tfmlc.data.synthesis import synthesize
+from tfmlc.data.triplets import Augmentation, augmented, centred, find_triplets, split_by_clip
+from tfmlc.errors import UserError
+from tfmlc.images import Picture, write_image
+from tfmlc.losses import FeatureMatchingLoss
+from tfmlc.losses.triplet import ranking_loss, triplet_loss
+from tfmlc.training.adapt import AdaptConfig, adapt, ranking_accuracy
+
+
+@pytest.fixture(scope="module")
+def triplets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set")
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        picture = np.roll(make_photo(80, 100), int(rng.integers(40)), axis=1)
+        write_image(folder / "photos" / f"{number}.png", Picture(np.ascontiguousarray(picture)))
+    blur = BlurConfig(strength_px=(6, 14), moving_patches=(0, 0))
+    film = FilmConfig(levels=3)
+    synthesize("triplets", [folder / "photos"], folder / "out", pictures="photos", blur=blur, film=film, workers=2)
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    backbone = build_backbone("alexnet", None, seed=1)
+    tensors = {f"features.{key}": value for key, value in backbone.tower.state_dict().items()}
+    path = tmp_path_factory.mktemp("weights") / "alexnet.safetensors"
+    write_checkpoint(path, tensors, backbone.about)
+    return path
+
+
+def config(weights: Path, **changes: Any) -> AdaptConfig:
+    values = {
+        "backbone": "alexnet", "block": 1, "weights": str(weights), "mode": "token", "hidden": 8, "views": 2,
+        "epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "validation_share": 0.3, "sampled_tokens": 5,
+        "augmentation": {"crop_px": 64},
+    }  # fmt: skip
+    return checked(AdaptConfig, values | changes)
+
+
+def test_split_keeps_films_apart(triplets: Path) -> None:
+    found = find_triplets(triplets)
+    for seed in range(5):
+        train, held = split_by_clip(found, 0.2, seed)
+        assert not {t.clip for t in train} & {t.clip for t in held}
+        assert len(train) + len(held) == len(found)
+        assert held
+    with pytest.raises(UserError, match="all triplets are of"):
+        split_by_clip(found[:1], 0.2)
+
+
+def test_shared_members_differ_by_blur_alone(triplets: Path) -> None:
+    triplet = find_triplets(triplets)[0]
+    mild = Augmentation(crop_px=64)
+    shared = augmented(triplet, mild, "shared", np.random.default_rng(3))
+    alone = augmented(triplet, mild, "independent", np.random.default_rng(3))
+    assert shared.shape == alone.shape == (4, 3, 64, 64)
+
+    def apart(members: torch.Tensor) -> float:
+        return float((members[1] - members[0]).abs().mean())
+
+    assert apart(shared) < 0.5 * apart(alone)
+    assert centred(triplet, 200).shape == (4, 3, 200, 200)  # enlarged where the picture is smaller
+
+
+@pytest.mark.parametrize(("mode", "views", "alignment"), [("token", 2, "shared"), ("flatten", 0, "independent")])
+def test_end_to_end_and_resumed(
+    triplets: Path, weights: Path, tmp_path: Path, mode: str, views: int, alignment: str
+) -> None:
+    settings = config(weights, mode=mode, views=views, alignment=alignment)
+    report = adapt(triplets, tmp_path / "a.safetensors", settings)
+    assert report["epochs"] == 4
+    assert report == json.loads((tmp_path / "a.json").read_text())
+    assert (tmp_path / "a.png").stat().st_size > 1000
+    loss = FeatureMatchingLoss.load(tmp_path / "a.safetensors", weights=weights)
+    image = torch.rand(1, 3, 64, 64)
+    assert float(loss(image, image)) == 0
+    assert loss.block == 1
+    assert loss.size == 64
+
+    with pytest.MonkeyPatch.context() as patch:  # stopped in the middle, then taken up
+        from tfmlc.training import engine
+
+        real = engine.Loop.run
+        patch.setattr(engine.Loop, "run", lambda self: (real(self, stop_at=2), 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            adapt(triplets, tmp_path / "b.safetensors", settings)
+    again = adapt(triplets, tmp_path / "b.safetensors", settings)
+    assert again["history"] == report["history"]
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_learning_rate_falls_and_gives_up(triplets: Path, weights: Path, tmp_path: Path) -> None:
+    settings = config(weights, epochs=300, patience=1, give_up=5, learning_rate=1e-9)
+    report = adapt(triplets, tmp_path / "a.safetensors", settings)
+    assert report["epochs"] < 300
+    assert report["history"][-1]["rate"] < report["history"][0]["rate"]
+
+
+def test_ranking_loss_is_the_triplet_loss_for_two_levels() -> None:
+    anchor, weak, strong = (torch.randn(6, 4, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    direct = torch.nn.functional.triplet_margin_loss(anchor, weak, strong, margin=1.0, eps=0)
+    assert float(triplet_loss(anchor, weak, strong)) == pytest.approx(float(direct), rel=1e-5)
+    ordered = [torch.full((3,), value) for value in (0.0, 2.0, 4.0, 6.0)]
+    assert float(ranking_loss(ordered)) == 0
+    assert float(ranking_loss(ordered[::-1])) > 0
+    assert ranking_accuracy(torch.stack(ordered, dim=1)) == 1
+    assert ranking_accuracy(torch.stack(ordered[::-1], dim=1)) == 0
+
+
+def test_other_folders_are_refused(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no manifest\.jsonl"):
+        adapt(tmp_path, tmp_path / "a.safetensors", config(weights))
+    write_image(tmp_path / "photos" / "a.png", Picture(make_photo(40, 40)))
+    synthesize("pairs", [tmp_path / "photos"], tmp_path / "pairs", pictures="photos", workers=1)
+    with pytest.raises(UserError, match="holds pairs, not triplets"):
+        adapt(tmp_path / "pairs", tmp_path / "a.safetensors", config(weights))
