@@ -109,7 +109,7 @@ def test_end_to_end_and_resumed(
 
 
 def test_learning_rate_falls_and_gives_up(triplets: Path, weights: Path, tmp_path: Path) -> None:
-    settings = config(weights, epochs=300, patience=1, give_up=5, learning_rate=1e-9)
+    settings = config(weights, epochs=300, patience=1, give_up=5, learning_rate=1e-7)
     report = adapt(triplets, tmp_path / "a.safetensors", settings)
     assert report["epochs"] < 300
     assert report["history"][-1]["rate"] < report["history"][0]["rate"]

@@ -117,9 +117,9 @@ def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    below = (values[:, None] > values).sum(axis=1)
-    equal = (values[:, None] == values).sum(axis=1)
-    return np.asarray(below + (equal - 1) / 2, np.float64)
+    below: NDArray[np.int64] = np.sum(values[:, None] > values, axis=1)
+    equal: NDArray[np.int64] = np.sum(values[:, None] == values, axis=1)
+    return below + (equal - 1) / 2
 
 
 def equal_psnr(sharp: Tensor, blurry: Tensor) -> dict[str, Tensor]:
@@ -169,7 +169,8 @@ def gradient_map(distance: Distance, blurry: Tensor, sharp: Tensor) -> NDArray[n
     distance(blurry, sharp).sum().backward()
     gradient = blurry.grad
     assert gradient is not None
-    return gradient[0].double().norm(dim=0).numpy()
+    magnitude: Tensor = gradient[0].double().square().sum(dim=0).sqrt()
+    return magnitude.numpy()
 
 
 def periodicity(image: NDArray[np.float64]) -> float:
