@@ -8,6 +8,7 @@ import pytest
 from conftest import make_photo
 from tfmlc.data.blur import BlurConfig, blur_still
 from tfmlc.data.shake import sample_trajectory
+from tfmlc.data.spectrum import FREQUENCIES, cell_centres, motion_spectrum
 from tfmlc.deblur.sharpness import sharpness
 
 QUIET = {"shot_noise": (0, 0), "read_noise": (0, 0), "moving_patches": (0, 0)}
@@ -150,11 +151,13 @@ def test_tiny_pictures(size: tuple[int, int]) -> None:
     assert blurry.shape == sharp.shape == (*size, 3)
 
 
-def test_easing_ends_at_the_full_blur() -> None:
-    full = BlurConfig(strength_px=(3, 30), light="mixed")
-    assert full.eased(1.0) == full
-    easy = full.eased(0.0)
-    assert easy.strength_px == (9.0, 9.0)
-    assert easy.direction_deg == (0.0, 0.0)
-    assert easy.turning == 0
-    assert easy.moving_patches == (0, 0)
+def test_spectrum_is_that_of_the_blur() -> None:
+    """The kernel's spectrum, measured by blurring waves, is what the trajectory says."""
+    rng = np.random.default_rng(2)
+    path = sample_trajectory(rng, width=129, height=129, strength_px=9.0, exposure=0.6, instants=21, turning=0)
+    told = motion_spectrum(path.homographies(), np.array([[64.0, 64.0]]))[:, 0]
+    shifts = path.poses[:, :2]
+    for number, (across, down) in enumerate(FREQUENCIES):
+        waves = [np.exp(2j * np.pi * (across * x + down * y)) for x, y in shifts]
+        assert told[number] == pytest.approx(abs(np.mean(waves)), abs=1e-3)
+    assert motion_spectrum(np.eye(3)[None].repeat(9, axis=0), cell_centres(64, 16)).min() == pytest.approx(1)

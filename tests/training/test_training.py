@@ -73,7 +73,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
 
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])
 def test_a_resumed_optimiser_is_the_same(tmp_path: Path, photos: Path, optimiser: str) -> None:
-    settings = [f"loop.optimiser={optimiser}", "data.start=0", "data.enough_db=-99", "loop.round_steps=3"]
+    settings = [f"loop.optimiser={optimiser}", "data.easy={strength_px: [3, 3]}", "data.easy_share=0.5", "blur_heads=1"]
     whole = finetune(recipe(photos, *settings), tmp_path / "whole")
     for stop in (4, None):
         parts = finetune(recipe(photos, *settings), tmp_path / "parts", stop_at=stop)
@@ -83,7 +83,8 @@ def test_a_resumed_optimiser_is_the_same(tmp_path: Path, photos: Path, optimiser
 
 
 def test_training_learns_one_blur(tmp_path: Path, photos: Path) -> None:
-    settings = ["loop.steps=60", "loop.learning_rate=2e-3", "data.start=0", "data.enough_db=99", "data.patch_px=64"]
+    one = "strength_px: [9, 9], exposure: [0.1, 0.1], direction_deg: [0, 0], turning: 0, moving_patches: [0, 0]"
+    settings = ["loop.steps=60", "loop.learning_rate=2e-3", f"data.blur={{{one}}}", "data.patch_px=64"]
     weights = finetune(recipe(photos, *settings), tmp_path / "run")
     assert "60 of 60 steps" in load_network(weights).about.origin
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -104,6 +105,29 @@ def test_trains_on_ready_pairs(tmp_path: Path) -> None:
     small = load_recipe("smoke", [f"data.pairs={tmp_path / 'set'}", "data.patch_px=96"])
     with pytest.raises(UserError, match="smaller than"):
         finetune(small, tmp_path / "other")
+
+
+def test_the_second_task_is_learned_and_left_behind(tmp_path: Path, photos: Path) -> None:
+    settings = [
+        "loop.steps=40",
+        "loop.learning_rate=2e-3",
+        "blur_heads=1",
+        "data.patch_px=64",
+        "data.blur.strength_px=[9,9]",
+    ]
+    weights = finetune(recipe(photos, *settings), tmp_path / "run")
+    assert load_network(weights).about.name == "hinet"
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(next((tmp_path / "run" / "log").rglob("events*")).parent))
+    events.Reload()
+    errors = [event.value for event in events.Scalars("spectrum_error")]
+    assert errors[-1] < 0.7 * errors[0]
+    nafnet = ["network.name=nafnet", "network.sizes={}", "blur_heads=1"]
+    with pytest.raises(UserError, match="blur_heads are for hinet"):
+        finetune(recipe(photos, *nafnet), tmp_path / "other")
+    with pytest.raises(UserError, match=r"blur_heads need data\.photos"):
+        finetune(load_recipe("smoke", [f"data.pairs={photos}", "blur_heads=1"]), tmp_path / "third")
 
 
 def test_starts_from_weights_and_refuses_others(tmp_path: Path, photos: Path) -> None:

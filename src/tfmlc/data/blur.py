@@ -17,7 +17,6 @@ from tfmlc.data.windows import BlurWindow
 Image8 = NDArray[np.uint8]
 ImageF = NDArray[np.float32]
 LINEAR_GAMMA = 2.2
-EASIEST_PX, EASIEST_EXPOSURE, HALF_WAY = 9.0, 0.1, 0.5
 
 
 class BlurConfig(Config):
@@ -38,33 +37,6 @@ class BlurConfig(Config):
     shot_noise: tuple[float, float] = Field(default=(0.0, 1e-4), description="Poisson variance at full signal")
     read_noise: tuple[float, float] = Field(default=(0.0, 0.004), description="standard deviation of Gaussian noise")
     jpeg_quality: tuple[int, int] | None = Field(default=None, description="compress the blurry picture; None: do not")
-
-    def eased(self, progress: float) -> BlurConfig:
-        """A simpler blur on the way to this one: at 0 one straight shift along x, at 1 all of it.
-
-        A network that starts from nothing stays for long at handing its input back when it has to tell all blurs
-        apart from the first step; two of them (pairs are turned at random, so x becomes y) it tells apart soon.
-        """
-        if progress >= 1:
-            return self
-
-        def towards(limits: tuple[float, float], start: float) -> tuple[float, float]:
-            low, high = limits
-            return start + (low - start) * progress, start + (high - start) * progress
-
-        return self.model_copy(
-            update={
-                "strength_px": towards(self.strength_px, EASIEST_PX),
-                "direction_deg": towards(self.direction_deg, 0.0),
-                "exposure": towards(self.exposure, min(self.exposure[0], EASIEST_EXPOSURE)),
-                "turning": self.turning * progress,
-                "light": self.light if progress > HALF_WAY else "stored",
-                "highlight_gain": towards(self.highlight_gain, 1.0),
-                "moving_patches": (0, round(self.moving_patches[1] * max(0.0, 2 * progress - 1))),
-                "shot_noise": towards(self.shot_noise, 0.0),
-                "read_noise": towards(self.read_noise, 0.0),
-            }
-        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,20 +14,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tfmlc.data.blur import BlurConfig, blur_still
+from tfmlc.data.spectrum import cell_centres, motion_spectrum
 from tfmlc.images import read_rgb8
 
 MARGIN_PX = 24
 DECODED = 128
-PROGRESS_STEP = 0.04
 
 
-class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
+class ShakenPhotos(Dataset[tuple[Tensor, ...]]):
     """Endless pairs ``(blurry, sharp)`` of shaken crops, RGB in [0, 1], ``3 patch_px patch_px``.
 
-    Pair number ``index`` depends on ``seed``, ``index`` and ``progress`` alone, so any process can make it and a
-    resumed run sees what an uninterrupted one would. The photos are shrunk by a random factor within ``scale``.
-    With ``start`` below 1 the blur is eased: each pair's lies between the simplest (0) and ``progress`` (1: all of it),
-    see ``BlurConfig.eased``, and ``after_round`` moves that on from ``start`` whenever the network gains ``enough_db``.
+    Pair number ``index`` depends on ``seed`` and ``index`` alone, so any process can make it and a resumed run sees
+    what an uninterrupted one would. The photos are shrunk by a random factor within ``scale``. ``easy_share`` of the
+    pairs are blurred as ``easy`` says. With ``cell_px`` the blur's spectrum comes along as a third tensor,
+    ``24 patch_px/cell_px patch_px/cell_px``, see ``motion_spectrum``.
     """
 
     def __init__(
@@ -39,12 +39,13 @@ class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
         length: int,
         seed: int = 0,
         scale: tuple[float, float] = (0.4, 1.0),
-        start: float = 1.0,
-        enough_db: float = 1.0,
+        easy: BlurConfig | None = None,
+        easy_share: float = 0.0,
+        cell_px: int | None = None,
     ) -> None:
         self.photos = list(photos)
         self.blur, self.patch_px, self.length, self.seed = blur, patch_px, length, seed
-        self.scale, self.progress, self.eased, self.enough_db = scale, start, start < 1, enough_db
+        self.scale, self.easy, self.easy_share, self.cell_px = scale, easy, easy_share, cell_px
         cv2.setNumThreads(1)  # the loader's processes are the parallelism, and threads do not survive a fork
         for photo in self.photos[:DECODED]:  # before the loader's processes start, so that they share the pixels
             _decoded(photo)
@@ -52,21 +53,23 @@ class ShakenPhotos(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng([self.seed, index])
         side = self.patch_px + 2 * MARGIN_PX
         crops = [self._crop(rng, side) for _ in range(2)]
         crop = max(crops, key=detail)  # flat sky teaches nothing
-        # easier pairs keep teaching what harder ones build on
-        blur = self.blur.eased(self.progress * rng.random() ** 0.5) if self.eased else self.blur
-        blurry, sharp, _ = blur_still(crop, blur, rng, margin_px=MARGIN_PX)
-        turned = random_turn(np.stack([blurry, sharp]), rng)
-        return to_tensor(turned[0]), to_tensor(turned[1])
-
-    def after_round(self, means: Mapping[str, float]) -> None:
-        """Make the blur a little harder where the network does well, from the mean ``gain_db`` of a round."""
-        if means["gain_db"] >= self.enough_db:
-            self.progress = min(1.0, self.progress + PROGRESS_STEP)
+        crop = np.ascontiguousarray(random_turn(crop[None], rng)[0])
+        easy = self.easy is not None and rng.random() < self.easy_share
+        blurry, sharp, record = blur_still(
+            crop, self.easy if easy and self.easy else self.blur, rng, margin_px=MARGIN_PX
+        )
+        pair = to_tensor(blurry), to_tensor(sharp)
+        if self.cell_px is None:
+            return pair
+        centres = cell_centres(self.patch_px, self.cell_px) + MARGIN_PX
+        cells = self.patch_px // self.cell_px
+        spectrum = motion_spectrum(record.trajectory.homographies(), centres).reshape(-1, cells, cells)
+        return (*pair, torch.from_numpy(spectrum))
 
     def _crop(self, rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
         photo = _decoded(self.photos[int(rng.integers(len(self.photos)))])

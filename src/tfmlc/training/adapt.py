@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,8 +55,6 @@ class Views:
     Features are kept in half precision in ``folder/features.npy`` and used again by a resumed run.
     """
 
-    progress = 1.0
-
     def __init__(self, triplets: Sequence[Triplet], backbone: Backbone, config: AdaptConfig, folder: Path) -> None:
         self.triplets, self.config = list(triplets), config
         self.features: NDArray[np.float16] | None = None
@@ -75,9 +73,6 @@ class Views:
             rng = np.random.default_rng([config.seed, 3, index])
             members = members[:, rng.permutation(members.shape[1])[: config.sampled_tokens]]
         return (torch.from_numpy(members.astype(np.float32)),)
-
-    def after_round(self, means: Mapping[str, float]) -> None:
-        """Nothing changes from round to round."""
 
     def _compute(self, backbone: Backbone, folder: Path) -> NDArray[np.float16]:
         config = self.config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -44,7 +44,7 @@ class LoopConfig(Config):
     precision: Precision = Field(default="auto", description="auto: bf16 where the machine is fast at it")
     workers: int = Field(default=1, ge=0, description="processes that make batches")
     save_every_steps: int = Field(default=250, ge=1)
-    round_steps: int = Field(default=50, ge=1, description="after so many steps the blur may become harder")
+    round_steps: int = Field(default=50, ge=1, description="the schedule looks at the run after so many steps")
     seed: int = 0
 
 
@@ -97,35 +97,28 @@ class Cosine:
         """Nothing to decide."""
 
 
-class RoundDataset(Protocol):
-    """Pairs that may get harder from round to round."""
-
-    progress: float
+class Items(Protocol):
+    """What is trained on."""
 
     def __getitem__(self, index: int) -> Any:
-        """One item, the same for the same index and progress."""
-        ...
-
-    def after_round(self, means: Mapping[str, float]) -> None:
-        """Set ``progress`` from the mean values of the round that ended."""
+        """One item, always the same for the same index."""
         ...
 
 
 class Loop:
     """Trains a module with Adam or Muon, gradient clipping and averaged weights.
 
-    ``dataset[index]`` depends on ``index`` and the dataset's ``progress`` alone and step ``s`` sees the items from
-    ``s * batch_size`` on, and the learning rate is a function of the step and the schedule's state. So the step, the
-    progress, the schedule, the weights, their average and the optimiser's moments are all that a resumed run needs.
-    After every ``round_steps`` steps the dataset's ``after_round`` sees the means of what ``objective(module, batch)``
-    returned: scalars, of which ``"loss"`` is minimised.
+    ``dataset[index]`` depends on ``index`` alone and step ``s`` sees the items from ``s * batch_size`` on, and the
+    learning rate is a function of the step and the schedule's state. So the step, the schedule, the weights, their
+    average and the optimiser's moments are all that a resumed run needs. ``objective(module, batch)`` returns scalars,
+    of which ``"loss"`` is minimised.
     """
 
     def __init__(
         self,
         module: nn.Module,
         objective: Objective,
-        dataset: RoundDataset,
+        dataset: Items,
         config: LoopConfig,
         folder: Path,
         schedule: Schedule | None = None,
@@ -145,7 +138,6 @@ class Loop:
         )
         self.plain = cast(nn.Module, self.accelerator.unwrap_model(self.module))
         self.step = 0
-        self.round_sums: dict[str, float] = {}
         self.ema = {name: value.detach().clone() for name, value in self.plain.named_parameters()}
 
     def run(self, *, stop_at: int | None = None, on_save: Callable[[Loop], None] | None = None) -> None:
@@ -160,8 +152,6 @@ class Loop:
             started, first = time.monotonic(), self.step
             for batch in self._batches(last):
                 values = {name: float(value) for name, value in self._train_step(batch).items()}
-                values["progress"] = self.dataset.progress
-                self._note(values)
                 pace = (time.monotonic() - started) / (self.step - first)
                 report = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
                 progress.update(self.step, note=f"{report}  {pace:.2f} s/step")
@@ -196,14 +186,6 @@ class Loop:
                 self.ema[name].lerp_(value, 1 - decay)
         detached = {name: value.detach() for name, value in values.items()}
         return {**detached, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
-
-    def _note(self, values: dict[str, float]) -> None:
-        """Add a step's values to the round's; tell the dataset when the round ends."""
-        for name, value in values.items():
-            self.round_sums[name] = self.round_sums.get(name, 0.0) + value
-        if self.step % self.config.round_steps == 0:
-            self.dataset.after_round({name: total / self.config.round_steps for name, total in self.round_sums.items()})
-            self.round_sums = {}
 
     def _batches(self, last: int) -> Iterator[Any]:
         """This process's share of the batches of every step up to ``last``; a loader a round."""
@@ -249,8 +231,6 @@ class Loop:
         about = {
             "schedule": self.schedule.state,
             "step": self.step,
-            "progress": self.dataset.progress,
-            "round_sums": self.round_sums,
             "config": self.config.model_dump(mode="json"),
         }
         write_atomically(self.folder / STATE, save(tensors, {"run": json.dumps(about)}))
@@ -265,8 +245,7 @@ class Loop:
             raise UserError(f"{path} is not the state of a run: remove it to start again")
         about = json.loads(metadata["run"])
         self._check_same_run(path, about["config"])
-        self.step, self.dataset.progress = int(about["step"]), float(about["progress"])
-        self.round_sums = about["round_sums"]
+        self.step = int(about["step"])
         self.schedule.state.update(about.get("schedule", {}))
         with torch.no_grad():
             for name, value in self.plain.named_buffers():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from tfmlc.data.stills import ShakenPhotos
 from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
 from tfmlc.images import find_pictures
-from tfmlc.losses import psnr_loss
+from tfmlc.losses import hinet_objective, psnr_loss
 from tfmlc.networks import Network, build_network, describe_network, load_network, save_network
-from tfmlc.training.engine import Loop, LoopConfig
+from tfmlc.training.blur_heads import BlurHeads
+from tfmlc.training.engine import Loop, LoopConfig, Objective
 from tfmlc.weights import find_model
 
 
@@ -37,8 +40,8 @@ class DataConfig(Config):
     pairs: Path | None = Field(default=None, description="folder with blur/ and sharp/")
     patch_px: int = Field(default=192, ge=16)
     blur: BlurConfig = BlurConfig()
-    start: float = Field(default=1.0, ge=0, le=1, description="how hard the blur is at first; see BlurConfig.eased")
-    enough_db: float = Field(default=1.0, description="gain over the input at which the blur becomes harder")
+    easy: BlurConfig | None = Field(default=None, description="a simpler blur, for a part of the pairs")
+    easy_share: float = Field(default=0.0, ge=0, le=1, description="of the pairs, blurred as easy says")
 
 
 class TrainConfig(Config):
@@ -47,16 +50,30 @@ class TrainConfig(Config):
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()
     loop: LoopConfig = LoopConfig()
+    blur_heads: float = Field(
+        default=0.0, ge=0, description="weight of a second task, to tell the blur's spectrum; only for hinet and photos"
+    )
     licence: str = Field(default="Apache-2.0", description="of the weights; stored with them")
 
 
 def psnr_objective(network: nn.Module, batch: list[Tensor]) -> dict[str, Tensor]:
     """HINet's objective, half the negative PSNR summed over the stages; and the gain over the blurry input in dB."""
-    blurry, sharp = batch
-    stages: tuple[Tensor, ...] = network(blurry)
-    losses = [psnr_loss(stage, sharp) for stage in stages]
-    loss = 0.5 * torch.stack(losses).sum()
-    return {"loss": loss, "gain_db": psnr_loss(blurry, sharp) - losses[-1].detach()}
+    blurry, sharp = batch[:2]
+    return _restoration(network(blurry), blurry, sharp)
+
+
+def two_task_objective(heads: nn.Module, batch: list[Tensor], *, weight: float) -> dict[str, Tensor]:
+    """The same, and ``weight`` times ``5 log10`` of the mean squared error of the blur's spectrum."""
+    blurry, sharp, spectrum = batch
+    stages, spectra = heads(blurry)
+    values = _restoration(stages, blurry, sharp)
+    error = torch.stack([(found - spectrum).square().mean() for found in spectra]).mean()
+    return {**values, "loss": values["loss"] + weight * 5 * torch.log10(error), "spectrum_error": error}
+
+
+def _restoration(stages: Sequence[Tensor], blurry: Tensor, sharp: Tensor) -> dict[str, Tensor]:
+    gain = psnr_loss(blurry, sharp) - psnr_loss(stages[-1].detach(), sharp)
+    return {"loss": hinet_objective(stages, sharp), "gain_db": gain}
 
 
 def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None) -> Path:
@@ -65,18 +82,31 @@ def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None) -
     Writes ``config.yaml``, TensorBoard logs, and every ``loop.save_every_steps`` the state for resuming and
     ``weights.safetensors`` (the averaged weights). Raises UserError for settings that do not fit together.
     """
-    dataset = build_dataset(config)
     network = start_network(config.network)
+    module: nn.Module = network
+    objective: Objective = psnr_objective
+    if config.blur_heads:
+        if not config.data.photos:
+            raise UserError("blur_heads need data.photos: ready pairs do not say how they were blurred")
+        module, objective = BlurHeads(network), partial(two_task_objective, weight=config.blur_heads)
+    dataset = build_dataset(config, cell_px=network.step_px if config.blur_heads else None)
     write_atomically(folder / "config.yaml", config.to_yaml().encode())
     weights = folder / "weights.safetensors"
     averaged = build_network(config.network.name, **describe_network(network.state_dict())[1])
 
     def export(loop: Loop) -> None:
-        averaged.load_state_dict(loop.averaged_state())
+        state = loop.averaged_state()
+        averaged.load_state_dict(
+            {
+                name.removeprefix("network."): value
+                for name, value in state.items()
+                if not (config.blur_heads and name.startswith("heads."))
+            }
+        )
         origin = f"trained by tfmlc, {loop.step} of {config.loop.steps} steps"
         save_network(weights, averaged, origin=origin, licence=config.licence)
 
-    loop = Loop(network, psnr_objective, dataset, config.loop, folder)
+    loop = Loop(module, objective, dataset, config.loop, folder)
     loop.run(stop_at=stop_at, on_save=export)
     return weights
 
@@ -92,7 +122,7 @@ def start_network(config: NetworkConfig) -> Network:
     return network
 
 
-def build_dataset(config: TrainConfig) -> PairFolder | ShakenPhotos:
+def build_dataset(config: TrainConfig, *, cell_px: int | None = None) -> PairFolder | ShakenPhotos:
     """The pairs of a run, one for every item of every batch."""
     data, length = config.data, config.loop.steps * config.loop.batch_size
     if bool(data.photos) == (data.pairs is not None):
@@ -106,6 +136,7 @@ def build_dataset(config: TrainConfig) -> PairFolder | ShakenPhotos:
         patch_px=data.patch_px,
         length=length,
         seed=config.loop.seed,
-        start=data.start,
-        enough_db=data.enough_db,
+        easy=data.easy,
+        easy_share=data.easy_share,
+        cell_px=cell_px,
     )

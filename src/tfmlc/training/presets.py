@@ -10,28 +10,30 @@ from tfmlc.config import checked, override, read_yaml
 from tfmlc.errors import unknown_name
 from tfmlc.training.finetune import TrainConfig
 
-HALF_RESOLUTION_HINET: dict[str, Any] = {
+QUARTER_RESOLUTION_HINET: dict[str, Any] = {
     "name": "hinet",
-    "sizes": {"width": 32, "depth": 4, "normalised_levels": [2, 3], "unshuffle": 2},
+    "sizes": {"width": 32, "depth": 4, "normalised_levels": [2, 3], "unshuffle": 4},
 }
+STRAIGHT: dict[str, Any] = {"exposure": [0.05, 0.2], "turning": 0, "moving_patches": [0, 0], "shot_noise": [0, 0]}
+MUON: dict[str, Any] = {"batch_size": 16, "optimiser": "muon", "learning_rate": 0.006, "gradient_clip": 1e6}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {  # how the model that ships was trained; docs/models.md tells the whole story
-        "network": HALF_RESOLUTION_HINET,
+    "default-first": {  # straight shifts of like length in all directions: a network that starts from nothing tells
+        "network": QUARTER_RESOLUTION_HINET,  # these apart within minutes, and all blur at once not within hours
+        "data": {"patch_px": 192, "blur": {**STRAIGHT, "strength_px": [8, 14]}},
+        "loop": {**MUON, "steps": 600, "warmup_steps": 50},
+        "blur_heads": 1.0,
+    },
+    "default": {  # goes on with all blur, half of the pairs still straight; network.start=runs/default-first/...
+        "network": QUARTER_RESOLUTION_HINET,
         "data": {
-            "patch_px": 160,
-            "blur": {"light": "mixed", "shot_noise": [0, 5e-5], "highlight_gain": [1, 2]},
-            "start": 0.0,
-            "enough_db": 1.2,
+            "patch_px": 192,
+            "blur": {"strength_px": [3, 34], "light": "mixed", "highlight_gain": [1, 2]},
+            "easy": {**STRAIGHT, "strength_px": [4, 26], "exposure": [0.05, 0.4]},
+            "easy_share": 0.5,
         },
-        "loop": {
-            "steps": 16_000,
-            "batch_size": 4,
-            "optimiser": "muon",
-            "learning_rate": 0.01,
-            "final_learning_rate": 1e-5,
-            "gradient_clip": 1.0,
-        },
+        "loop": {**MUON, "steps": 9000, "warmup_steps": 50},
+        "blur_heads": 1.0,
     },
     "smoke": {  # seconds on a laptop: shows that everything runs
         "network": {"name": "hinet", "sizes": {"width": 8, "depth": 3, "normalised_levels": [1, 2], "unshuffle": 2}},
