@@ -122,7 +122,9 @@ def pyiqa_metric(name: str) -> nn.Module:
     try:
         import pyiqa  # pyright: ignore[reportMissingTypeStubs]
 
-        return cast(nn.Module, cast(Any, pyiqa).create_metric(PYIQA[name], device="cpu", as_loss=True))
+        return cast(
+            nn.Module, cast(Any, pyiqa).create_metric(PYIQA[name], device="cpu", as_loss=True, loss_reduction="none")
+        )
     except Exception as error:  # not installed, or whatever a failed download raises
         raise UserError(f"{name} is not available: {str(error).splitlines()[0]}") from error
 

@@ -18,6 +18,7 @@ from tfmlc.backbones import build_backbone
 from tfmlc.data.triplets import Triplet, centred, find_triplets
 from tfmlc.errors import UserError
 from tfmlc.evaluation.bench import PYIQA, pyiqa_metric
+from tfmlc.evaluation.provenance import provenance
 from tfmlc.files import write_atomically
 from tfmlc.losses import FeatureMatchingLoss
 from tfmlc.progress import Steps
@@ -239,7 +240,8 @@ def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> st
     distances = named_distances(config["backbone"], config["block"], weights=weights, adapter=adapter)
     rows = diagnose(distances, held)
     write_atomically(
-        adapter.with_suffix(".report.json"), json.dumps({"rows": rows, "config": config}, indent=1).encode()
+        adapter.with_suffix(".report.json"),
+        json.dumps({"rows": rows, "triplets": len(held), "config": config, **provenance("cpu")}, indent=1).encode(),
     )
     draw(adapter.with_suffix(".report.png"), rows, distances, held[0])
     return as_table(rows)

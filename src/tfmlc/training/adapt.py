@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tfmlc.backbones import Backbone, build_backbone
 from tfmlc.config import Config
 from tfmlc.data.triplets import Alignment, Augmentation, Triplet, augmented, centred, find_triplets, split_by_clip
+from tfmlc.evaluation.provenance import provenance
 from tfmlc.files import write_atomically
 from tfmlc.losses.adapter import Adapter, Mode, as_tokens
 from tfmlc.losses.triplet import distance, ranking_loss
@@ -200,6 +201,7 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
             for kind, features in validation.items()
         },
         "history": history,
+        **provenance("cpu"),
     }
     save_adapter(output, best, config)
     write_atomically(output.with_suffix(".json"), json.dumps(report, indent=1).encode())
