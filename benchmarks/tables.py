@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs" / "models.md")
+PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
 SETS = {
     "gopro_pair": "genuine GoPro pair",
     "gopro": "31 sharp GoPro frames, seeded blur",
@@ -43,7 +43,43 @@ def scores_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"scores": scores_table}
+def costs_table() -> str:
+    content = json.loads((REPOSITORY / "results" / "bench" / "loss.json").read_text(encoding="utf-8"))
+    lines = ["| loss | precision | seconds | extra memory, MiB |", "| --- | --- | ---: | ---: |"]
+    for row in content["rows"]:
+        values = f"{row['seconds']:.2f} | {row['extra_mib']:.0f}" if "seconds" in row else "not available | "
+        lines.append(f"| {row['loss']} | {row['precision']} | {values} |")
+    lines += ["", "| | times faster than released | memory of released | time of the bare products |"]
+    lines.append("| --- | ---: | ---: | ---: |")
+    for name, ratio in content["ratios"].items():
+        over = f"{ratio['over_bare_products']:.2f} x"
+        lines.append(f"| {name} | {ratio['times_faster']:.1f} x | {ratio['memory']:.2f} x | {over} |")
+    return "\n".join([*lines, "", f"{content['device']}, commit {content['commit']}."])
+
+
+def adapters_table() -> str:
+    lines = [
+        "| unseen | distance | within | across | pairs in order | blur/shift | blur/noise | blur/JPEG | periodicity |",
+        "| --- | --- |" + " ---: |" * 7,
+    ]
+    shown: set[tuple[str, str]] = set()
+    for path in sorted((REPOSITORY / "results" / "adapt").glob("*.report.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        kind = path.name.split("-")[1]
+        for row in content["rows"]:
+            adapted = row["distance"].startswith("TFMLC")
+            name = f"{row['distance']}, {content['config']['alignment']}" if adapted else row["distance"]
+            if (kind, name) in shown:
+                continue
+            shown.add((kind, name))
+            values = [row[key] for key in ("within", "across", "accuracy")]
+            ratios = [row[f"to_{key}"] for key in ("shift", "noise", "jpeg")]
+            cells = [*(f"{value:.3f}" for value in values), *(f"{value:.2f}" for value in ratios)]
+            lines.append(f"| {kind} | {name} | " + " | ".join([*cells, f"{row['periodicity']:.3f}"]) + " |")
+    return "\n".join(lines)
+
+
+TABLES = {"scores": scores_table, "costs": costs_table, "adapters": adapters_table}
 
 
 def filled(text: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner, Result
@@ -188,3 +189,32 @@ def test_print_config_gives_the_same_config_again(tmp_path: Path) -> None:
     shown = tfmlc("train", "smoke", "loop.steps=3", "--print-config")
     (tmp_path / "recipe.yaml").write_text(shown.stdout)
     assert tfmlc("train", tmp_path / "recipe.yaml", "--print-config").stdout == shown.stdout
+
+
+def test_triplets_adapt_and_their_errors(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    wall = np.kron(rng.integers(0, 256, (20, 90, 3)), np.ones((6, 6, 1))).astype(np.uint8)
+    for film in ("a", "b"):
+        for number in range(32):
+            frame = np.ascontiguousarray(wall[:, 3 * number : 3 * number + 160])
+            write_image(tmp_path / "films" / film / f"{number}.png", Picture(frame))
+    made = tfmlc("synthesize", "triplets", tmp_path / "films", "-o", tmp_path / "set", "--workers", 1)
+    assert made.exit_code == 0, made.output
+    assert "4 triplets made, 0 were there already" in made.output
+    settings = ["mode=token", "hidden=8", "views=1", "epochs=2", "batch_size=2", "augmentation.crop_px=64"]
+    weights = shared / "weights" / "alexnet-features.safetensors"
+    adapter = tmp_path / "adapter.safetensors"
+    command = ("adapt", tmp_path / "set", "-o", adapter, "--backbone", "alexnet", "--block", 1, f"weights={weights}")
+    learned = tfmlc(*command, *settings)
+    assert learned.exit_code == 0, learned.output
+    assert "triplet accuracy, members shared" in learned.output
+    assert adapter.stat().st_size > 1000
+    for arguments, message in (
+        (("adapt", tmp_path / "films", "-o", adapter), "holds no manifest.jsonl"),
+        (("adapt", tmp_path / "set", "-o", adapter, "hiden=8"), "did you mean 'hidden'"),
+        (("synthesize", "triplets", tmp_path / "none", "-o", tmp_path / "x"), "there is no file or folder"),
+        (("bench", "loss", "-o", tmp_path / "x.json"), "run this in a checkout"),
+        (("models", "fetch", "vgg19"), "did you mean 'vgg16'"),
+    ):
+        refused(tfmlc(*arguments), message)

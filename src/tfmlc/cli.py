@@ -73,12 +73,12 @@ def deblur(
 
 Values = dict[str, object]
 Pictures = Annotated[Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")]
-Strength = Annotated[tuple[float, float], typer.Option(help="Photos: least and most motion, in px.")]
-Exposure = Annotated[tuple[float, float], typer.Option(help="Photos: exposure time, in periods of hand tremor.")]
-Patches = Annotated[tuple[int, int], typer.Option(help="Photos: fewest and most objects that move on their own.")]
+Strength = Annotated[tuple[float, float] | None, typer.Option(help="Photos: least and most motion, in px.")]
+Exposure = Annotated[tuple[float, float] | None, typer.Option(help="Photos: exposure time, in periods of tremor.")]
+Patches = Annotated[tuple[int, int] | None, typer.Option(help="Photos: fewest and most objects moving on their own.")]
 PerPhoto = Annotated[int, typer.Option(min=1, help="Photos: blurry versions of each.")]
-MinFrames = Annotated[int, typer.Option(min=2, help="Films: least frames of a window.")]
-MinDisplacement = Annotated[float, typer.Option(min=0, help="Films: least motion of a window, in px.")]
+MinFrames = Annotated[int | None, typer.Option(min=2, help="Films: least frames of a window.")]
+MinDisplacement = Annotated[float | None, typer.Option(min=0, help="Films: least motion of a window, in px.")]
 Interpolate = Annotated[int, typer.Option(min=1, help="Films: frames made of each one, by optical flow; 8 for 30 fps.")]
 Scale = Annotated[float, typer.Option(help="Films: shrink the frames by this factor first.")]
 OnBad = Annotated[Literal["stop", "skip"], typer.Option(help="Films: at a frame that cannot be read.")]
@@ -95,17 +95,17 @@ def synthesize_pairs(
         Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")
     ] = "photos",
     per_photo: PerPhoto = 1,
-    strength_px: Strength = (4, 32),
-    exposure: Exposure = (0.2, 1.2),
-    patches: Patches = (0, 3),
+    strength_px: Strength = None,
+    exposure: Exposure = None,
+    patches: Patches = None,
     light: Annotated[
         Literal["stored", "linear", "mixed"], typer.Option(help="What is averaged: stored values or linear light.")
     ] = "stored",
     jpeg: Annotated[
         tuple[int, int] | None, typer.Option(help="Photos: lowest and highest JPEG quality. Default: no JPEG.")
     ] = None,
-    min_frames: MinFrames = 15,
-    min_displacement_px: MinDisplacement = 25.0,
+    min_frames: MinFrames = None,
+    min_displacement_px: MinDisplacement = None,
     interpolate: Interpolate = 1,
     scale: Scale = 1.0,
     on_bad: OnBad = "stop",
@@ -137,14 +137,14 @@ def synthesize_triplets(
     ] = "frames",
     levels: Annotated[int, typer.Option(min=1, help="Strengths of blur; 2: weak and strong.")] = 2,
     per_photo: PerPhoto = 1,
-    strength_px: Strength = (4, 32),
-    exposure: Exposure = (0.2, 1.2),
-    patches: Patches = (0, 3),
+    strength_px: Strength = None,
+    exposure: Exposure = None,
+    patches: Patches = None,
     light: Annotated[
         Literal["stored", "linear"], typer.Option(help="What is averaged: stored values or linear light.")
     ] = "stored",
-    min_frames: MinFrames = 15,
-    min_displacement_px: MinDisplacement = 25.0,
+    min_frames: MinFrames = None,
+    min_displacement_px: MinDisplacement = None,
     interpolate: Interpolate = 1,
     scale: Scale = 1.0,
     on_bad: OnBad = "stop",
@@ -189,8 +189,8 @@ def _synthesize(
             inputs,
             output,
             pictures=pictures,
-            blur=checked(BlurConfig, blur),
-            film=checked(FilmConfig, film),
+            blur=checked(BlurConfig, {key: value for key, value in blur.items() if value is not None}),
+            film=checked(FilmConfig, {key: value for key, value in film.items() if value is not None}),
             per_photo=per_photo,
             seed=seed,
             workers=workers,
@@ -309,6 +309,20 @@ def models_info(model: Annotated[str, typer.Argument(help="A model's name or a w
         from tfmlc.weights import find_model
 
         typer.echo(load_network(find_model(model)).explain())
+
+
+@models.command("fetch")
+def models_fetch(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> None:
+    """Get a backbone's weights now, so that they are there without a network; prints where they lie."""
+    with one_line_errors():
+        from tfmlc.backbones import BACKBONES
+        from tfmlc.errors import unknown_name
+        from tfmlc.weights import find_weights
+
+        if name not in BACKBONES:
+            raise unknown_name("backbone", name, BACKBONES)
+        download = BACKBONES[name].download
+        typer.echo(f"{find_weights(name, download)}  ({download.licence})")
 
 
 @models.command("convert")

@@ -22,7 +22,7 @@ LINEAR_GAMMA = 2.2
 class BlurConfig(Config):
     """Ranges from which the blur of one picture is drawn; each pair is (lowest, highest)."""
 
-    strength_px: tuple[float, float] = Field(default=(3.0, 24.0), description="mean image motion during the exposure")
+    strength_px: tuple[float, float] = Field(default=(4.0, 32.0), description="mean image motion during the exposure")
     exposure: tuple[float, float] = Field(default=(0.2, 1.2), description="in periods of hand tremor")
     direction_deg: tuple[float, float] = Field(
         default=(-90.0, 90.0), description="of the shift; from the x to the y axis"

@@ -87,7 +87,7 @@ def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None) -
     objective: Objective = psnr_objective
     if config.blur_heads:
         if not config.data.photos:
-            raise UserError("blur_heads need data.photos: ready pairs do not say how they were blurred")
+            raise UserError("blur_heads need data.photos, ready pairs do not tell their blur: set blur_heads=0")
         module, objective = BlurHeads(network), partial(two_task_objective, weight=config.blur_heads)
     dataset = build_dataset(config, cell_px=network.step_px if config.blur_heads else None)
     write_atomically(folder / "config.yaml", config.to_yaml().encode())
