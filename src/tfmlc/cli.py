@@ -291,6 +291,26 @@ def bench_loss(
             typer.echo(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in ratio.items()))
 
 
+@bench.command("synthesize")
+def bench_synthesize(
+    film: Annotated[Path, typer.Argument(help="A video file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+) -> None:
+    """Speed of making triplets beside merely decoding the film, and memory by length of window."""
+    with one_line_errors():
+        import json
+
+        from tfmlc.evaluation.bench_synthesis import bench_synthesis
+        from tfmlc.evaluation.provenance import provenance
+        from tfmlc.files import write_atomically
+
+        costs = bench_synthesis(film)
+        write_atomically(output, (json.dumps({**costs, **provenance("cpu")}, indent=1) + "\n").encode())
+        for row in costs["rows"]:
+            typer.echo(f"{row['source']}: {row['relative_speed']:.2f} of the speed of decoding")
+        typer.echo("peak memory: " + ", ".join(f"{mib} MiB ({n} frames)" for n, mib in costs["peak_mib"].items()))
+
+
 @models.command("list")
 def models_list() -> None:
     """Names of the models that need no download."""

@@ -203,7 +203,7 @@ class TestSets:
         monkeypatch.setattr(synthesis, "write_image", full)
         clip = find_clips([tmp_path / "film"])[0]
         names = ("sharp", "weak", "strong")
-        made = synthesis._make_film(clip, output=tmp_path / "out", names=names, film=FilmConfig(), whole=frozenset())
+        made = synthesis.make_film(clip, output=tmp_path / "out", names=names, film=FilmConfig(), whole=frozenset())
         assert made.error is not None
         assert "No space left" in made.error
         assert [row["name"] for row in made.rows] == ["film/000001.png", "film/000002.png"]

@@ -120,15 +120,15 @@ def synthesize(
         finished = {row["name"] for row in manifest.whole if "windows" in row}
         kept = [still for still in stills if whole.get(still.name, {}).get("seed") == list(still.seed)]
         summary.kept = len(kept) + sum("window" in row for row in whole.values())
-        make_still = partial(_make_still, output=output, names=settings["folders"], blur=blur)
-        make_film = partial(_make_film, output=output, names=settings["folders"], film=film, whole=frozenset(whole))
+        still_job = partial(_make_still, output=output, names=settings["folders"], blur=blur)
+        film_job = partial(make_film, output=output, names=settings["folders"], film=film, whole=frozenset(whole))
         with (
             ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool,
             Steps(kind, len(stills) - len(kept) + len(clips)) as progress,
         ):
             done = {still.name for still in kept} | finished
-            jobs = [pool.submit(make_still, still) for still in stills if still.name not in done]
-            jobs += [pool.submit(make_film, clip) for clip in clips if clip.name not in done]
+            jobs = [pool.submit(still_job, still) for still in stills if still.name not in done]
+            jobs += [pool.submit(film_job, clip) for clip in clips if clip.name not in done]
             for job in as_completed(jobs):
                 made = job.result()
                 manifest.add(made.rows)
@@ -183,7 +183,8 @@ def _make_still(still: Still, *, output: Path, names: Sequence[str], blur: BlurC
     return made
 
 
-def _make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfig, whole: frozenset[str]) -> Made:
+def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfig, whole: frozenset[str]) -> Made:
+    """Write the pictures of one film, less those whose names are in ``whole``; an error keeps what was finished."""
     cv2.setNumThreads(1)
     made = Made()
     pending: list[tuple[dict[str, Any], dict[str, Future[str]]]] = []
