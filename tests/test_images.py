@@ -191,3 +191,11 @@ def test_depth_changes_keep_black_and_white() -> None:
     ends = np.array([[[0, 128, 255]]], np.uint8)
     assert to_depth(ends, 16).tolist() == [[[0, 32896, 65535]]]
     assert np.array_equal(to_depth(to_depth(ends, 16), 8), ends)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_fast_png_loses_nothing(tmp_path: Path, channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (31, 47, channels), dtype=np.uint8)
+    picture = Picture(pixels, icc=None, resolution=(96.0, 96.0) if channels == 4 else None)
+    write_image(tmp_path / "a.png", picture, fast=True)
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels, pixels)

@@ -194,7 +194,7 @@ class TestSets:
         write_frames(tmp_path / "film", pan(75))
         real, count = synthesis.write_image, [0]
 
-        def full(path: Path, picture: Picture, **settings: int) -> list[str]:
+        def full(path: Path, picture: Picture, **settings: bool) -> list[str]:
             count[0] += 1
             if count[0] > 7:
                 raise UserError(f"cannot write {path}: No space left on device; nothing was changed")

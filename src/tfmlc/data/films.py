@@ -19,7 +19,7 @@ from tfmlc.data.interpolation import interpolated
 from tfmlc.data.windows import BlurWindow, WindowFinder
 from tfmlc.video import Clip, Frame, OnBad, read_frames
 
-KEPT_BYTES = 100 * 2**20  # frames of the window that are kept; what is older is read again
+KEPT_BYTES = 64 * 2**20  # frames of the window that are kept; what is older is read again
 Light = NDArray[np.float32]
 
 

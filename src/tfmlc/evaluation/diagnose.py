@@ -202,6 +202,7 @@ def draw(path: Path, rows: Sequence[dict[str, Any]], distances: Mapping[str, Dis
     for row in rows:
         curve = np.array(row["curve"]) / row["curve"][-1]
         curves.plot(range(1, len(curve) + 1), curve, marker="o", label=row["distance"])
+    curves.set_xticks(range(1, len(rows[0]["curve"]) + 1))
     curves.set(xlabel="level of blur", ylabel="distance, relative to the strongest")
     curves.legend(fontsize=7)
     names = [row["distance"] for row in rows]
@@ -209,8 +210,8 @@ def draw(path: Path, rows: Sequence[dict[str, Any]], distances: Mapping[str, Dis
     for offset, key in ((-0.2, "within"), (0.2, "across")):
         bars.bar(places + offset, [row[key] for row in rows], 0.4, label=f"{key} contents")
     bars.set_xticks(places, names, rotation=20, ha="right", fontsize=7)
-    bars.set(ylabel="Spearman, distance and strength")
-    bars.legend(fontsize=7)
+    bars.set(ylabel="Spearman, distance and strength", ylim=(None, 1.25))
+    bars.legend(fontsize=7, ncols=2, loc="upper right")
     members = centred(triplet, CROP_PX)
     for column, (name, distance) in enumerate(distances.items()):
         panel = figure.add_subplot(grid[1, column])
