@@ -158,8 +158,8 @@ class TestAverages:
 
 class TestSets:
     def test_triplets_of_a_video_and_a_folder(self, tmp_path: Path) -> None:
-        write_video(tmp_path / "in" / "a.mp4", pan(45)) if (tmp_path / "in").mkdir() is None else None
         write_frames(tmp_path / "in" / "scene" / "b", pan(31))
+        write_video(tmp_path / "in" / "a.mp4", pan(45))
         summary = synthesize("triplets", [tmp_path / "in"], tmp_path / "out", pictures="frames", workers=2)
         assert (summary.made, summary.kept, summary.errors) == (5, 0, [])
         settings, rows = read_manifest(tmp_path / "out")
