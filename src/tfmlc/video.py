@@ -18,6 +18,7 @@ from tfmlc.images import is_image_name, natural_key, read_rgb8
 Frame = NDArray[np.uint8]
 OnBad = Literal["stop", "skip"]
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
+COUNTING_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi")  # others do not say how many frames they have
 FRAMES_THE_HEADER_MAY_MISS = 2
 
 
@@ -38,14 +39,15 @@ def is_video_name(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_clips(inputs: Iterable[Path]) -> list[Clip]:
+def find_clips(inputs: Iterable[Path], *, leave_out: Path | None = None) -> list[Clip]:
     """Every film in ``inputs``: video files, folders of frames, and folders that hold such (as GOPRO_Large_all).
 
+    The folder ``leave_out`` is not searched.
     Raises UserError for a missing path, a file that is no video, a folder without films, and two films of one name.
     """
     clips: dict[str, Clip] = {}
     for path in inputs:
-        found = list(_clips_at(path))
+        found = list(_clips_at(path, leave_out.resolve() if leave_out is not None else None))
         if not found:
             raise UserError(f"no films in {path}: {' '.join(VIDEO_SUFFIXES)} and folders of frames are looked for")
         for clip in found:
@@ -55,7 +57,7 @@ def find_clips(inputs: Iterable[Path]) -> list[Clip]:
     return list(clips.values())
 
 
-def _clips_at(path: Path) -> Iterator[Clip]:
+def _clips_at(path: Path, leave_out: Path | None) -> Iterator[Clip]:
     if not path.exists():
         raise UserError(f"there is no file or folder {path}")
     if path.is_file():
@@ -64,6 +66,8 @@ def _clips_at(path: Path) -> Iterator[Clip]:
         yield Clip(path, path.stem)
         return
     for inner in sorted([path, *path.rglob("*")], key=natural_key):
+        if leave_out is not None and leave_out in (inner.resolve(), *inner.resolve().parents):
+            continue
         parts = inner.relative_to(path).parts
         name = "-".join([*parts[:-1], Path(parts[-1]).stem]) if parts else path.resolve().name
         if inner.is_dir():
@@ -148,7 +152,7 @@ def _read_video(path: Path, on_bad: OnBad, tell: Callable[[str], None]) -> Itera
             f"{path} cannot be decoded: not a video, damaged, or of a codec that is not known here; "
             f"'ffmpeg -i {path.name} -c:v libx264 -crf 12 new.mp4' makes one that is"
         )
-    if index < promised - FRAMES_THE_HEADER_MAY_MISS:
+    if path.suffix.lower() in COUNTING_SUFFIXES and index < promised - FRAMES_THE_HEADER_MAY_MISS:
         line = f"{path} ends after {index} of {promised} frames: it is cut off or damaged"
         if on_bad == "stop":
             raise UserError(f"{line}; --on-bad skip takes what can be read")

@@ -56,11 +56,10 @@ def find_weights(name: str, download: Download) -> Path:
     if folder:
         if not Path(folder).is_dir():
             raise UserError(f"{FOLDER_VARIABLE} names {folder}, which is no folder")
-        for path in sorted(Path(folder).iterdir()):
-            if path.suffix in SUFFIXES and (
-                path.name == download.file or path.name.startswith((f"{name}.", f"{name}-"))
-            ):
-                return path
+        found = sorted(path for path in Path(folder).iterdir() if path.suffix in SUFFIXES)
+        official = [path for path in found if path.name == download.file]
+        for path in official or [path for path in found if path.name.startswith((f"{name}.", f"{name}-"))]:
+            return path
     from torch.hub import get_dir
 
     cached = Path(get_dir()) / "checkpoints" / download.file

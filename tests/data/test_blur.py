@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from conftest import make_photo
+from tfmlc.config import checked
 from tfmlc.data.blur import BlurConfig, blur_still
 from tfmlc.data.shake import sample_trajectory
 from tfmlc.data.spectrum import FREQUENCIES, cell_centres, motion_spectrum
 from tfmlc.deblur.sharpness import sharpness
+from tfmlc.errors import UserError
 
 QUIET = {"shot_noise": (0, 0), "read_noise": (0, 0), "moving_patches": (0, 0)}
 
@@ -161,3 +163,12 @@ def test_spectrum_is_that_of_the_blur() -> None:
         waves = [np.exp(2j * np.pi * (across * x + down * y)) for x, y in shifts]
         assert told[number] == pytest.approx(abs(np.mean(waves)), abs=1e-3)
     assert motion_spectrum(np.eye(3)[None].repeat(9, axis=0), cell_centres(64, 16)).min() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [{"strength_px": (30, 10)}, {"moving_patches": (3, 0)}, {"sub_exposures": (1, 1)}, {"read_noise": (-1, 0)}],
+)
+def test_ranges_that_make_no_sense(ranges: dict[str, tuple[int, int]]) -> None:
+    with pytest.raises(UserError, match=next(iter(ranges))):
+        checked(BlurConfig, ranges)

@@ -179,13 +179,13 @@ class TestSets:
         content = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
         (tmp_path / "out" / "weak" / "film" / "000002.png").unlink()
         again = synthesize("triplets", [tmp_path / "film"], tmp_path / "out", pictures="frames", workers=1)
-        assert again.made == 0  # the film was finished: what was deleted by hand is not missed
+        assert (again.made, again.kept) == (1, 2)
 
         lines = (tmp_path / "out" / MANIFEST).read_text().splitlines()
         kept = [line for line in lines if "windows" not in json.loads(line)]
         (tmp_path / "out" / MANIFEST).write_text("\n".join(kept) + "\n")  # as after a run that was killed
         again = synthesize("triplets", [tmp_path / "film"], tmp_path / "out", pictures="frames", workers=1)
-        assert (again.made, again.kept) == (1, 2)
+        assert (again.made, again.kept) == (0, 3)
         assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")} == content
 
     def test_disk_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +227,20 @@ class TestSets:
                 for name in ("sharp", "weak", "strong")
             )
             assert np.abs(weak - sharp).mean() < np.abs(strong - sharp).mean()
+
+    def test_another_source_of_the_same_name(self, tmp_path: Path) -> None:
+        for folder in ("x", "y"):
+            write_frames(tmp_path / folder / "film", pan(16))
+        synthesize("triplets", [tmp_path / "x" / "film"], tmp_path / "out", pictures="frames", workers=1)
+        with pytest.raises(UserError, match="of which .* was made before"):
+            synthesize("triplets", [tmp_path / "y" / "film"], tmp_path / "out", pictures="frames", workers=1)
+
+    def test_output_inside_the_input(self, tmp_path: Path) -> None:
+        write_frames(tmp_path / "film", pan(16))
+        (tmp_path / "notes.txt").write_text("not a film")
+        for made in (1, 0):
+            summary = synthesize("triplets", [tmp_path], tmp_path / "out", pictures="frames", workers=1)
+            assert (summary.made, summary.kept) == (made, 1 - made)
 
 
 class TestBadFilms:

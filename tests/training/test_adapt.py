@@ -126,6 +126,15 @@ def test_ranking_loss_is_the_triplet_loss_for_two_levels() -> None:
     assert ranking_accuracy(torch.stack(ordered[::-1], dim=1)) == 0
 
 
+def test_a_run_of_other_settings_is_refused(triplets: Path, weights: Path, tmp_path: Path) -> None:
+    adapt(triplets, tmp_path / "a.safetensors", config(weights, epochs=1))
+    for changes in ({"margin": 2.0}, {"hidden": 16}, {"alignment": "independent"}):
+        with pytest.raises(UserError, match="other settings|another network"):
+            adapt(triplets, tmp_path / "a.safetensors", config(weights, epochs=1, **changes))
+    with pytest.raises(UserError, match=r"ends in \.safetensors"):
+        adapt(triplets, tmp_path / "a.pth", config(weights))
+
+
 def test_other_folders_are_refused(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(UserError, match=r"holds no manifest\.jsonl"):
         adapt(tmp_path, tmp_path / "a.safetensors", config(weights))

@@ -75,12 +75,16 @@ BACKBONES: dict[str, Row] = {
         "Oquab et al., TMLR 2024",
     ),
     "vgg16": Row(  # blocks end at relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
-        partial(ConvolutionStack, "vgg16", ends=(4, 9, 16, 23, 30), patch_px=16, statistics=IMAGENET_STATISTICS),
+        partial(
+            ConvolutionStack, "vgg16", ends=(4, 9, 16, 23, 30), patch_px=16, least_px=16, statistics=IMAGENET_STATISTICS
+        ),
         Download("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af", "BSD-3-Clause"),
         "Simonyan and Zisserman, ICLR 2015",
     ),
     "alexnet": Row(  # blocks end at relu1 to relu5; 63 px is the least its pools can take
-        partial(ConvolutionStack, "alexnet", ends=(2, 5, 8, 10, 12), patch_px=64, statistics=IMAGENET_STATISTICS),
+        partial(
+            ConvolutionStack, "alexnet", ends=(2, 5, 8, 10, 12), patch_px=1, least_px=63, statistics=IMAGENET_STATISTICS
+        ),
         Download("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "7be5be79", "BSD-3-Clause"),
         "Krizhevsky, 2014",
     ),

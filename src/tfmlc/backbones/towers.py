@@ -112,7 +112,9 @@ class ConvolutionStack(Backbone):
 
     tower: nn.Sequential
 
-    def __init__(self, torchvision_name: str, *, ends: tuple[int, ...], patch_px: int, statistics: ImageStatistics):
+    def __init__(
+        self, torchvision_name: str, *, ends: tuple[int, ...], patch_px: int, least_px: int, statistics: ImageStatistics
+    ) -> None:
         import torchvision
 
         layers: nn.Sequential = cast(Any, torchvision.models).get_model(torchvision_name, weights=None).features
@@ -120,9 +122,12 @@ class ConvolutionStack(Backbone):
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False
         super().__init__(layers[: ends[-1]], blocks=len(ends), patch_px=patch_px, statistics=statistics)
-        self.ends = ends
+        self.ends, self.least_px = ends, least_px
 
     def _features(self, images: Tensor, block: int) -> Tensor:
+        missing = [max(0, self.least_px - side) for side in images.shape[-2:]]
+        if any(missing):
+            images = nn.functional.pad(images, (0, missing[1], 0, missing[0]), mode="replicate")
         layers = self.tower[: self.ends[block]]
         return cast(Tensor, layers(images))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfmlc.config import Config
 from tfmlc.data.shake import Trajectory, sample_trajectory
@@ -37,6 +37,18 @@ class BlurConfig(Config):
     shot_noise: tuple[float, float] = Field(default=(0.0, 1e-4), description="Poisson variance at full signal")
     read_noise: tuple[float, float] = Field(default=(0.0, 0.004), description="standard deviation of Gaussian noise")
     jpeg_quality: tuple[int, int] | None = Field(default=None, description="compress the blurry picture; None: do not")
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> BlurConfig:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, tuple):
+                low, high = cast("tuple[float, float]", value)
+                if not low <= high:
+                    raise ValueError(f"{name} goes from {low} to {high}: the lower end comes first")
+                if low < (3 if name == "sub_exposures" else -90 if name == "direction_deg" else 0):
+                    raise ValueError(f"{name} begins at {low}, which is too low")
+        return self
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def file_sha256(path: Path) -> str:
     """Fingerprint of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_whole(folder: Path, row: dict[str, Any]) -> bool:

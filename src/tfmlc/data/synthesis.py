@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 from typing import Any, Literal
 
 import cv2
@@ -21,12 +24,13 @@ from tfmlc.data.films import BlurredWindow, FilmConfig, blurred_windows
 from tfmlc.data.manifest import Manifest, file_sha256
 from tfmlc.data.sheet import write_sheet
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, find_pictures, read_rgb8, write_image
+from tfmlc.images import Picture, find_pictures, is_image_name, read_rgb8, write_image
 from tfmlc.progress import Steps
 from tfmlc.video import Clip, find_clips, is_video_name
 
 Kind = Literal["pairs", "triplets"]
 WRITES_AHEAD = 6
+FAILURES = (UserError, OSError, MemoryError, cv2.error)  # of one source, the others go on
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,14 @@ def folders(kind: Kind, levels: int) -> tuple[str, ...]:
     return ("sharp", "weak", "strong") if levels == 2 else ("sharp", *(f"level{n}" for n in range(1, levels + 1)))
 
 
-def plan_stills(photos: Iterable[Path], per_photo: int, seed: int) -> list[Still]:
+def plan_stills(photos: Iterable[Path], per_photo: int, seed: int, *, leave_out: Path | None = None) -> list[Still]:
     """What to make of photos and folders of photos: ``SCENE/000001.png``, one scene a photo.
 
     A still's seed depends on ``seed``, the photo's name and the version alone, so adding photos changes no other.
     """
     stills: list[Still] = []
     scenes: dict[str, Path] = {}
-    for source, relative in (pair for path in photos for pair in find_pictures(path)):
+    for source, relative in (pair for path in photos for pair in find_pictures(path, leave_out=leave_out)):
         scene = "-".join(relative.with_suffix("").parts)
         if (other := scenes.setdefault(scene, source)) != source:
             raise UserError(f"{other} and {source} have the same name; give the folder they share")
@@ -109,20 +113,29 @@ def synthesize(
     if kind == "pairs":
         film = film.model_copy(update={"levels": 1})
     films, photos = _sort_inputs(inputs, pictures)
-    stills, clips = plan_stills(photos, per_photo, seed), find_clips(films)
+    stills = plan_stills(photos, per_photo, seed, leave_out=output)
+    clips = find_clips(films, leave_out=output)
     settings: dict[str, Any] = {"kind": kind, "folders": folders(kind, film.levels)}
     settings |= {"blur": blur.model_dump(mode="json")} if photos else {}
     settings |= {"film": film.model_dump(mode="json")} if films else {}
     summary = Summary()
     with Manifest(output, settings) as manifest:
         whole = {row["name"]: row for row in manifest.whole}
-        finished = {row["name"] for row in manifest.whole if "windows" in row}
+        sources = {still.name: still.source for still in stills} | {clip.name: clip.path for clip in clips}
+        for row in manifest.whole:
+            source = sources.get(row["name"])
+            if source is not None and row["source"] != str(source):
+                raise UserError(f"{source} has the name of {row['source']}, of which {output} was made before")
+        finished = _finished(manifest.whole)
         kept = [still for still in stills if whole.get(still.name, {}).get("seed") == list(still.seed)]
         summary.kept = len(kept) + sum("window" in row for row in whole.values())
         still_job = partial(_make_still, output=output, names=settings["folders"], blur=blur)
         film_job = partial(make_film, output=output, names=settings["folders"], film=film, whole=frozenset(whole))
+        pool = ProcessPoolExecutor(
+            workers or os.cpu_count(), get_context("spawn"), initializer=signal, initargs=(SIGINT, SIG_IGN)
+        )
         with (
-            ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool,
+            _stopped_at_once(pool),
             Steps(kind, len(stills) - len(kept) + len(clips)) as progress,
         ):
             done = {still.name for still in kept} | finished
@@ -140,6 +153,22 @@ def synthesize(
     return summary
 
 
+@contextmanager
+def _stopped_at_once(pool: ProcessPoolExecutor) -> Generator[None]:
+    """Leave the pool when all is done; on an interruption without what has not begun."""
+    try:
+        yield
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished(rows: Iterable[dict[str, Any]]) -> set[str]:
+    """Names of the films whose windows are all there and whole."""
+    rows = list(rows)
+    windows = Counter(row["clip"] for row in {row["name"]: row for row in rows}.values() if "window" in row)
+    return {row["name"] for row in rows if "windows" in row and windows[row["name"]] == row["windows"]}
+
+
 def _sort_inputs(inputs: Iterable[Path], pictures: Literal["photos", "frames"]) -> tuple[list[Path], list[Path]]:
     """Films and photos among the inputs; a folder is searched for what ``pictures`` says, and for videos."""
     films: list[Path] = []
@@ -151,7 +180,7 @@ def _sort_inputs(inputs: Iterable[Path], pictures: Literal["photos", "frames"]) 
             continue
         inside = [file for file in path.rglob("*") if is_video_name(file)] if path.is_dir() else []
         films += inside
-        if not inside or any(find for find in path.rglob("*") if not is_video_name(find) and find.is_file()):
+        if not inside or any(is_image_name(file) for file in path.rglob("*")):
             photos.append(path)
     return films, photos
 
@@ -164,8 +193,8 @@ def _make_still(still: Still, *, output: Path, names: Sequence[str], blur: BlurC
         levels, sharp, record = blur_levels(read_rgb8(still.source), blur, rng, levels=len(names) - 1)
         files = {f"{folder}/{still.name}": _write(output / folder / still.name, pixels)
                  for folder, pixels in zip(names, [sharp, *levels], strict=True)}  # fmt: skip
-    except UserError as error:
-        made.error = str(error)
+    except FAILURES as error:
+        made.error = _in_a_line(error, still.source)
         return made
     row = {
         "name": still.name,
@@ -208,12 +237,12 @@ def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfi
                 pending.append(({"name": name, "clip": clip.name, **source, **_describe(blurred, film)}, writes))
                 settle(WRITES_AHEAD // len(names))
             settle(0)
-        except UserError as error:
-            made.error = str(error)
+        except FAILURES as error:
+            made.error = _in_a_line(error, clip.path)
             try:
                 settle(0)
-            except UserError as second:
-                made.error = str(second)
+            except FAILURES as second:
+                made.error = _in_a_line(second, clip.path)
             return made
     made.rows.append({"name": clip.name, **source, "windows": number, "files": {}})
     if number == 0:
@@ -222,6 +251,10 @@ def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfi
             f"{film.min_displacement_px:g} px of motion between cuts"
         )
     return made
+
+
+def _in_a_line(error: BaseException, source: Path) -> str:
+    return str(error) if isinstance(error, UserError) else f"{source}: {' '.join(str(error).split())}"
 
 
 def _describe(blurred: BlurredWindow, film: FilmConfig) -> dict[str, Any]:

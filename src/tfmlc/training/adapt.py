@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from tfmlc.backbones import Backbone, build_backbone
 from tfmlc.config import Config
+from tfmlc.data.manifest import MANIFEST, file_sha256
 from tfmlc.data.triplets import Alignment, Augmentation, Triplet, augmented, centred, find_triplets, split_by_clip
+from tfmlc.errors import UserError
 from tfmlc.evaluation.provenance import provenance
 from tfmlc.files import write_atomically
 from tfmlc.losses.adapter import Adapter, Mode, as_tokens
@@ -56,8 +58,10 @@ class Views:
     Features are kept in half precision in ``folder/features.npy`` and used again by a resumed run.
     """
 
-    def __init__(self, triplets: Sequence[Triplet], backbone: Backbone, config: AdaptConfig, folder: Path) -> None:
-        self.triplets, self.config = list(triplets), config
+    def __init__(
+        self, triplets: Sequence[Triplet], backbone: Backbone, config: AdaptConfig, folder: Path, set_sha256: str
+    ) -> None:
+        self.triplets, self.config, self.set_sha256 = list(triplets), config, set_sha256
         self.features: NDArray[np.float16] | None = None
         if config.views:
             self.features = self._compute(backbone, folder)
@@ -83,18 +87,19 @@ class Views:
             "sha256": backbone.about.sha256,
             "settings": config.model_dump(mode="json", include={"block", "alignment", "augmentation", "views", "seed"}),
             "files": [str(triplet.files[0]) for triplet in self.triplets],
+            "set": self.set_sha256,
         }
         if path.exists() and note.exists() and json.loads(note.read_text()) == about:
             return cast("NDArray[np.float16]", np.load(path, mmap_mode="r"))
         folder.mkdir(parents=True, exist_ok=True)
+        note.unlink(missing_ok=True)  # what it described is overwritten now
         made: NDArray[np.float16] | None = None
         with Steps("features", len(self.triplets)) as progress:
             for row, triplet in enumerate(self.triplets):
                 for view in range(config.views):
                     rng = np.random.default_rng([config.seed, 2, row, view])
                     images = augmented(triplet, config.augmentation, config.alignment, rng)
-                    with torch.no_grad():
-                        tokens = as_tokens(backbone(images, block=config.block))
+                    tokens = features_of(backbone, config, [images])[0]
                     if made is None:
                         shape = (len(self.triplets), config.views, *tokens.shape)
                         made = np.lib.format.open_memmap(path, "w+", np.float16, shape)
@@ -125,7 +130,7 @@ class Plateau:
         adapter = cast(Adapter, loop.plain)
         adapter.eval()
         with torch.no_grad():
-            distances = adapted_distances(adapter, self.validation)
+            distances = adapted_distances(adapter, self.validation.to(loop.accelerator.device)).cpu()
         adapter.train()
         loss = float(ranking_loss(list(distances.T), self.config.margin))
         accuracy = ranking_accuracy(distances)
@@ -146,10 +151,14 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     adapter as JSON: loss and accuracy by epoch, and triplet accuracy on unseen films before and after, with members
     cropped alike and each on its own.
     """
+    if output.suffix != ".safetensors":
+        raise UserError(f"an adapter's name ends in .safetensors, {output.name} does not")
     train, held = split_by_clip(find_triplets(folder), config.validation_share, config.seed)
     run = output.with_suffix(".run")
     backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
-    views = Views(train, backbone, config, run)
+    backbone.to("cuda" if torch.cuda.is_available() else "cpu")
+    set_sha256 = file_sha256(folder / MANIFEST)
+    views = Views(train, backbone, config, run, set_sha256)
     validation = {
         "shared": features_of(backbone, config, [centred(t, config.augmentation.crop_px) for t in held]),
         "independent": features_of(backbone, config, _independent_views(held, config)),
@@ -177,14 +186,16 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     schedule = Plateau(config, validation[config.alignment], run)
 
     def objective(module: nn.Module, batch: list[Tensor]) -> dict[str, Tensor]:
-        members = batch[0] if config.views else features_of(backbone, config, list(batch[0]))
+        members = batch[0] if config.views else features_of(backbone, config, list(batch[0])).to(batch[0].device)
         distances = adapted_distances(module, members)
         return {
             "loss": ranking_loss(list(distances.T), config.margin),
             "accuracy": torch.tensor(ranking_accuracy(distances.detach())),
         }
 
-    loop = Loop(adapter, objective, views, loop_config, run, schedule)
+    recipe = {"adapt": config.model_dump(mode="json", exclude={"licence", "weights"}), "set": set_sha256}
+    recipe["weights"] = backbone.about.sha256
+    loop = Loop(adapter, objective, views, loop_config, run, schedule, recipe)
     loop.run()
     best = Adapter.load(run / "best.safetensors")
     history = schedule.state["history"]
@@ -207,6 +218,7 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     write_atomically(output.with_suffix(".json"), json.dumps(report, indent=1).encode())
     distances = {kind: adapted_distances(best, features) for kind, features in validation.items()}
     draw_history(output.with_suffix(".png"), report, distances)
+    (run / "features.npy").unlink(missing_ok=True)  # large, and made again if need be
     return report
 
 
@@ -219,7 +231,8 @@ def save_adapter(path: Path, adapter: Adapter, config: AdaptConfig) -> None:
 def features_of(backbone: Backbone, config: AdaptConfig, members: Sequence[Tensor]) -> Tensor:
     """Features of triplets' images, each ``m 3 h w``: ``b m n d``."""
     with torch.no_grad():
-        return torch.stack([as_tokens(backbone(images, block=config.block)) for images in members])
+        device = backbone.mean.device
+        return torch.stack([as_tokens(backbone(images.to(device), block=config.block)).cpu() for images in members])
 
 
 def adapted_distances(adapter: nn.Module, features: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -122,9 +122,11 @@ class Loop:
         config: LoopConfig,
         folder: Path,
         schedule: Schedule | None = None,
+        recipe: Mapping[str, Any] | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.schedule: Schedule = schedule or Cosine(config)
+        self.recipe = json.loads(json.dumps({"loop": config.model_dump(mode="json"), **(recipe or {})}))
         self.config, self.folder, self.objective, self.dataset = config, folder, objective, dataset
         self.accelerator = Accelerator(log_with="tensorboard", project_dir=folder)
         optimiser = (
@@ -175,8 +177,10 @@ class Loop:
             values = self.objective(self.module, batch)
         self.accelerator.backward(values["loss"])
         norm = cast(Tensor, self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip))
-        if not bool(torch.isfinite(values["loss"])):
-            raise UserError(f"the loss is not finite at step {self.step}: lower learning_rate; {STATE} is intact")
+        if not bool(torch.isfinite(values["loss"]) and torch.isfinite(norm)):
+            raise UserError(
+                f"loss or gradient is not finite at step {self.step}: lower learning_rate; {STATE} is intact"
+            )
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.step += 1
@@ -202,7 +206,7 @@ class Loop:
                 prefetch_factor=4 if self.config.workers else None,
                 pin_memory=self.accelerator.device.type == "cuda",
             )
-            for batch in loader:
+            for batch in _read(loader):
                 yield [
                     part.to(
                         self.accelerator.device,
@@ -231,7 +235,7 @@ class Loop:
         about = {
             "schedule": self.schedule.state,
             "step": self.step,
-            "config": self.config.model_dump(mode="json"),
+            "recipe": self.recipe,
         }
         write_atomically(self.folder / STATE, save(tensors, {"run": json.dumps(about)}))
 
@@ -244,15 +248,16 @@ class Loop:
         if "run" not in metadata:
             raise UserError(f"{path} is not the state of a run: remove it to start again")
         about = json.loads(metadata["run"])
-        self._check_same_run(path, about["config"])
+        self._check_same_run(path, about.get("recipe", {}))
+        for name, parameter in self.plain.named_parameters():
+            if f"weights.{name}" not in tensors or tensors[f"weights.{name}"].shape != parameter.shape:
+                raise UserError(f"{path} is the state of another network: it has no fitting {name}")
         self.step = int(about["step"])
         self.schedule.state.update(about.get("schedule", {}))
         with torch.no_grad():
             for name, value in self.plain.named_buffers():
                 value.copy_(tensors[f"buffer.{name}"])
             for name, parameter in self.plain.named_parameters():
-                if f"weights.{name}" not in tensors or tensors[f"weights.{name}"].shape != parameter.shape:
-                    raise UserError(f"{path} is the state of another network: it has no fitting {name}")
                 parameter.copy_(tensors[f"weights.{name}"])
                 self.ema[name].copy_(tensors[f"ema.{name}"])
                 state: dict[str, Tensor] = {}
@@ -267,10 +272,29 @@ class Loop:
 
     def _check_same_run(self, path: Path, earlier: dict[str, Any]) -> None:
         """Settings that change the course of a run must be those it was started with."""
-        free = {"workers", "save_every_steps"}
-        now = self.config.model_dump(mode="json")
+        free = {"loop.workers", "loop.save_every_steps"}
+        before, now = _flat(earlier), _flat(self.recipe)
         changed = [
-            f"{key} {earlier.get(key)} -> {now[key]}" for key in now if key not in free and now[key] != earlier.get(key)
+            f"{key} {before.get(key)} -> {now.get(key)}"
+            for key in sorted(before.keys() | now.keys())
+            if key not in free and before.get(key) != now.get(key)
         ]
         if changed:
             raise UserError(f"{path} is of a run with other settings ({', '.join(changed)}): choose another folder")
+
+
+def _read(loader: Iterable[Any]) -> Iterator[Any]:
+    """The batches; an error of the user in a process that makes them arrives as one line, without a traceback."""
+    try:
+        yield from loader
+    except UserError as error:
+        raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from error
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(cast("dict[str, Any]", value), f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat

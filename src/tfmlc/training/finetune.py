@@ -88,9 +88,10 @@ def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None) -
     if config.blur_heads:
         if not config.data.photos:
             raise UserError("blur_heads need data.photos, ready pairs do not tell their blur: set blur_heads=0")
+        if config.data.patch_px % network.step_px:
+            raise UserError(f"with blur_heads, data.patch_px must be a multiple of {network.step_px}")
         module, objective = BlurHeads(network), partial(two_task_objective, weight=config.blur_heads)
     dataset = build_dataset(config, cell_px=network.step_px if config.blur_heads else None)
-    write_atomically(folder / "config.yaml", config.to_yaml().encode())
     weights = folder / "weights.safetensors"
     averaged = build_network(config.network.name, **describe_network(network.state_dict())[1])
 
@@ -106,8 +107,12 @@ def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None) -
         origin = f"trained by tfmlc, {loop.step} of {config.loop.steps} steps"
         save_network(weights, averaged, origin=origin, licence=config.licence)
 
-    loop = Loop(module, objective, dataset, config.loop, folder)
+    recipe = config.model_dump(mode="json", exclude={"loop", "licence"})
+    loop = Loop(module, objective, dataset, config.loop, folder, recipe=recipe)
+    loop.resume()  # refuses a folder of another run before anything is written
+    write_atomically(folder / "config.yaml", config.to_yaml().encode())
     loop.run(stop_at=stop_at, on_save=export)
+    export(loop)
     return weights
 
 
