@@ -232,7 +232,7 @@ class TestSets:
         for folder in ("x", "y"):
             write_frames(tmp_path / folder / "film", pan(16))
         synthesize("triplets", [tmp_path / "x" / "film"], tmp_path / "out", pictures="frames", workers=1)
-        with pytest.raises(UserError, match="of which .* was made before"):
+        with pytest.raises(UserError, match=r"of which .* was made before"):
             synthesize("triplets", [tmp_path / "y" / "film"], tmp_path / "out", pictures="frames", workers=1)
 
     def test_output_inside_the_input(self, tmp_path: Path) -> None:

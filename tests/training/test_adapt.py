@@ -129,7 +129,7 @@ def test_ranking_loss_is_the_triplet_loss_for_two_levels() -> None:
 def test_a_run_of_other_settings_is_refused(triplets: Path, weights: Path, tmp_path: Path) -> None:
     adapt(triplets, tmp_path / "a.safetensors", config(weights, epochs=1))
     for changes in ({"margin": 2.0}, {"hidden": 16}, {"alignment": "independent"}):
-        with pytest.raises(UserError, match="other settings|another network"):
+        with pytest.raises(UserError, match=r"other settings|another network"):
             adapt(triplets, tmp_path / "a.safetensors", config(weights, epochs=1, **changes))
     with pytest.raises(UserError, match=r"ends in \.safetensors"):
         adapt(triplets, tmp_path / "a.pth", config(weights))
