@@ -79,7 +79,21 @@ def adapters_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"scores": scores_table, "costs": costs_table, "adapters": adapters_table}
+def synthesis_table() -> str:
+    lines = ["| film | frames from | windows | speed relative to decoding | peak memory, windows of 15 / 150 frames |"]
+    lines.append("| --- | --- | ---: | ---: | ---: |")
+    device = ""
+    for path in sorted((REPOSITORY / "results" / "bench").glob("synthesize-*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        peaks = " / ".join(f"{mib} MiB" for mib in content["peak_mib"].values())
+        device = f"{content['device']}, one of them used, commit {content['commit']}."
+        for row in content["rows"]:
+            cells = [content["film"], row["source"], str(row["triplets"]), f"{row['relative_speed']:.2f}", peaks]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", device])
+
+
+TABLES = {"synthesis": synthesis_table, "scores": scores_table, "costs": costs_table, "adapters": adapters_table}
 
 
 def filled(text: str) -> str:
