@@ -91,9 +91,7 @@ SetFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the 
 def synthesize_pairs(
     inputs: Films,
     output: SetFolder,
-    pictures: Annotated[
-        Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")
-    ] = "photos",
+    pictures: Pictures = "photos",
     per_photo: PerPhoto = 1,
     strength_px: Strength = None,
     exposure: Exposure = None,
@@ -113,28 +111,23 @@ def synthesize_pairs(
     seed: Seed = 0,
 ) -> None:
     """Pairs, in GoPro's layout: films averaged over their motion, sharp photos by simulated camera shake."""
-    blur: dict[str, object] = {
-        "strength_px": strength_px,
-        "exposure": exposure,
-        "moving_patches": patches,
-        "light": light,
-    }
-    film: dict[str, object] = {
-        "min_frames": min_frames,
-        "min_displacement_px": min_displacement_px,
-        "interpolate": interpolate,
-    }
-    film |= {"scale": scale, "on_bad": on_bad, "light": "stored" if light == "mixed" else light}
-    _synthesize("pairs", inputs, output, pictures, blur | {"jpeg_quality": jpeg}, film, per_photo, seed, workers)
+    blur = _given(strength_px=strength_px, exposure=exposure, moving_patches=patches, light=light, jpeg_quality=jpeg)
+    film = _given(
+        min_frames=min_frames,
+        min_displacement_px=min_displacement_px,
+        interpolate=interpolate,
+        scale=scale,
+        on_bad=on_bad,
+        light="stored" if light == "mixed" else light,
+    )
+    _synthesize("pairs", inputs, output, pictures, blur, film, per_photo, seed, workers)
 
 
 @synthesize.command("triplets")
 def synthesize_triplets(
     inputs: Films,
     output: SetFolder,
-    pictures: Annotated[
-        Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")
-    ] = "frames",
+    pictures: Pictures = "frames",
     levels: Annotated[int, typer.Option(min=1, help="Strengths of blur; 2: weak and strong.")] = 2,
     per_photo: PerPhoto = 1,
     strength_px: Strength = None,
@@ -152,19 +145,22 @@ def synthesize_triplets(
     seed: Seed = 0,
 ) -> None:
     """Triplets for tfmlc adapt: each sharp picture with blur of known order of strength."""
-    blur: dict[str, object] = {
-        "strength_px": strength_px,
-        "exposure": exposure,
-        "moving_patches": patches,
-        "light": light,
-    }
-    film: dict[str, object] = {
-        "min_frames": min_frames,
-        "min_displacement_px": min_displacement_px,
-        "interpolate": interpolate,
-    }
-    film |= {"scale": scale, "on_bad": on_bad, "light": light, "levels": levels}
+    blur = _given(strength_px=strength_px, exposure=exposure, moving_patches=patches, light=light)
+    film = _given(
+        min_frames=min_frames,
+        min_displacement_px=min_displacement_px,
+        interpolate=interpolate,
+        scale=scale,
+        on_bad=on_bad,
+        light=light,
+        levels=levels,
+    )
     _synthesize("triplets", inputs, output, pictures, blur, film, per_photo, seed, workers)
+
+
+def _given(**options: object) -> Values:
+    """The options that were given; for the others the settings have defaults of their own."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _synthesize(
@@ -189,8 +185,8 @@ def _synthesize(
             inputs,
             output,
             pictures=pictures,
-            blur=checked(BlurConfig, {key: value for key, value in blur.items() if value is not None}),
-            film=checked(FilmConfig, {key: value for key, value in film.items() if value is not None}),
+            blur=checked(BlurConfig, blur),
+            film=checked(FilmConfig, film),
             per_photo=per_photo,
             seed=seed,
             workers=workers,

@@ -202,6 +202,7 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     loop = Loop(adapter, objective, views, loop_config, run, schedule, recipe)
     loop.run()
     best = Adapter.load(run / "best.safetensors")
+    distances = {kind: adapted_distances(best, features) for kind, features in validation.items()}
     history = schedule.state["history"]
     report = {
         "config": config.model_dump(mode="json"),
@@ -211,7 +212,7 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
         "accuracy": {
             kind: {
                 "before": ranking_accuracy(plain_distances(features)),
-                "after": ranking_accuracy(adapted_distances(best, features)),
+                "after": ranking_accuracy(distances[kind]),
             }
             for kind, features in validation.items()
         },
@@ -220,7 +221,6 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     }
     save_adapter(output, best, config)
     write_atomically(output.with_suffix(".json"), json.dumps(report, indent=1).encode())
-    distances = {kind: adapted_distances(best, features) for kind, features in validation.items()}
     draw_history(output.with_suffix(".png"), report, distances)
     (run / "features.npy").unlink(missing_ok=True)  # large, and made again if need be
     return report
@@ -243,8 +243,8 @@ def adapted_distances(adapter: nn.Module, features: Tensor) -> Tensor:
     """Distances ``b levels`` of the blurs' embeddings to the sharp anchor's, from features ``b m n d``."""
     batch, members = features.shape[:2]
     embedded: Tensor = adapter(features.flatten(0, 1))
-    embedded = as_tokens(embedded).view(batch, members, *as_tokens(embedded).shape[1:])
-    return torch.stack([distance(embedded[:, 0], embedded[:, level]) for level in range(1, members)], dim=1)
+    tokens = as_tokens(embedded)
+    return plain_distances(tokens.view(batch, members, *tokens.shape[1:]))
 
 
 def plain_distances(features: Tensor) -> Tensor:
