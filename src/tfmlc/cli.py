@@ -204,19 +204,35 @@ def train(
     settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder. Default: runs/NAME.")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and stop.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Shrink to seconds, to see that everything runs.")] = False,
+    batch: Annotated[
+        int | None, typer.Option("--scale-to", min=1, help="Batch size to scale to; as many images are seen.")
+    ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="Gradient shares of the loss, as 0.3,1,3: a run each, and PSNR against LPIPS.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Resume although settings changed.")] = False,
 ) -> None:
     """Train a deblurring network; a run folder that exists is resumed."""
     with one_line_errors():
-        from tfmlc.training.presets import load_recipe
+        from tfmlc.training.presets import load_recipe, scale_to
 
-        config = load_recipe(recipe, settings or [])
+        config = load_recipe(recipe, settings or [], smoke=smoke)
+        if batch is not None:
+            config, changes = scale_to(config, batch)
+            typer.echo("\n".join(changes), err=True)
         if print_config:
             typer.echo(config.to_yaml())
             return
+        folder = output or Path("runs") / f"{Path(recipe).stem}{'-smoke' if smoke else ''}"
+        if sweep is not None:
+            from tfmlc.training.sweep import sweep_shares
+
+            typer.echo(sweep_shares(config, folder, sweep))
+            return
         from tfmlc.training.finetune import finetune
 
-        weights = finetune(config, output or Path("runs") / Path(recipe).stem)
-        typer.echo(f"weights: {weights}")
+        typer.echo(f"weights: {finetune(config, folder, force=force)}")
 
 
 @app.command()

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 
 Precision = Literal["auto", "fp32", "bf16"]
+TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+Resolved = Literal["fp32", "bf16", "fp16"]
 
 
 def fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
@@ -19,7 +21,13 @@ def fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
     return "fp32"
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+def resolve_precision(device: torch.device, precision: TrainingPrecision) -> Resolved:
+    """What ``"auto"`` means on the device."""
+    return fast_precision(device) if precision == "auto" else precision
+
+
+def autocast(device: torch.device, precision: TrainingPrecision) -> torch.autocast:
     """The context in which the forward pass runs; resolves ``"auto"``."""
-    resolved = fast_precision(device) if precision == "auto" else precision
-    return torch.autocast(device.type, torch.bfloat16, enabled=resolved == "bf16")
+    resolved = resolve_precision(device, precision)
+    dtype = torch.float16 if resolved == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=resolved != "fp32")

@@ -35,11 +35,17 @@ def shipped_models() -> dict[str, Path]:
 
 
 def find_model(model: str | Path) -> Path:
-    """The weights file behind a model's name or path; an unknown name is answered with the nearest one."""
+    """The weights file behind a model's name or path; an unknown name is answered with the nearest one.
+
+    Files are also looked for in the folder that ``TFMLC_WEIGHTS`` names.
+    """
     shipped = shipped_models()
     if str(model) in shipped:
         return shipped[str(model)]
     path = Path(model)
+    kept = Path(os.environ.get(FOLDER_VARIABLE, ".")) / path
+    if path.suffix and not path.exists() and kept.is_file():
+        return kept
     if path.suffix or path.exists() or path.parent != Path():
         return path
     raise unknown_name("model", str(model), shipped)

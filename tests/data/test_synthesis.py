@@ -11,7 +11,8 @@ import pytest
 
 from conftest import make_photo
 from tfmlc.data.blur import BlurConfig
-from tfmlc.data.folders import PairFolder, find_pairs
+from tfmlc.data.crops import PairCrops
+from tfmlc.data.folders import find_pairs
 from tfmlc.data.manifest import MANIFEST, read_manifest
 from tfmlc.data.stills import ShakenPhotos
 from tfmlc.data.synthesis import synthesize
@@ -100,7 +101,7 @@ def test_missing_partner_and_size_are_named(tmp_path: Path, photos: Path) -> Non
     synthesize_pairs([photos], out, BlurConfig(), workers=1)
     write_image(out / "sharp" / "a" / "000001.png", Picture(make_photo(9, 9)))
     with pytest.raises(UserError, match="differ in size: 90x70 and 9x9"):
-        [PairFolder(out, patch_px=8, length=2)[index] for index in range(2)]
+        [PairCrops(find_pairs(out), patch_px=8, length=2)[index] for index in range(2)]
     (out / "sharp" / "b" / "000001.png").unlink()
     with pytest.raises(UserError, match=r"b/000001\.png has no partner"):
         find_pairs(out)
@@ -109,7 +110,7 @@ def test_missing_partner_and_size_are_named(tmp_path: Path, photos: Path) -> Non
 def test_items_depend_on_seed_and_index_alone(photos: Path, tmp_path: Path) -> None:
     synthesize_pairs([photos], tmp_path / "set", BlurConfig(), workers=1)
     for make in (
-        lambda seed: PairFolder(tmp_path / "set", patch_px=32, length=9, seed=seed),
+        lambda seed: PairCrops(find_pairs(tmp_path / "set"), patch_px=32, length=9, seed=seed),
         lambda seed: ShakenPhotos(sorted(photos.iterdir()), BlurConfig(), patch_px=32, length=9, seed=seed),
     ):
         one, two, other = make(0), make(0), make(1)
@@ -125,7 +126,7 @@ def test_every_pair_is_seen_once_a_pass(tmp_path: Path) -> None:
         (tmp_path / side).mkdir()
         for value in range(5):
             write_image(tmp_path / side / f"{value}.png", Picture(np.full((20, 20, 3), value * 40, np.uint8)))
-    crops = PairFolder(tmp_path, patch_px=16, length=15)
+    crops = PairCrops(find_pairs(tmp_path), patch_px=16, length=15)
     for turn in range(3):
         values = sorted(round(float(crops[turn * 5 + place][0].mean()) * 255) for place in range(5))
         assert values == [0, 40, 80, 120, 160]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, signal
 from typing import Any, Literal
 
 import cv2
@@ -25,6 +21,7 @@ from tfmlc.data.manifest import Manifest, file_sha256
 from tfmlc.data.sheet import write_sheet
 from tfmlc.errors import UserError
 from tfmlc.images import Picture, find_pictures, is_image_name, read_rgb8, write_image
+from tfmlc.processes import worker_pool
 from tfmlc.progress import Steps
 from tfmlc.video import Clip, find_clips, is_video_name
 
@@ -131,11 +128,8 @@ def synthesize(
         summary.kept = len(kept) + sum("window" in row for row in whole.values())
         still_job = partial(_make_still, output=output, names=settings["folders"], blur=blur)
         film_job = partial(make_film, output=output, names=settings["folders"], film=film, whole=frozenset(whole))
-        pool = ProcessPoolExecutor(
-            workers or os.cpu_count(), get_context("spawn"), initializer=signal, initargs=(SIGINT, SIG_IGN)
-        )
         with (
-            _stopped_at_once(pool),
+            worker_pool(workers) as pool,
             Steps(kind, len(stills) - len(kept) + len(clips)) as progress,
         ):
             done = {still.name for still in kept} | finished
@@ -151,15 +145,6 @@ def synthesize(
     summary.errors.sort()
     write_sheet(output)
     return summary
-
-
-@contextmanager
-def _stopped_at_once(pool: ProcessPoolExecutor) -> Generator[None]:
-    """Leave the pool when all is done; on an interruption without what has not begun."""
-    try:
-        yield
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _finished(rows: Iterable[dict[str, Any]]) -> set[str]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tfmlc.backbones import build_backbone
 from tfmlc.errors import UserError
-from tfmlc.losses import Adapter, FeatureMatchingLoss
+from tfmlc.losses import PEERS, Adapter, FeatureMatchingLoss, PeerLoss
 from tfmlc.progress import Steps
 
 BASELINES = Path("benchmarks") / "released_loss.py"
@@ -65,7 +65,7 @@ def bench_loss(repeats: int = 5) -> list[dict[str, Any]]:
         "TFMLC, released procedure": lambda: _step(baseline.ReleasedLoss(BLOCK, adapted=True), stages, sharp),
         "FMLC, bare products": lambda: _bare_products(adapted=False),
         "TFMLC, bare products": lambda: _bare_products(adapted=True),
-        **{name: lambda name=name: _step(_Summed(pyiqa_metric(name)), stages, sharp) for name in PYIQA},
+        **{name: lambda name=name: _step(PeerLoss(name), stages, sharp) for name in PEERS},
     }
     with Steps("losses", 2 * len(makers)) as progress:
         for precision in ("fp32", "bf16"):
@@ -101,32 +101,6 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
                 "over_bare_products": round(row["seconds"] / bare["seconds"], 2),
             }
     return ratios
-
-
-PYIQA = {"LPIPS-alex": "lpips", "LPIPS-vgg": "lpips-vgg", "DISTS": "dists"}
-
-
-class _Summed(nn.Module):
-    """A metric of one image, as a loss over stages."""
-
-    def __init__(self, metric: nn.Module) -> None:
-        super().__init__()
-        self.metric = metric
-
-    def forward(self, stages: Sequence[Tensor], sharp: Tensor) -> Tensor:
-        return torch.stack([cast(Tensor, self.metric(stage, sharp)).mean() for stage in stages]).sum()
-
-
-def pyiqa_metric(name: str) -> nn.Module:
-    """A metric of pyiqa that passes gradients, by our name; raises UserError where it cannot be had."""
-    try:
-        import pyiqa  # pyright: ignore[reportMissingTypeStubs]
-
-        return cast(
-            nn.Module, cast(Any, pyiqa).create_metric(PYIQA[name], device="cpu", as_loss=True, loss_reduction="none")
-        )
-    except Exception as error:  # not installed, or whatever a failed download raises
-        raise UserError(f"{name} is not available: {str(error).splitlines()[0]}") from error
 
 
 def _step(loss: nn.Module, stages: Sequence[Tensor], sharp: Tensor) -> Step:

@@ -6,21 +6,20 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from tfmlc.backbones import build_backbone
 from tfmlc.data.triplets import Triplet, centred, find_triplets
 from tfmlc.errors import UserError
-from tfmlc.evaluation.bench import PYIQA, pyiqa_metric
 from tfmlc.evaluation.provenance import provenance
 from tfmlc.files import write_atomically
-from tfmlc.losses import FeatureMatchingLoss
+from tfmlc.losses import PEERS, FeatureMatchingLoss, PeerLoss
 from tfmlc.progress import Steps
 
 CROP_PX = 224
@@ -44,7 +43,7 @@ def named_distances(
         "MSE": lambda: lambda restored, sharp: (restored - sharp).square().flatten(1).mean(dim=1),
         "VGG-relu3_3": lambda: matching("vgg16", 2, "hub", size="native"),
         f"FMLC {backbone} {block}": lambda: matching(backbone, block, weights),
-        **{name: lambda name=name: _columns(pyiqa_metric(name)) for name in PYIQA},
+        **{name: lambda name=name: PeerLoss(name, "none") for name in PEERS},
     }
     if adapter is not None:
         loaded = FeatureMatchingLoss.load(adapter, weights=weights, reduction="none")
@@ -57,10 +56,6 @@ def named_distances(
             except UserError as error:
                 progress.say(f"{name} is left out: {error}")
     return found
-
-
-def _columns(metric: nn.Module) -> Distance:
-    return lambda restored, sharp: cast(Tensor, metric(restored, sharp)).reshape(-1)
 
 
 def diagnose(distances: Mapping[str, Distance], triplets: Sequence[Triplet]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from tfmlc.errors import UserError
 from tfmlc.images.picture import FORMATS, READABLE, Picture, Pixels, to_depth
 
+FIRST_TURNED_ORIENTATION = 5  # the first that swaps width and height
 ORIENTATION = 0x0112
 # TIFF tags that describe how pixels are stored, not the photo; they must not follow it into another file.
 STORAGE_TAGS = {
@@ -78,6 +79,15 @@ def read_rgb8(path: str | Path) -> NDArray[np.uint8]:
     pixels = to_depth(read_image(path).pixels, 8)
     colour = pixels[..., :-1] if pixels.shape[2] in (2, 4) else pixels
     return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)), np.uint8)
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of a picture as it is shown; only the file's head is read."""
+    path = Path(path)
+    with _decoding_errors(path), Image.open(path) as image:
+        turned = int(image.getexif().get(ORIENTATION, 1)) >= FIRST_TURNED_ORIENTATION
+        width, height = image.size
+        return (height, width) if turned else (width, height)
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 from tfmlc.losses.adapter import Adapter
 from tfmlc.losses.feature_matching import FeatureMatchingLoss
 from tfmlc.losses.objectives import hinet_objective, mprnet_objective
+from tfmlc.losses.peers import PEERS, PeerLoss
 from tfmlc.losses.pixel import charbonnier, edge, psnr_loss
 
 __all__ = [
+    "PEERS",
     "Adapter",
     "FeatureMatchingLoss",
+    "PeerLoss",
     "charbonnier",
     "edge",
     "hinet_objective",

@@ -113,8 +113,8 @@ class Views:
 class Plateau:
     """Learning rate that falls when validation no longer improves, and an end when it has long not; keeps the best."""
 
-    def __init__(self, config: AdaptConfig, validation: Tensor, folder: Path) -> None:
-        self.config, self.validation, self.folder = config, validation, folder
+    def __init__(self, config: AdaptConfig, validation: Tensor, folder: Path, round_steps: int) -> None:
+        self.config, self.validation, self.folder, self.round_steps = config, validation, folder, round_steps
         self.state: dict[str, Any] = {"rate": config.learning_rate, "best": None, "waited": 0, "history": []}
 
     @property
@@ -184,10 +184,9 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
         precision="fp32",
         workers=0,
         save_every_steps=10 * rounds,
-        round_steps=rounds,
         seed=config.seed,
     )
-    schedule = Plateau(config, validation[config.alignment], run)
+    schedule = Plateau(config, validation[config.alignment], run, rounds)
 
     def objective(module: nn.Module, batch: list[Tensor]) -> dict[str, Tensor]:
         members = batch[0] if config.views else features_of(backbone, config, list(batch[0])).to(batch[0].device)

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
 from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tfmlc.checkpoint import read_safetensors
 from tfmlc.config import Config
 from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
-from tfmlc.precision import Precision, autocast
+from tfmlc.precision import Resolved, TrainingPrecision, autocast, resolve_precision
 from tfmlc.progress import Steps
 from tfmlc.training.muon import Muon
 
 STATE = "state.safetensors"
+BAD_BATCH = "bad-batch.safetensors"
 LOG_EVERY_STEPS = 10
+LEAST_LOSS_SCALE = 1.0
+TERMINATED = 128 + signal.SIGTERM
+FREE_SETTINGS = {"loop.workers", "loop.save_every_steps", "loop.trackers", "loop.device"}
 Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
 
 
@@ -33,7 +41,8 @@ class LoopConfig(Config):
     """Settings of the loop that do not depend on what is trained."""
 
     steps: int = Field(default=20_000, ge=1, description="optimiser steps")
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=1, description="items of a step, over all processes")
+    accumulate: int = Field(default=1, ge=1, description="parts a process computes its share of a batch in")
     optimiser: Literal["adam", "muon"] = Field(default="adam", description="muon learns faster from nothing")
     learning_rate: float = Field(default=1e-3, gt=0, description="highest, after the warm-up")
     final_learning_rate: float = Field(default=1e-6, ge=0, description="lowest, at the end of the cosine")
@@ -41,10 +50,11 @@ class LoopConfig(Config):
     betas: tuple[float, float] = (0.9, 0.99)
     gradient_clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(default=0.999, ge=0, lt=1, description="of the averaged weights, which are the result")
-    precision: Precision = Field(default="auto", description="auto: bf16 where the machine is fast at it")
+    precision: TrainingPrecision = Field(default="auto", description="auto: bf16 where the machine is fast at it")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(default=1, ge=0, description="processes that make batches")
     save_every_steps: int = Field(default=250, ge=1)
-    round_steps: int = Field(default=50, ge=1, description="the schedule looks at the run after so many steps")
+    trackers: list[Literal["tensorboard", "wandb"]] = Field(default=["tensorboard"], description="what logs the run")
     seed: int = 0
 
 
@@ -62,9 +72,10 @@ def learning_rate(config: LoopConfig, step: int) -> float:
 
 
 class Schedule(Protocol):
-    """The learning rate, and when to stop; ``state`` is saved with the run."""
+    """The learning rate, and when to stop; looks at the run every ``round_steps``; ``state`` is saved with it."""
 
     state: dict[str, Any]
+    round_steps: int
 
     @property
     def finished(self) -> bool:
@@ -85,8 +96,8 @@ class Cosine:
 
     finished = False
 
-    def __init__(self, config: LoopConfig) -> None:
-        self.config = config
+    def __init__(self, config: LoopConfig, round_steps: int = 50) -> None:
+        self.config, self.round_steps = config, round_steps
         self.state: dict[str, Any] = {}
 
     def rate(self, step: int) -> float:
@@ -106,12 +117,14 @@ class Items(Protocol):
 
 
 class Loop:
-    """Trains a module with Adam or Muon, gradient clipping and averaged weights.
+    """Trains a module with Adam or Muon, gradient clipping and averaged weights; in one process, or in many.
 
     ``dataset[index]`` depends on ``index`` alone and step ``s`` sees the items from ``s * batch_size`` on, and the
     learning rate is a function of the step and the schedule's state. So the step, the schedule, the weights, their
-    average and the optimiser's moments are all that a resumed run needs. ``objective(module, batch)`` returns scalars,
-    of which ``"loss"`` is minimised.
+    average and the optimiser's moments are all that a resumed run needs; a folder that holds them is taken up.
+    ``objective(module, batch)`` returns scalars, means over the batch, of which ``"loss"`` is minimised. Under
+    ``accelerate launch`` every process computes its share of each batch. ``recipe`` is what else must be the same in
+    a resumed run, unless ``force`` is set.
     """
 
     def __init__(
@@ -123,123 +136,187 @@ class Loop:
         folder: Path,
         schedule: Schedule | None = None,
         recipe: Mapping[str, Any] | None = None,
+        *,
+        force: bool = False,
     ) -> None:
         torch.manual_seed(config.seed)
         self.schedule: Schedule = schedule or Cosine(config)
         self.recipe = json.loads(json.dumps({"loop": config.model_dump(mode="json"), **(recipe or {})}))
         self.config, self.folder, self.objective, self.dataset = config, folder, objective, dataset
-        self.accelerator = Accelerator(log_with="tensorboard", project_dir=folder)
-        optimiser = (
-            Muon(module.parameters(), lr=config.learning_rate)
-            if config.optimiser == "muon"
-            else torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas)
-        )
-        self.module, self.optimiser = cast(
-            "tuple[nn.Module, torch.optim.Optimizer]",
-            self.accelerator.prepare(module.to(memory_format=torch.channels_last), optimiser),
-        )
+        self.accelerator = _accelerator(config, folder)
+        parts = self.accelerator.num_processes * config.accumulate
+        if config.batch_size % parts:
+            raise UserError(
+                f"loop.batch_size={config.batch_size} is no multiple of processes times accumulate, {parts}"
+            )
+        self.precision: Resolved = resolve_precision(self.accelerator.device, config.precision)
+        self.module = cast(nn.Module, self.accelerator.prepare(module.to(memory_format=torch.channels_last)))
         self.plain = cast(nn.Module, self.accelerator.unwrap_model(self.module))
+        self.optimiser: torch.optim.Optimizer = (
+            Muon(self.plain.parameters(), lr=config.learning_rate)
+            if config.optimiser == "muon"
+            else torch.optim.Adam(self.plain.parameters(), lr=config.learning_rate, betas=config.betas)
+        )
+        self.scaler = torch.GradScaler(self.accelerator.device.type, enabled=self.precision == "fp16")
         self.step = 0
         self.ema = {name: value.detach().clone() for name, value in self.plain.named_parameters()}
+        self._terminated = False
+        self._resume(force=force)
 
     def run(self, *, stop_at: int | None = None, on_save: Callable[[Loop], None] | None = None) -> None:
-        """Train to the end, or to step ``stop_at``, from the last saved state if there is one.
+        """Train to the end, or to step ``stop_at``.
 
-        ``on_save`` is called after every saved state.
+        ``on_save`` is called after every saved state. SIGTERM, as clusters send it before they take a machine away,
+        saves the state and leaves with status 143.
         """
-        self.resume()
         last = min(self.config.steps, stop_at or self.config.steps)
-        self.accelerator.init_trackers("log")
-        with Steps("steps", self.config.steps) as progress:
+        shown = {key: str(value) for key, value in _flat(self.recipe).items()}
+        self.accelerator.init_trackers("tfmlc", shown, _tracker_settings(self.folder))
+        with Steps("steps", self.config.steps) as progress, self._noticing_sigterm():
             started, first = time.monotonic(), self.step
-            for batch in self._batches(last):
-                values = {name: float(value) for name, value in self._train_step(batch).items()}
-                pace = (time.monotonic() - started) / (self.step - first)
+            batches = self._batches(last)
+            while self.step < last and not self.schedule.finished and not self._terminated:
+                values = self._train_step([next(batches) for _ in range(self.config.accumulate)])
+                pace = (time.monotonic() - started) / max(1, self.step - first)
                 report = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
-                progress.update(self.step, note=f"{report}  {pace:.2f} s/step")
+                progress.update(self.step, note=f"{report}  {_duration(pace * (last - self.step))} left")
                 if self.step % LOG_EVERY_STEPS == 0 or self.step == last:
                     self.accelerator.log(values, step=self.step)
-                if self.step % self.config.round_steps == 0:
+                if self.step % self.schedule.round_steps == 0:
                     self.schedule.after_round(self)
-                if self.step % self.config.save_every_steps == 0 or self.step == last or self.schedule.finished:
+                due = self.step % self.config.save_every_steps == 0 or self.step == last
+                if due or self.schedule.finished or self._terminated:
                     self.save()
                     if on_save is not None:
                         on_save(self)
-                if self.schedule.finished:
-                    break
+            if self._terminated:
+                progress.say(f"terminated at step {self.step} of {self.config.steps}: the same command goes on")
         self.accelerator.end_training()
+        if self._terminated:
+            raise SystemExit(TERMINATED)
 
-    def _train_step(self, batch: Any) -> dict[str, Tensor]:
+    def _train_step(self, parts: list[Any]) -> dict[str, float]:
         rate = self.schedule.rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with autocast(self.accelerator.device, self.config.precision):
-            values = self.objective(self.module, batch)
-        self.accelerator.backward(values["loss"])
-        norm = cast(Tensor, self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip))
-        if not bool(torch.isfinite(values["loss"]) and torch.isfinite(norm)):
-            raise UserError(
-                f"loss or gradient is not finite at step {self.step}: lower learning_rate; {STATE} is intact"
-            )
-        self.optimiser.step()
+        values: dict[str, Tensor] = {}
+        for number, batch in enumerate(parts, 1):
+            waiting = number < len(parts)  # gradients are exchanged once a step
+            with self.accelerator.no_sync(self.module) if waiting else nullcontext():
+                with autocast(self.accelerator.device, self.precision):
+                    found = self.objective(self.module, batch)
+                self.scaler.scale(found["loss"] / len(parts)).backward()
+            for name, value in found.items():
+                values[name] = values.get(name, torch.zeros(())) + value.detach().float().cpu() / len(parts)
+        self.scaler.unscale_(self.optimiser)
+        clipped: Any = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip)
+        norm = _whole(cast(Tensor, clipped))
+        report = self._over_processes({**values, "gradient_norm": norm.cpu(), "terminated": self._terminated})
+        self._terminated = report.pop("terminated") > 0
+        overflow = self.scaler.is_enabled() and self.scaler.get_scale() > LEAST_LOSS_SCALE
+        finite = all(math.isfinite(report[name]) for name in ("loss", "gradient_norm"))
+        if not finite and not (overflow and math.isfinite(report["loss"])):
+            raise self._not_finite(parts)
+        self.scaler.step(self.optimiser)  # in fp16, a step whose gradients overflow is left out
+        self.scaler.update()
         self.optimiser.zero_grad()
         self.step += 1
         decay = min(self.config.ema_decay, self.step / (self.step + 10))
         with torch.no_grad():
             for name, value in self.plain.named_parameters():
                 self.ema[name].lerp_(value, 1 - decay)
-        detached = {name: value.detach() for name, value in values.items()}
-        return {**detached, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
+        scale = {"loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {}
+        return {**report, "learning_rate": rate, **scale}
+
+    def _over_processes(self, values: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """Means over all processes."""
+        stacked = torch.tensor([float(value) for value in values.values()], dtype=torch.float64)
+        if self.accelerator.num_processes > 1:
+            stacked = stacked.float().to(self.accelerator.device)  # not every device has float64
+            stacked = cast(Tensor, self.accelerator.reduce(stacked, "mean"))
+        return dict(zip(values, cast("list[float]", stacked.tolist()), strict=True))
+
+    def _not_finite(self, parts: list[Any]) -> UserError:
+        """Keep the batch for inspection; the weights are still those before it."""
+        path = self.folder / BAD_BATCH
+        if self.accelerator.num_processes > 1:
+            path = path.with_stem(f"{path.stem}-{self.accelerator.process_index}")
+        tensors = {
+            f"part{part}.{place}": value.cpu().contiguous()
+            for part, batch in enumerate(parts)
+            for place, value in enumerate(batch)
+        }
+        write_atomically(path, save(tensors, {"step": str(self.step)}))
+        return UserError(
+            f"loss or gradient is not finite at step {self.step}: its batch is in {path}, {STATE} is intact; "
+            "lower loop.learning_rate, or train in fp32"
+        )
+
+    @contextmanager
+    def _noticing_sigterm(self) -> Generator[None]:
+        def notice(number: int, frame: object) -> None:  # noqa: ARG001
+            self._terminated = True
+
+        try:
+            before = signal.signal(signal.SIGTERM, notice)
+        except ValueError:  # not the main thread: someone else minds signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _batches(self, last: int) -> Iterator[Any]:
-        """This process's share of the batches of every step up to ``last``; a loader a round."""
-        share = self.config.batch_size // self.accelerator.num_processes
+        """This process's parts of the batches of every step up to ``last``; a loader a round."""
+        size = self.config.batch_size
+        share = size // self.accelerator.num_processes
         offset = share * self.accelerator.process_index
-        while self.step < last and not self.schedule.finished:
-            stop = min(last, (self.step // self.config.round_steps + 1) * self.config.round_steps)
-            starts = range(self.step * self.config.batch_size, stop * self.config.batch_size, self.config.batch_size)
+        step = self.step
+        while step < last:
+            stop = min(last, (step // self.schedule.round_steps + 1) * self.schedule.round_steps)
             loader = DataLoader(
                 cast("Dataset[Any]", self.dataset),
-                batch_size=share,
-                sampler=[start + offset + item for start in starts for item in range(share)],
+                batch_size=share // self.config.accumulate,
+                sampler=[start * size + offset + item for start in range(step, stop) for item in range(share)],
                 num_workers=self.config.workers,
                 prefetch_factor=4 if self.config.workers else None,
                 pin_memory=self.accelerator.device.type == "cuda",
             )
             for batch in _read(loader):
-                yield [
-                    part.to(
-                        self.accelerator.device,
-                        memory_format=torch.channels_last if part.dim() == 4 else torch.preserve_format,
-                    )
-                    for part in batch
-                ]
+                yield to_device(batch, self.accelerator.device)
+            step = stop
 
     def averaged_state(self) -> dict[str, Tensor]:
         """State dict of the averaged weights, with every name of a shared parameter."""
         names = {id(parameter): name for name, parameter in self.plain.named_parameters()}
         state = self.plain.state_dict(keep_vars=True)
-        return {key: self.ema[names[id(value)]] if id(value) in names else value for key, value in state.items()}
+        return {
+            key: _whole(self.ema[names[id(value)]] if id(value) in names else value) for key, value in state.items()
+        }
 
     def save(self) -> None:
         """Write what a resumed run needs, whole or not at all."""
-        if not self.accelerator.is_main_process:
-            return
         tensors = {f"ema.{name}": value for name, value in self.ema.items()}
         for name, parameter in self.plain.named_parameters():
             tensors[f"weights.{name}"] = parameter.detach()
             for moment, value in self.optimiser.state[parameter].items():
                 tensors[f"{moment}.{name}"] = value
         tensors |= {f"buffer.{name}": value for name, value in self.plain.named_buffers()}
-        tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        tensors = {
+            name: _whole(value).cpu().contiguous() for name, value in tensors.items()
+        }  # every process takes part
+        if not self.accelerator.is_main_process:
+            return
         about = {
             "schedule": self.schedule.state,
             "step": self.step,
             "recipe": self.recipe,
+            "loss_scale": self.scaler.state_dict(),
         }
         write_atomically(self.folder / STATE, save(tensors, {"run": json.dumps(about)}))
 
-    def resume(self) -> None:
+    def _resume(self, *, force: bool) -> None:
         """Take up the last saved state of the folder; without one, start at step 0."""
         path = self.folder / STATE
         if not path.exists():
@@ -248,39 +325,88 @@ class Loop:
         if "run" not in metadata:
             raise UserError(f"{path} is not the state of a run: remove it to start again")
         about = json.loads(metadata["run"])
-        self._check_same_run(path, about.get("recipe", {}))
+        if not force:
+            self._check_same_run(path, about.get("recipe", {}))
         for name, parameter in self.plain.named_parameters():
             if f"weights.{name}" not in tensors or tensors[f"weights.{name}"].shape != parameter.shape:
                 raise UserError(f"{path} is the state of another network: it has no fitting {name}")
         self.step = int(about["step"])
         self.schedule.state.update(about.get("schedule", {}))
+        if about.get("loss_scale"):
+            self.scaler.load_state_dict(about["loss_scale"])
         with torch.no_grad():
             for name, value in self.plain.named_buffers():
                 value.copy_(tensors[f"buffer.{name}"])
             for name, parameter in self.plain.named_parameters():
-                parameter.copy_(tensors[f"weights.{name}"])
-                self.ema[name].copy_(tensors[f"ema.{name}"])
+                parameter.copy_(_spread_like(parameter, tensors[f"weights.{name}"]))
+                self.ema[name].copy_(_spread_like(parameter, tensors[f"ema.{name}"]))
                 state: dict[str, Tensor] = {}
                 for key, value in tensors.items():
                     moment, _, owner = key.partition(".")
                     if owner == name and moment not in ("weights", "ema"):
-                        like = (
-                            torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-                        )
-                        state[moment] = like.copy_(value)  # keeps the parameter's memory layout
+                        like = parameter if value.shape == parameter.shape else value
+                        state[moment] = torch.empty_like(like).copy_(_spread_like(like, value))  # keeps memory layout
                 self.optimiser.state[parameter] = state
 
     def _check_same_run(self, path: Path, earlier: dict[str, Any]) -> None:
         """Settings that change the course of a run must be those it was started with."""
-        free = {"loop.workers", "loop.save_every_steps"}
         before, now = _flat(earlier), _flat(self.recipe)
         changed = [
             f"{key} {before.get(key)} -> {now.get(key)}"
             for key in sorted(before.keys() | now.keys())
-            if key not in free and before.get(key) != now.get(key)
+            if key not in FREE_SETTINGS and before.get(key) != now.get(key)
         ]
         if changed:
-            raise UserError(f"{path} is of a run with other settings ({', '.join(changed)}): choose another folder")
+            raise UserError(
+                f"{path} is of a run with other settings ({', '.join(changed)}): "
+                "choose another folder, or --force to go on with the new ones"
+            )
+
+
+def to_device(batch: Iterable[Tensor], device: torch.device) -> list[Tensor]:
+    """Tensors of a batch on the device, images channels last."""
+    return [
+        part.to(device, memory_format=torch.channels_last if part.dim() == 4 else torch.preserve_format)
+        for part in batch
+    ]
+
+
+def _accelerator(config: LoopConfig, folder: Path) -> Accelerator:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("loop.device=cuda, but torch finds no GPU here: set loop.device=auto, or mend the driver")
+    places = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "log"))
+    try:
+        return Accelerator(cpu=config.device == "cpu", log_with=list(config.trackers), project_config=places)
+    except ImportError as error:
+        raise UserError(
+            f"loop.trackers={config.trackers}: one is not installed; pip install 'tfmlc[train]' wandb"
+        ) from error
+
+
+def _tracker_settings(folder: Path) -> dict[str, Any]:
+    """A resumed run goes on in the same record."""
+    return {"wandb": {"dir": str(folder), "name": folder.name, "id": folder.name, "resume": "allow"}}
+
+
+def _duration(seconds: float) -> str:
+    """Readable length of time.
+
+    >>> _duration(50), _duration(3000), _duration(30000)
+    ('50 s', '50 min', '8.3 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _whole(value: Tensor) -> Tensor:
+    """A tensor that FSDP spread over processes, in one piece."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _spread_like(like: Tensor, value: Tensor) -> Tensor:
+    """A whole tensor, spread over processes as ``like`` is."""
+    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
 
 
 def _read(loader: Iterable[Any]) -> Iterator[Any]:

@@ -1,27 +1,30 @@
-"""Training a deblurring network on pairs: from photos shaken on the fly, or from a folder of pairs."""
+"""Training a deblurring network on pairs: from photos shaken on the fly, or from a dataset (ICIP 2023, section 3.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from tfmlc.config import Config
 from tfmlc.data.blur import BlurConfig
-from tfmlc.data.folders import PairFolder
+from tfmlc.data.crops import PairCrops, prepare_crops
+from tfmlc.data.folders import BlurKind, check_pairs, count_remark, find_pairs
 from tfmlc.data.stills import ShakenPhotos
 from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
 from tfmlc.images import find_pictures
-from tfmlc.losses import hinet_objective, psnr_loss
 from tfmlc.networks import Network, build_network, describe_network, load_network, save_network
+from tfmlc.progress import Steps
 from tfmlc.training.blur_heads import BlurHeads
-from tfmlc.training.engine import Loop, LoopConfig, Objective
+from tfmlc.training.engine import Items, Loop, LoopConfig, Objective, to_device
+from tfmlc.training.objective import LossConfig, Restoration, balanced_weight, build_feature_loss, paper_weight
+from tfmlc.training.validation import Validated, ValidationConfig
 from tfmlc.weights import find_model
 
 
@@ -37,11 +40,24 @@ class DataConfig(Config):
     """What the network learns from: sharp photos shaken on the fly, or ready pairs; one of the two."""
 
     photos: list[Path] = Field(default_factory=list[Path], description="sharp photos and folders of them")
-    pairs: Path | None = Field(default=None, description="folder with blur/ and sharp/")
+    pairs: Path | None = Field(default=None, description="folder with blur/ and sharp/, GOPRO_Large, RealBlur or HIDE")
+    blur_kind: BlurKind = Field(default="blur", description="which of GoPro's two averages")
     patch_px: int = Field(default=192, ge=16)
+    crop_px: int | None = Field(
+        default=None, ge=16, description="pairs: cut into crops of this side once; None: do not"
+    )
+    crop_step_px: int = Field(default=256, ge=1, description="pairs: from one crop to the next")
+    crops: Path | None = Field(default=None, description="folder for the crops; None: beside the run's")
+    saturation: float = Field(default=0.0, ge=0, le=1, description="pairs: largest random change of colour saturation")
     blur: BlurConfig = BlurConfig()
-    easy: BlurConfig | None = Field(default=None, description="a simpler blur, for a part of the pairs")
+    easy: BlurConfig | None = Field(default=None, description="photos: a simpler blur, for a part of the pairs")
     easy_share: float = Field(default=0.0, ge=0, le=1, description="of the pairs, blurred as easy says")
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> DataConfig:
+        if self.crop_px is not None and self.crop_px < self.patch_px:
+            raise ValueError(f"crop_px={self.crop_px} is smaller than patch_px={self.patch_px}")
+        return self
 
 
 class TrainConfig(Config):
@@ -49,71 +65,65 @@ class TrainConfig(Config):
 
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()
+    loss: LossConfig = LossConfig()
     loop: LoopConfig = LoopConfig()
+    validation: ValidationConfig = ValidationConfig()
     blur_heads: float = Field(
         default=0.0, ge=0, description="weight of a second task, to tell the blur's spectrum; only for hinet and photos"
     )
     licence: str = Field(default="Apache-2.0", description="of the weights; stored with them")
 
 
-def psnr_objective(network: nn.Module, batch: list[Tensor]) -> dict[str, Tensor]:
-    """HINet's objective, half the negative PSNR summed over the stages; and the gain over the blurry input in dB."""
-    blurry, sharp = batch[:2]
-    return _restoration(network(blurry), blurry, sharp)
-
-
-def two_task_objective(heads: nn.Module, batch: list[Tensor], *, weight: float) -> dict[str, Tensor]:
-    """The same, and ``weight`` times ``5 log10`` of the mean squared error of the blur's spectrum."""
-    blurry, sharp, spectrum = batch
-    stages, spectra = heads(blurry)
-    values = _restoration(stages, blurry, sharp)
-    error = torch.stack([(found - spectrum).square().mean() for found in spectra]).mean()
-    return {**values, "loss": values["loss"] + weight * 5 * torch.log10(error), "spectrum_error": error}
-
-
-def _restoration(stages: Sequence[Tensor], blurry: Tensor, sharp: Tensor) -> dict[str, Tensor]:
-    gain = psnr_loss(blurry, sharp) - psnr_loss(stages[-1].detach(), sharp)
-    return {"loss": hinet_objective(stages, sharp), "gain_db": gain}
-
-
-def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None) -> Path:
+def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None, force: bool = False) -> Path:
     """Train a network and return its weights file; a folder that holds an unfinished run is resumed.
 
-    Writes ``config.yaml``, TensorBoard logs, and every ``loop.save_every_steps`` the state for resuming and
-    ``weights.safetensors`` (the averaged weights). Raises UserError for settings that do not fit together.
+    Writes ``config.yaml``, logs, and every ``loop.save_every_steps`` the state for resuming and
+    ``weights.safetensors`` (the averaged weights); with ``validation.pairs`` also ``best.safetensors`` and sample
+    pictures. ``force`` resumes with other settings. Raises UserError for settings that do not fit together.
     """
+    _check_writable(folder)
     network = start_network(config.network)
     module: nn.Module = network
-    objective: Objective = psnr_objective
     if config.blur_heads:
         if not config.data.photos:
             raise UserError("blur_heads need data.photos, ready pairs do not tell their blur: set blur_heads=0")
         if config.data.patch_px % network.step_px:
             raise UserError(f"with blur_heads, data.patch_px must be a multiple of {network.step_px}")
-        module, objective = BlurHeads(network), partial(two_task_objective, weight=config.blur_heads)
-    dataset = build_dataset(config, cell_px=network.step_px if config.blur_heads else None)
-    weights = folder / "weights.safetensors"
+        module = BlurHeads(network)
+    dataset = build_dataset(config, folder, cell_px=network.step_px if config.blur_heads else None)
     averaged = build_network(config.network.name, **describe_network(network.state_dict())[1])
+    restoration = Restoration(config.network.name)
+    schedule = Validated(config.loop, config.validation, folder, lambda loop: _average(loop, averaged), config.licence)
+    objective: Objective = restoration
+    if config.blur_heads:
+        objective = partial(two_tasks, restoration=restoration, weight=config.blur_heads)
+    recipe = config.model_dump(mode="json", exclude={"loop", "licence"})
+    loop = Loop(module, objective, dataset, config.loop, folder, schedule, recipe, force=force)
+    restoration.feature_loss = build_feature_loss(config.loss, loop.accelerator.device)
+    if restoration.feature_loss is not None:
+        restoration.weight = _weight(config, restoration, network, dataset, loop)
+    weights = folder / "weights.safetensors"
+    if loop.accelerator.is_main_process:
+        write_atomically(folder / "config.yaml", config.to_yaml().encode())
 
     def export(loop: Loop) -> None:
-        state = loop.averaged_state()
-        averaged.load_state_dict(
-            {
-                name.removeprefix("network."): value
-                for name, value in state.items()
-                if not (config.blur_heads and name.startswith("heads."))
-            }
-        )
-        origin = f"trained by tfmlc, {loop.step} of {config.loop.steps} steps"
-        save_network(weights, averaged, origin=origin, licence=config.licence)
+        _average(loop, averaged)
+        if loop.accelerator.is_main_process:
+            origin = f"trained by tfmlc, {loop.step} of {config.loop.steps} steps"
+            save_network(weights, averaged, origin=origin, licence=config.licence)
 
-    recipe = config.model_dump(mode="json", exclude={"loop", "licence"})
-    loop = Loop(module, objective, dataset, config.loop, folder, recipe=recipe)
-    loop.resume()  # refuses a folder of another run before anything is written
-    write_atomically(folder / "config.yaml", config.to_yaml().encode())
     loop.run(stop_at=stop_at, on_save=export)
     export(loop)
     return weights
+
+
+def two_tasks(heads: nn.Module, batch: list[Tensor], *, restoration: Restoration, weight: float) -> dict[str, Tensor]:
+    """Restoration, and ``weight`` times ``5 log10`` of the mean squared error of the blur's spectrum."""
+    blurry, sharp, spectrum = batch
+    stages, spectra = heads(blurry)
+    values = restoration.of_stages(stages, blurry, sharp)
+    error = torch.stack([(found - spectrum).square().mean() for found in spectra]).mean()
+    return {**values, "loss": values["loss"] + weight * 5 * torch.log10(error), "spectrum_error": error}
 
 
 def start_network(config: NetworkConfig) -> Network:
@@ -121,27 +131,84 @@ def start_network(config: NetworkConfig) -> Network:
     if config.start is None:
         torch.manual_seed(0)
         return build_network(config.name, **config.sizes)
-    network = load_network(find_model(config.start)).train()
+    path = find_model(config.start)
+    if not path.is_file():
+        raise UserError(
+            f"there is no weights file {path} to start from (network.start): get {config.name}'s official GoPro "
+            "weights from its authors, or name a file of your own"
+        )
+    network = load_network(path).train()
     if network.about.name != config.name:
         raise UserError(f"{config.start} holds {network.about.name} weights, but the recipe trains {config.name}")
     return network
 
 
-def build_dataset(config: TrainConfig, *, cell_px: int | None = None) -> PairFolder | ShakenPhotos:
-    """The pairs of a run, one for every item of every batch."""
+def build_dataset(config: TrainConfig, folder: Path, *, cell_px: int | None = None) -> PairCrops | ShakenPhotos:
+    """The pairs of a run, one for every item of every batch; a dataset is checked, and cut into crops if asked."""
     data, length = config.data, config.loop.steps * config.loop.batch_size
     if bool(data.photos) == (data.pairs is not None):
         raise UserError("a recipe needs data.photos=[FOLDER] (sharp photos) or data.pairs=FOLDER (blur/ and sharp/)")
-    if data.pairs is not None:
-        return PairFolder(data.pairs, patch_px=data.patch_px, length=length, seed=config.loop.seed)
-    photos = [photo for path in data.photos for photo, _ in find_pictures(path)]
-    return ShakenPhotos(
-        photos,
-        data.blur,
-        patch_px=data.patch_px,
-        length=length,
-        seed=config.loop.seed,
-        easy=data.easy,
-        easy_share=data.easy_share,
-        cell_px=cell_px,
-    )
+    if data.pairs is None:
+        photos = [photo for path in data.photos for photo, _ in find_pictures(path)]
+        return ShakenPhotos(
+            photos,
+            data.blur,
+            patch_px=data.patch_px,
+            length=length,
+            seed=config.loop.seed,
+            easy=data.easy,
+            easy_share=data.easy_share,
+            cell_px=cell_px,
+        )
+    pairs = find_pairs(data.pairs, split="train", blur=data.blur_kind)
+    check_pairs(pairs)
+    with Steps("pairs") as progress:
+        if remark := count_remark(data.pairs, "train", pairs):
+            progress.say(remark)
+    if data.crop_px is not None:
+        name = f"crops-{data.pairs.resolve().name}-{data.blur_kind}-{data.crop_px}-{data.crop_step_px}"
+        crops = data.crops or folder.parent / name
+        pairs = prepare_crops(pairs, crops, crop_px=data.crop_px, step_px=data.crop_step_px)
+    return PairCrops(pairs, patch_px=data.patch_px, length=length, seed=config.loop.seed, saturation=data.saturation)
+
+
+def _weight(config: TrainConfig, objective: Restoration, network: nn.Module, dataset: Items, loop: Loop) -> float:
+    """The feature loss's weight; one that was found from gradients is kept beside the run."""
+    loss = config.loss
+    if loss.weight == "paper":
+        return paper_weight(config.network.name)
+    if loss.weight != "auto":
+        return float(loss.weight)
+    path = loop.folder / "weight.json"
+    if path.exists():
+        return float(json.loads(path.read_text(encoding="utf-8"))["weight"])
+    size = config.loop.batch_size
+
+    def batch(step: int) -> list[Tensor]:
+        items = [dataset[step * size + item] for item in range(size)]
+        return to_device((torch.stack(part) for part in zip(*items, strict=True)), loop.accelerator.device)
+
+    batches = (batch(step)[:2] for step in range(loss.auto_steps))
+    weight, rows = balanced_weight(objective, network, batches, loss.gradient_share)
+    if loop.accelerator.is_main_process:
+        found = {"weight": weight, "gradient_share": loss.gradient_share, "batches": rows}
+        write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+        with Steps("weight") as progress:
+            progress.say(f"weight of the feature loss: {weight:.4g}, from {len(rows)} batches ({path})")
+    return weight
+
+
+def _average(loop: Loop, network: Network) -> Network:
+    """Put the averaged weights into ``network``, a copy of the one that is trained."""
+    state = {name.removeprefix("network."): value for name, value in loop.averaged_state().items()}
+    network.load_state_dict({name: value for name, value in state.items() if not name.startswith("heads.")})
+    return network
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write the run folder {folder}: {error.strerror}; choose one with -o") from error
+    write_atomically(folder / ".writable", b"")
+    (folder / ".writable").unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,45 @@ QUARTER_RESOLUTION_HINET: dict[str, Any] = {
 STRAIGHT: dict[str, Any] = {"exposure": [0.05, 0.2], "turning": 0, "moving_patches": [0, 0], "shot_noise": [0, 0]}
 MUON: dict[str, Any] = {"batch_size": 16, "optimiser": "muon", "learning_rate": 0.006, "gradient_clip": 1e6}
 
+GOPRO_CROPS: dict[str, Any] = {"patch_px": 256, "crop_px": 512, "crop_step_px": 256}
+HINET_GOPRO: dict[str, Any] = {  # ICIP 2023, section 3.1: 20,000 steps of 4 crops from the official weights
+    "network": {"name": "hinet", "sizes": {"width": 64}, "start": "HINet-GoPro.pth"},
+    "data": GOPRO_CROPS,
+    "loop": {
+        "steps": 20_000,
+        "batch_size": 4,
+        "learning_rate": 2e-5,
+        "final_learning_rate": 1e-7,
+        "warmup_steps": 0,
+        "betas": [0.9, 0.99],
+        "gradient_clip": 0.01,
+        "ema_decay": 0.0,
+        "precision": "fp32",
+        "workers": 4,
+    },
+}
+MPRNET_LITE_GOPRO: dict[str, Any] = {  # 200 epochs of GoPro's 2,103 training pairs, one a step; 3 epochs of warm-up
+    "network": {"name": "mprnet-lite", "start": "MPRNet-lite-GoPro.pth"},
+    "data": {"patch_px": 256, "saturation": 0.2},
+    "loop": {
+        **HINET_GOPRO["loop"],
+        "steps": 200 * 2103,
+        "batch_size": 1,
+        "learning_rate": 1e-6,
+        "final_learning_rate": 1e-9,
+        "warmup_steps": 3 * 2103,
+        "betas": [0.9, 0.999],
+    },
+}
+LOSSES: dict[str, dict[str, Any]] = {
+    "origin": {"kind": "origin"},
+    "fmlc": {"kind": "fmlc", "backbone": "clip-vit-b16", "block": 3},
+    "tfmlc": {"kind": "tfmlc", "backbone": "clip-vit-b16", "block": 3, "adapter": "adapter.safetensors"},
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
+    **{f"hinet-gopro-{name}": {**HINET_GOPRO, "loss": loss} for name, loss in LOSSES.items()},
+    **{f"mprnet-lite-gopro-{name}": {**MPRNET_LITE_GOPRO, "loss": loss} for name, loss in LOSSES.items()},
     "default-first": {  # straight shifts of like length in all directions: a network that starts from nothing tells
         "network": QUARTER_RESOLUTION_HINET,  # these apart within minutes, and all blur at once not within hours
         "data": {"patch_px": 192, "blur": {**STRAIGHT, "strength_px": [8, 14]}},
@@ -43,8 +82,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def load_recipe(recipe: str, settings: Iterable[str] = ()) -> TrainConfig:
+SMALLEST: dict[str, dict[str, Any]] = {
+    "hinet": {"width": 8, "depth": 3, "normalised_levels": [1, 2]},
+    "mprnet": {"width": 8, "unet_step": 4, "original_step": 4},
+    "nafnet": {"width": 8, "middle_blocks": 1, "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]},
+}
+
+
+def load_recipe(recipe: str, settings: Iterable[str] = (), *, smoke: bool = False) -> TrainConfig:
     """A preset or a YAML file, with ``key=value`` settings applied; everything is checked.
+
+    ``smoke`` shrinks it to seconds: a small network, random weights everywhere, eight steps of small patches. It shows
+    that everything runs on the data, and nothing else. Settings come after it.
 
     >>> load_recipe("smoke", ["loop.steps=3"]).loop.steps
     3
@@ -56,4 +105,47 @@ def load_recipe(recipe: str, settings: Iterable[str] = ()) -> TrainConfig:
         values = PRESETS[recipe]
     else:
         raise unknown_name("preset", recipe, PRESETS)
+    if smoke:
+        values = override(values, _smoke(checked(TrainConfig, values)))
     return checked(TrainConfig, override(values, settings))
+
+
+def _smoke(config: TrainConfig) -> list[str]:
+    sizes = SMALLEST[config.network.name.split("-")[0]]
+    changes = [f"network={{name: {config.network.name}, sizes: {json.dumps(sizes)}}}", "data.patch_px=64"]
+    if config.data.crop_px is not None:
+        changes += ["data.crop_px=128", "data.crop_step_px=256"]
+    if config.loss.kind in ("fmlc", "tfmlc"):
+        changes += ["loss.weights=random"]
+    if config.loss.kind == "tfmlc":
+        changes += ["loss.adapter=random"]
+    loop = {"steps": 8, "warmup_steps": 2, "batch_size": 2, "learning_rate": 1e-3, "gradient_clip": 1, "workers": 1}
+    return [*changes, *(f"loop.{key}={value}" for key, value in loop.items()), "loop.save_every_steps=4"]
+
+
+def scale_to(config: TrainConfig, batch_size: int) -> tuple[TrainConfig, list[str]]:
+    """The recipe for another batch size with as many images seen; and lines that say what was changed.
+
+    Steps, and all that is counted in them, change in inverse proportion to the batch, the learning rate with its
+    square root (Adam's noise scale; Malladi et al., NeurIPS 2022).
+
+    >>> config, lines = scale_to(load_recipe("hinet-gopro-origin"), 1)
+    >>> config.loop.steps, config.loop.learning_rate, lines[1]
+    (80000, 1e-05, 'loop.steps: 20000 -> 80000')
+    """
+    loop = config.loop
+    factor = loop.batch_size / batch_size
+    changes: dict[str, Any] = {
+        "batch_size": batch_size,
+        "steps": max(1, round(loop.steps * factor)),
+        "warmup_steps": round(loop.warmup_steps * factor),
+        "learning_rate": loop.learning_rate / factor**0.5,
+        "final_learning_rate": loop.final_learning_rate / factor**0.5,
+        "ema_decay": round(loop.ema_decay ** (1 / factor), 6),
+    }
+    lines = [
+        f"loop.{key}: {getattr(loop, key)} -> {value}" for key, value in changes.items() if value != getattr(loop, key)
+    ]
+    values = config.model_dump(mode="json")
+    values["loop"] |= changes
+    return checked(TrainConfig, values), lines

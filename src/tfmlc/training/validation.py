@@ -1,0 +1,114 @@
+"""Looking at a run now and then: scores on held-out pairs, sample pictures, the best weights kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from tfmlc.config import Config
+from tfmlc.data.folders import find_pairs, read_pair
+from tfmlc.data.stills import to_tensor
+from tfmlc.evaluation.metrics import METRICS, check_metrics, score_images
+from tfmlc.images import Picture, write_image
+from tfmlc.networks import Network, save_network
+from tfmlc.precision import autocast
+from tfmlc.training.engine import Cosine, Loop, LoopConfig
+
+SAMPLES = 3
+
+
+class ValidationConfig(Config):
+    """Scores during a run, on pairs that it does not learn from; never on those that a claim is made on later."""
+
+    pairs: Path | None = Field(default=None, description="folder of pairs; None: no validation")
+    every_steps: int = Field(default=1000, ge=1)
+    images: int = Field(default=8, ge=1, description="of the folder, evenly chosen")
+    crop_px: int = Field(default=512, ge=16, description="the middle of each image")
+    metrics: list[str] = Field(default=["psnr"], min_length=1, description="the first decides which weights are best")
+
+
+class Validated(Cosine):
+    """The cosine schedule, and scores of the averaged weights every ``every_steps``.
+
+    Writes into the run's folder ``samples/step-STEP-NUMBER.png`` (blurry, restored, sharp side by side) and, whenever
+    the first metric improves, ``best.safetensors``; the scores go to the trackers and into the run's state.
+    """
+
+    def __init__(
+        self,
+        loop: LoopConfig,
+        config: ValidationConfig,
+        folder: Path,
+        averaged: Callable[[Loop], Network],
+        licence: str,
+    ) -> None:
+        super().__init__(loop, config.every_steps)
+        self.validation, self.folder, self.averaged, self.licence = config, folder, averaged, licence
+        self.state = {"scores": []}
+        self.images: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        if config.pairs is not None:
+            check_metrics(config.metrics)
+            pairs = find_pairs(config.pairs)
+            chosen = np.linspace(0, len(pairs) - 1, min(config.images, len(pairs))).round().astype(int)
+            self.images = [_centred(read_pair(pairs[int(place)]), config.crop_px) for place in chosen]
+
+    def after_round(self, loop: Loop) -> None:
+        """Validate, if there are pairs to do it on."""
+        if not self.images:
+            return
+        network = self.averaged(loop)  # every process takes part in putting it together
+        if not loop.accelerator.is_main_process:
+            return
+        restored = [restore(network, blurry, loop) for blurry, _ in self.images]
+        rows = [
+            score_images(image, sharp, self.validation.metrics)
+            for image, (_, sharp) in zip(restored, self.images, strict=True)
+        ]
+        scores = {name: float(np.mean([row[name] for row in rows])) for name in self.validation.metrics}
+        loop.accelerator.log({f"validation/{name}": value for name, value in scores.items()}, step=loop.step)
+        self._show(restored, loop)
+        if self._is_best(scores):
+            about = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            origin = f"trained by tfmlc, step {loop.step}, {about}"
+            save_network(self.folder / "best.safetensors", network, origin=origin, licence=self.licence)
+        self.state["scores"].append({"step": loop.step, **{name: round(value, 5) for name, value in scores.items()}})
+
+    def _is_best(self, scores: dict[str, float]) -> bool:
+        decisive = self.validation.metrics[0]
+        sign = 1 if METRICS[decisive].higher_is_better else -1
+        earlier = [sign * row[decisive] for row in self.state["scores"]]
+        return all(sign * scores[decisive] > value for value in earlier)
+
+    def _show(self, restored: Sequence[NDArray[np.uint8]], loop: Loop) -> None:
+        for number, (image, (blurry, sharp)) in enumerate(zip(restored[:SAMPLES], self.images, strict=False), 1):
+            sample = np.concatenate([blurry, image, sharp], axis=1)
+            path = self.folder / "samples" / f"step-{loop.step:06d}-{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            write_image(path, Picture(sample))
+            for tracker in cast("list[Any]", loop.accelerator.trackers):
+                settings: dict[str, Any] = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({f"blurry, restored, sharp {number}": sample[None]}, step=loop.step, **settings)
+
+
+def restore(network: nn.Module, blurry: NDArray[np.uint8], loop: Loop) -> NDArray[np.uint8]:
+    """What a network makes of a picture, uint8 ``h w 3``, in the run's precision."""
+    device = loop.accelerator.device
+    with torch.no_grad(), autocast(device, loop.precision):
+        image = network.to(device).eval()(to_tensor(blurry)[None].to(device))[-1][0].float().cpu()
+    return np.rint(image.clamp(0, 1).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+
+
+def _centred(
+    images: tuple[NDArray[np.uint8], NDArray[np.uint8]], side: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    height, width = images[0].shape[:2]
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    blurry, sharp = (image[top : top + side, left : left + side] for image in images)
+    return blurry, sharp
