@@ -11,7 +11,7 @@ FLOORS = {
     1: {"errors", "files", "weights", "checkpoint", "config", "shapes", "precision", "progress", "processes"},
     2: {"networks", "backbones", "images", "video"},
     3: {"losses", "data", "deblur"},
-    4: {"training", "evaluation", "app"},
+    4: {"training", "evaluation", "app", "reproduce"},
     5: {"cli"},
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -20,6 +20,8 @@ app = typer.Typer(
 synthesize = typer.Typer(help="Make blurry and sharp pictures to train on.", no_args_is_help=True)
 models = typer.Typer(help="The models there are.", no_args_is_help=True)
 bench = typer.Typer(help="Measure costs on this machine.", no_args_is_help=True)
+reproduce = typer.Typer(help="Studies and tables, from data to result.", no_args_is_help=True)
+app.add_typer(reproduce, name="reproduce")
 app.add_typer(bench, name="bench")
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(models, name="models")
@@ -268,14 +270,32 @@ def evaluate(
     ],
     dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the scores.")],
-    metrics: Annotated[str, typer.Option(help="Comma-separated: psnr, lpips, dists, niqe, brisque.")] = "psnr",
+    metrics: Annotated[
+        str, typer.Option(help="Comma-separated: psnr, ssim_3d, ssim_2d, lpips, dists, niqe, brisque.")
+    ] = "psnr",
     device: Device = "auto",
 ) -> None:
     """Score a model on pairs of blurry and sharp pictures."""
     with one_line_errors():
-        from tfmlc.evaluation.evaluate import evaluate_model
+        from tfmlc.evaluation.evaluate import evaluate as run
 
-        typer.echo(evaluate_model(model, dataset, output, metrics=metrics.split(","), device=device))
+        means = run({model: output}, dataset, metrics=metrics.split(","), device=device)[model]
+        typer.echo(f"{model} on {dataset.name}: " + "  ".join(f"{name} {value:.4f}" for name, value in means.items()))
+
+
+@reproduce.command("study")
+def reproduce_study(
+    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="photos=[DIR] and sets to score on.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scores.")] = Path("results/study"),
+    work: Annotated[Path, typer.Option(help="Folder for pairs, adapters and runs.")] = Path("runs/study"),
+) -> None:
+    """Finetune under each loss with equal steps and data, score, and compare; a study that was stopped goes on."""
+    with one_line_errors():
+        from tfmlc.config import checked, override
+        from tfmlc.reproduce.study import StudyConfig
+        from tfmlc.reproduce.study import study as run
+
+        typer.echo(run(checked(StudyConfig, override({}, settings)), output, work))
 
 
 @bench.command("loss")

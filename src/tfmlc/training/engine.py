@@ -209,8 +209,8 @@ class Loop:
             for name, value in found.items():
                 values[name] = values.get(name, torch.zeros(())) + value.detach().float().cpu() / len(parts)
         self.scaler.unscale_(self.optimiser)
-        clipped: Any = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip)
-        norm = _whole(cast(Tensor, clipped))
+        clip = cast("Callable[..., Tensor]", self.accelerator.clip_grad_norm_)
+        norm = _whole(clip(self.module.parameters(), self.config.gradient_clip))
         report = self._over_processes({**values, "gradient_norm": norm.cpu(), "terminated": self._terminated})
         self._terminated = report.pop("terminated") > 0
         overflow = self.scaler.is_enabled() and self.scaler.get_scale() > LEAST_LOSS_SCALE

@@ -1,0 +1,1 @@
+"""The paper's tables, and a controlled study on what can be had without its data."""
