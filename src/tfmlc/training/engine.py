@@ -376,7 +376,7 @@ def _accelerator(config: LoopConfig, folder: Path) -> Accelerator:
         raise UserError("loop.device=cuda, but torch finds no GPU here: set loop.device=auto, or mend the driver")
     places = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "log"))
     try:
-        return Accelerator(cpu=config.device == "cpu", log_with=list(config.trackers), project_config=places)
+        return Accelerator(cpu=config.device == "cpu", log_with=list(config.trackers) or None, project_config=places)
     except ImportError as error:
         raise UserError(
             f"loop.trackers={config.trackers}: one is not installed; pip install 'tfmlc[train]' wandb"

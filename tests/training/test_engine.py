@@ -1,0 +1,165 @@
+"""The loop in many processes, in parts, under a signal, and on values that are not finite."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from conftest import make_photo
+from tfmlc.errors import UserError
+from tfmlc.images import Picture, write_image
+from tfmlc.training.engine import BAD_BATCH, STATE, Loop, LoopConfig
+from tfmlc.training.finetune import finetune, start_network
+from tfmlc.training.presets import load_recipe
+
+pytest.importorskip("accelerate", reason="training needs the extra train")
+SAME = 1e-3
+SMOKE = ["loop.steps=6", "loop.batch_size=4", "loop.precision=fp32", "loop.workers=0"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        write_image(folder / f"{number}.png", Picture(make_photo(120 + 8 * number, 150)))
+    return folder
+
+
+class Numbers:
+    """Item ``i`` is a small vector and what a line makes of it."""
+
+    def __init__(self, broken_at: int = -1) -> None:
+        self.broken_at = broken_at
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        inputs = torch.randn(4, generator=torch.Generator().manual_seed(index))
+        return inputs, inputs.sum()[None] * (float("nan") if index == self.broken_at else 1.0)
+
+
+def squared(module: nn.Module, batch: Any) -> dict[str, Tensor]:
+    return {"loss": (module(batch[0]) - batch[1]).square().mean()}
+
+
+def line_loop(folder: Path, data: Numbers | None = None, **settings: Any) -> Loop:
+    config = LoopConfig(**{"steps": 12, "workers": 0, "precision": "fp32", "trackers": [], **settings})
+    torch.manual_seed(0)
+    return Loop(nn.Linear(4, 1), squared, data or Numbers(), config, folder)
+
+
+def relative_difference(one: Path, two: Path, photos: Path) -> float:
+    """How far two runs' weights are apart, relative to how far the first came from its start."""
+    network = start_network(load_recipe("smoke", [f"data.photos=[{photos}]"]).network)
+    start = {name: value.detach() for name, value in network.state_dict().items()}
+    weights, others = (load_file(folder / "weights.safetensors") for folder in (one, two))
+    assert weights.keys() == others.keys() == start.keys()
+    apart, way = (
+        torch.cat([(weights[name] - other[name]).flatten() for name in start]).norm() for other in (others, start)
+    )
+    return float(apart / way)
+
+
+def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path: Path, photos: Path) -> None:
+    for parts in (1, 2, 4):
+        config = load_recipe("smoke", [f"data.photos=[{photos}]", *SMOKE, f"loop.accumulate={parts}"])
+        finetune(config, tmp_path / str(parts))
+    assert relative_difference(tmp_path / "1", tmp_path / "2", photos) < SAME
+    assert relative_difference(tmp_path / "1", tmp_path / "4", photos) < SAME
+    with pytest.raises(UserError, match="no multiple of processes times accumulate, 3"):
+        finetune(load_recipe("smoke", [f"data.photos=[{photos}]", *SMOKE, "loop.accumulate=3"]), tmp_path / "3")
+
+
+def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path) -> None:
+    """To rounding: sums in another order, which Adam's first steps enlarge where gradients are almost zero."""
+    settings = [f"data.photos=[{photos}]", *SMOKE]
+    finetune(load_recipe("smoke", settings), tmp_path / "one")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    shared |= {"ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, "-m", "tfmlc.cli", "train", "smoke", *settings, "loop.device=cpu"]
+    processes = [
+        subprocess.Popen(
+            [*command, "-o", str(tmp_path / "two")],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        errors = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, errors.decode()
+    assert relative_difference(tmp_path / "one", tmp_path / "two", photos) < SAME
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path, photos: Path) -> None:
+    settings = [f"data.photos=[{photos}]", "loop.steps=400", "loop.save_every_steps=400"]
+    command = [sys.executable, "-m", "tfmlc.cli", "train", "smoke", *settings, "-o", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    while not list((tmp_path / "run" / "log").rglob("events*")) and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 143
+    assert "the same command goes on" in said
+    stopped = line_of(said)
+    assert 0 < stopped < 400
+    loop = finetune(load_recipe("smoke", settings), tmp_path / "run", stop_at=stopped + 2)
+    assert load_file(loop.with_name(STATE))
+
+
+def line_of(said: str) -> int:
+    return int(said.split("terminated at step ")[1].split(maxsplit=1)[0])
+
+
+def test_a_batch_that_is_not_finite_is_kept_and_the_state_intact(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not finite at step 5: its batch is in .*bad-batch\.safetensors"):
+        line_loop(tmp_path, Numbers(broken_at=5 * 8 + 3), save_every_steps=5).run()
+    batch = load_file(tmp_path / BAD_BATCH)
+    assert torch.isnan(batch["part0.1"][3]).all()
+    assert batch["part0.0"].shape == (8, 4)
+    assert line_loop(tmp_path, save_every_steps=5).step == 5
+    state = load_file(tmp_path / STATE)
+    assert all(bool(torch.isfinite(value).all()) for value in state.values())
+
+
+def test_fp16_leaves_out_steps_that_overflow(tmp_path: Path) -> None:
+    loop = line_loop(tmp_path, precision="fp16", device="cpu", steps=40)
+    loop.scaler._init_scale = 2.0**40  # gradients overflow until the scale has come down
+    before = [value.clone() for value in loop.plain.parameters()]
+    loop.run(stop_at=1)
+    assert all(torch.equal(one, two) for one, two in zip(before, loop.plain.parameters(), strict=True))
+    loop.run()
+    assert loop.scaler.get_scale() < 2.0**40
+    assert not any(torch.equal(one, two) for one, two in zip(before, loop.plain.parameters(), strict=True))
+    again = line_loop(tmp_path, precision="fp16", device="cpu", steps=40)
+    assert again.scaler.get_scale() == loop.scaler.get_scale()
+
+
+def test_changed_settings_are_listed_and_can_be_forced(tmp_path: Path) -> None:
+    line_loop(tmp_path).run(stop_at=4)
+    with pytest.raises(UserError, match=r"loop\.batch_size 8 -> 4, loop\.seed 0 -> 1.*--force"):
+        line_loop(tmp_path, batch_size=4, seed=1)
+    config = LoopConfig(steps=12, workers=0, precision="fp32", trackers=[], batch_size=4)
+    assert Loop(nn.Linear(4, 1), squared, Numbers(), config, tmp_path, force=True).step == 4
+
+
+def test_no_gpu_where_one_is_asked_for(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match=r"loop\.device=cuda, but torch finds no GPU"):
+        line_loop(tmp_path, device="cuda")
