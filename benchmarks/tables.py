@@ -10,6 +10,9 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
+
+from tfmlc.reproduce.study import as_table
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
@@ -93,11 +96,39 @@ def synthesis_table() -> str:
     return "\n".join([*lines, "", device])
 
 
-TABLES = {"synthesis": synthesis_table, "scores": scores_table, "costs": costs_table, "adapters": adapters_table}
+def steps_table() -> str:
+    content = _read("bench/step.json")
+    lines = ["| network | loss | seconds | relative to pixels only |", "| --- | --- | ---: | ---: |"]
+    lines += [f"| {r['network']} | {r['loss']} | {r['seconds']:.2f} | {r['relative']:.2f} |" for r in content["rows"]]
+    precision = content["rows"][0]["precision"]
+    return "\n".join(
+        [*lines, "", f"One image of 256 px, {precision}, {content['device']}, commit {content['commit']}."]
+    )
+
+
+def study_table() -> str:
+    content = _read("study/summary.json")
+    return "\n".join([as_table(content["rows"]), "", f"{content['device']}, commit {content['commit']}."])
+
+
+def _read(name: str) -> Any:
+    return json.loads((REPOSITORY / "results" / name).read_text(encoding="utf-8"))
+
+
+TABLES = {
+    "steps": steps_table,
+    "study": study_table,
+    "synthesis": synthesis_table,
+    "scores": scores_table,
+    "costs": costs_table,
+    "adapters": adapters_table,
+}
 
 
 def filled(text: str) -> str:
     for name, table in TABLES.items():
+        if f"<!-- table {name} -->" not in text:
+            continue
         pattern = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         text = pattern.sub(lambda found, table=table: found[1] + table() + "\n" + found[2], text)
     return text

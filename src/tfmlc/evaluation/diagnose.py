@@ -17,8 +17,7 @@ from torch import Tensor
 from tfmlc.backbones import build_backbone
 from tfmlc.data.triplets import Triplet, centred, find_triplets
 from tfmlc.errors import UserError
-from tfmlc.evaluation.provenance import provenance
-from tfmlc.files import write_atomically
+from tfmlc.evaluation.provenance import write_result
 from tfmlc.losses import PEERS, FeatureMatchingLoss, PeerLoss
 from tfmlc.progress import Steps
 
@@ -235,9 +234,7 @@ def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> st
     config = learned["config"]
     distances = named_distances(config["backbone"], config["block"], weights=weights, adapter=adapter)
     rows = diagnose(distances, held)
-    write_atomically(
-        adapter.with_suffix(".report.json"),
-        json.dumps({"rows": rows, "triplets": len(held), "config": config, **provenance("cpu")}, indent=1).encode(),
-    )
+    content = {"rows": rows, "triplets": len(held), "config": config}
+    write_result(adapter.with_suffix(".report.json"), content)
     draw(adapter.with_suffix(".report.png"), rows, distances, held[0])
     return as_table(rows)

@@ -25,8 +25,8 @@ BLURRY = "blurry"
 
 def evaluate(
     models: Mapping[str, Path], dataset: Path, *, metrics: Sequence[str] = ("psnr",), device: str = "auto"
-) -> dict[str, dict[str, float]]:
-    """Score models on the pairs of a dataset; return each model's means.
+) -> dict[str, dict[str, Any]]:
+    """Score models on the pairs of a dataset; return what is written for each model, ``"mean"`` above all.
 
     ``models``: from a model's name, a weights file, or ``"blurry"`` for the input as it is, to the JSON file for its
     scores: the mean and every image's, of full images rounded to 8 bits, and where they come from. Several models
@@ -92,7 +92,7 @@ class _Record:
         with self.partial.open("a", encoding="utf-8") as file:
             file.write(self._line(name) + "\n")
 
-    def finish(self, names: Sequence[str]) -> dict[str, float]:
+    def finish(self, names: Sequence[str]) -> dict[str, Any]:
         rows = {name: self.rows[name] for name in names}
         mean = {name: float(np.mean([scores[name] for scores in rows.values()])) for name in self.metrics}
         result = {
@@ -105,7 +105,7 @@ class _Record:
         }
         write_atomically(self.output, (json.dumps(result, indent=1) + "\n").encode())
         self.partial.unlink()
-        return mean
+        return result
 
 
 def _parsed(line: str) -> Any:

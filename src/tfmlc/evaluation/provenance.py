@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from tfmlc.files import write_atomically
 
 PACKAGES = ("tfmlc", "torch", "numpy", "opencv-python-headless", "pillow", "pyiqa")
 
@@ -23,6 +27,11 @@ def provenance(device: str) -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
     }
+
+
+def write_result(path: Path, content: Mapping[str, object], device: str = "cpu") -> None:
+    """Write a results file: the content, and where it comes from."""
+    write_atomically(path, (json.dumps({**content, **provenance(device)}, indent=1) + "\n").encode())
 
 
 def _without_home(argument: str) -> str:

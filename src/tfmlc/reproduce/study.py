@@ -20,7 +20,7 @@ from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import synthesize
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.evaluation.evaluate import BLURRY, evaluate
-from tfmlc.evaluation.provenance import provenance
+from tfmlc.evaluation.provenance import write_result
 from tfmlc.files import write_atomically
 from tfmlc.images import find_pictures
 from tfmlc.progress import Steps
@@ -100,7 +100,7 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
     prepare(config, work)
     for name in {loss["adapter"] for loss in chosen.values() if "adapter" in loss}:
         _make_adapter(config, work, name)
-    runs: dict[str, str] = {BLURRY: BLURRY, START: config.start}
+    runs: dict[str, str] = {BLURRY: BLURRY, START: config.start} if CONTROL in chosen else {}
     with Steps("study") as progress:
         for seed in config.seeds:
             for name, loss in chosen.items():
@@ -252,8 +252,7 @@ def summarize(config: StudyConfig, output: Path, work: Path) -> str:
                 row["share"] = json.loads(path.read_text(encoding="utf-8"))["share"]
             rows.append(row)
     settings = config.model_dump(mode="json", exclude={"photos", "pairs", "sharp", "only"})
-    content = {"rows": rows, "settings": settings, **provenance("cpu")}
-    write_atomically(output / "summary.json", (json.dumps(content, indent=1) + "\n").encode())
+    write_result(output / "summary.json", {"rows": rows, "settings": settings})
     return as_table(rows)
 
 

@@ -18,7 +18,7 @@ from tfmlc.config import Config
 from tfmlc.data.manifest import MANIFEST, file_sha256
 from tfmlc.data.triplets import Alignment, Augmentation, Triplet, augmented, centred, find_triplets, split_by_clip
 from tfmlc.errors import UserError
-from tfmlc.evaluation.provenance import provenance
+from tfmlc.evaluation.provenance import write_result
 from tfmlc.files import write_atomically
 from tfmlc.losses.adapter import Adapter, Mode, as_tokens
 from tfmlc.losses.triplet import distance, ranking_loss
@@ -216,10 +216,9 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
             for kind, features in validation.items()
         },
         "history": history,
-        **provenance("cpu"),
     }
     save_adapter(output, best, config)
-    write_atomically(output.with_suffix(".json"), json.dumps(report, indent=1).encode())
+    write_result(output.with_suffix(".json"), report)
     draw_history(output.with_suffix(".png"), report, distances)
     (run / "features.npy").unlink(missing_ok=True)  # large, and made again if need be
     return report

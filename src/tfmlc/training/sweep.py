@@ -9,8 +9,7 @@ from typing import Any
 from tfmlc.config import checked
 from tfmlc.data.folders import find_pairs
 from tfmlc.errors import UserError
-from tfmlc.evaluation.provenance import provenance
-from tfmlc.files import write_atomically
+from tfmlc.evaluation.provenance import write_result
 from tfmlc.training.finetune import TrainConfig, finetune
 
 SCORES = ["psnr", "lpips"]
@@ -38,7 +37,7 @@ def sweep_shares(config: TrainConfig, folder: Path, shares: str) -> str:
         run = folder / f"share-{share:g}"
         finetune(checked(TrainConfig, values), run)
         rows.append({"share": share, **_last_scores(run)})
-    write_atomically(folder / "sweep.json", (json.dumps({"rows": rows, **provenance("cpu")}, indent=1) + "\n").encode())
+    write_result(folder / "sweep.json", {"rows": rows})
     draw(folder / "sweep.png", rows)
     return "\n".join(f"share {row['share']:g}: " + "  ".join(f"{key} {row[key]:.4f}" for key in SCORES) for row in rows)
 

@@ -1,0 +1,5 @@
+"""``python -m tfmlc.cli``, for launchers that start modules."""
+
+from tfmlc.cli import main
+
+main()

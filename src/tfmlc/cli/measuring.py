@@ -1,0 +1,85 @@
+"""Verbs that measure: evaluate, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfmlc.cli.verbs import Device, app, bench, one_line_errors
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="A model's name, a weights file, or 'blurry' to score the input itself.")
+    ],
+    dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the scores.")],
+    metrics: Annotated[
+        str, typer.Option(help="Comma-separated: psnr, ssim_3d, ssim_2d, lpips, dists, niqe, brisque.")
+    ] = "psnr",
+    device: Device = "auto",
+) -> None:
+    """Score a model on pairs of blurry and sharp pictures."""
+    with one_line_errors():
+        from tfmlc.evaluation.evaluate import evaluate as run
+
+        result = run({model: output}, dataset, metrics=metrics.split(","), device=device)[model]
+        means = "  ".join(f"{name} {value:.4f}" for name, value in result["mean"].items())
+        typer.echo(f"{model} on {dataset.name}, {result['images']} images: {means}")
+
+
+@bench.command("loss")
+def bench_loss(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the best counts.")] = 5,
+) -> None:
+    """Time and memory of a training step of the losses, against the released procedure and LPIPS, DISTS."""
+    with one_line_errors():
+        from tfmlc.evaluation.bench import bench_loss as run
+        from tfmlc.evaluation.bench import summary
+        from tfmlc.evaluation.provenance import write_result
+
+        rows = run(repeats)
+        ratios = summary(rows)
+        write_result(output, {"rows": rows, "ratios": ratios})
+        for row in rows:
+            values = row.get("unavailable") or f"{row['seconds']:8.3f} s {row['extra_mib']:8.0f} MiB"
+            typer.echo(f"{row['loss']:<28} {row['precision']}  {values}")
+        for name, ratio in ratios.items():
+            typer.echo(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in ratio.items()))
+
+
+@bench.command("step")
+def bench_step(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the best counts.")] = 3,
+) -> None:
+    """Time of a finetuning step of HINet and MPRNet lite under each loss."""
+    with one_line_errors():
+        from tfmlc.evaluation.bench_step import bench_steps
+        from tfmlc.evaluation.provenance import write_result
+
+        rows = bench_steps(repeats)
+        write_result(output, {"rows": rows})
+        for row in rows:
+            typer.echo(f"{row['network']:<16} {row['loss']:<16} {row['seconds']:8.3f} s  x {row['relative']:.2f}")
+
+
+@bench.command("synthesize")
+def bench_synthesize(
+    film: Annotated[Path, typer.Argument(help="A video file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+) -> None:
+    """Speed of making triplets beside merely decoding the film, and memory by length of window."""
+    with one_line_errors():
+        from tfmlc.evaluation.bench_synthesis import bench_synthesis
+        from tfmlc.evaluation.provenance import write_result
+
+        costs = bench_synthesis(film)
+        write_result(output, costs)
+        for row in costs["rows"]:
+            typer.echo(f"{row['source']}: {row['relative_speed']:.2f} of the speed of decoding")
+        typer.echo("peak memory: " + ", ".join(f"{mib} MiB ({n} frames)" for n, mib in costs["peak_mib"].items()))

@@ -1,0 +1,92 @@
+"""Verbs for those who have photos: deblur, and the models there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tfmlc.cli.verbs import Device, app, models, one_line_errors
+
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures and folders.", show_default=False)]
+
+
+@app.command()
+def deblur(
+    inputs: Inputs,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File or folder for the results.")] = None,
+    model: Annotated[str, typer.Option(help="A model's name (see tfmlc models list) or a weights file.")] = "default",
+    tile: Annotated[
+        int | None, typer.Option(help="Side of a tile in px; 0: whole picture. Default: what fits.")
+    ] = None,
+    device: Device = "auto",
+    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")] = "auto",
+    compare: Annotated[bool, typer.Option("--compare", help="Also write before and after side by side.")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the pictures themselves.")] = False,
+) -> None:
+    """Sharpen blurry photos: files, or folders with everything in them."""
+    with one_line_errors():
+        from tfmlc.deblur.files import plan_jobs
+
+        jobs = plan_jobs(inputs, output, in_place=in_place, compare=compare)
+        from tfmlc.deblur import Deblurrer
+        from tfmlc.deblur.show import run_jobs
+
+        deblurrer = Deblurrer.load(model, device=device, precision=precision, tile_px=tile)
+        failed = run_jobs(deblurrer, jobs)
+        if failed:
+            raise typer.Exit(2 if len(jobs) == 1 else 1)
+
+
+@models.command("list")
+def models_list() -> None:
+    """Names of the models that need no download."""
+    with one_line_errors():
+        from tfmlc.weights import shipped_models
+
+        for name, path in shipped_models().items():
+            typer.echo(f"{name}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+@models.command("info")
+def models_info(model: Annotated[str, typer.Argument(help="A model's name or a weights file.")]) -> None:
+    """What a weights file holds: network, sizes, origin, licence."""
+    with one_line_errors():
+        from tfmlc.networks import load_network
+        from tfmlc.weights import find_model
+
+        typer.echo(load_network(find_model(model)).explain())
+
+
+@models.command("fetch")
+def models_fetch(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> None:
+    """Get a backbone's weights now, so that they are there without a network; prints where they lie."""
+    with one_line_errors():
+        from tfmlc.backbones import BACKBONES
+        from tfmlc.errors import unknown_name
+        from tfmlc.weights import find_weights
+
+        if name not in BACKBONES:
+            raise unknown_name("backbone", name, BACKBONES)
+        download = BACKBONES[name].download
+        typer.echo(f"{find_weights(name, download)}  ({download.licence})")
+
+
+@models.command("convert")
+def models_convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Official .pth or any weights file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
+    half: Annotated[bool, typer.Option("--half", help="Store in half precision.")] = False,
+    origin: Annotated[str, typer.Option(help="Where the weights come from. Default: what the file says.")] = "",
+    licence: Annotated[str, typer.Option(help="Their licence. Default: what the file says.")] = "",
+) -> None:
+    """Rewrite a weights file as safetensors that know their origin and licence."""
+    with one_line_errors():
+        from tfmlc.networks import load_network, save_network
+
+        network = load_network(source)
+        save_network(
+            output, network, origin=origin or network.about.origin, licence=licence or network.about.licence, half=half
+        )
+        typer.echo(load_network(output).explain())

@@ -1,0 +1,44 @@
+"""The tree of verbs, and what their functions share."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="tfmlc",
+    help="Sharper photos, blur-aware losses, and scores that hold.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+synthesize = typer.Typer(help="Make blurry and sharp pictures to train on.", no_args_is_help=True)
+models = typer.Typer(help="The models there are.", no_args_is_help=True)
+bench = typer.Typer(help="Measure costs on this machine.", no_args_is_help=True)
+reproduce = typer.Typer(help="Studies and tables, from data to result.", no_args_is_help=True)
+app.add_typer(reproduce, name="reproduce")
+app.add_typer(bench, name="bench")
+app.add_typer(synthesize, name="synthesize")
+app.add_typer(models, name="models")
+
+Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
+Device = Annotated[str, typer.Option(help="auto (cuda, mps, cpu), or a torch device name.")]
+
+
+@contextmanager
+def one_line_errors() -> Generator[None]:
+    """A user's error is printed as one line, exit status 2; an interruption leaves with 130."""
+    from tfmlc.errors import UserError
+
+    try:
+        yield
+    except UserError as error:
+        typer.echo(f"tfmlc: {error}", err=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt:
+        typer.echo("tfmlc: interrupted; what was finished is kept", err=True)
+        raise typer.Exit(130) from None
