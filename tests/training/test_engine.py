@@ -163,3 +163,9 @@ def test_no_gpu_where_one_is_asked_for(tmp_path: Path) -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises(UserError, match=r"loop\.device=cuda, but torch finds no GPU"):
         line_loop(tmp_path, device="cuda")
+
+
+def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfmlc.training.engine.find_spec", lambda _: None)
+    with pytest.raises(UserError, match="names wandb, which is not installed: pip install wandb"):
+        line_loop(tmp_path, trackers=["wandb"])

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -375,12 +376,10 @@ def _accelerator(config: LoopConfig, folder: Path) -> Accelerator:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("loop.device=cuda, but torch finds no GPU here: set loop.device=auto, or mend the driver")
     places = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "log"))
-    try:
-        return Accelerator(cpu=config.device == "cpu", log_with=list(config.trackers) or None, project_config=places)
-    except ImportError as error:
-        raise UserError(
-            f"loop.trackers={config.trackers}: one is not installed; pip install 'tfmlc[train]' wandb"
-        ) from error
+    missing = [name for name in config.trackers if find_spec(name) is None]
+    if missing:
+        raise UserError(f"loop.trackers names {missing[0]}, which is not installed: pip install {missing[0]}")
+    return Accelerator(cpu=config.device == "cpu", log_with=list(config.trackers) or None, project_config=places)
 
 
 def _tracker_settings(folder: Path) -> dict[str, Any]:
