@@ -40,7 +40,7 @@ class StudyConfig(Config):
     photos: list[Path] = Field(min_length=1, description="sharp photos and folders of them, to train on")
     pairs: dict[str, Path] = Field(default_factory=dict, description="sets to score on: name and folder of pairs")
     sharp: dict[str, Path] = Field(default_factory=dict, description="the same of sharp pictures, blurred by seed 0")
-    start: str = "default"
+    start: str = Field(default="default-psnr", description="a model that was trained on pixels alone")
     backbone: str = Field(default="dinov2-vit-s14", description="of FMLC and TFMLC; the paper's is clip-vit-b16")
     block: int = 3
     hidden: int = Field(default=256, description="width of the adapters")
