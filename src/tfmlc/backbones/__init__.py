@@ -1,6 +1,6 @@
 """Frozen image towers whose features losses compare."""
 
 from tfmlc.backbones.backbone import Backbone, Block
-from tfmlc.backbones.catalog import BACKBONES, build_backbone
+from tfmlc.backbones.catalog import BACKBONES, RANDOM, build_backbone
 
-__all__ = ["BACKBONES", "Backbone", "Block", "build_backbone"]
+__all__ = ["BACKBONES", "RANDOM", "Backbone", "Block", "build_backbone"]

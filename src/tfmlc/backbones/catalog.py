@@ -23,6 +23,7 @@ from tfmlc.checkpoint import Origin, read_tensors, tensors_sha256
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.weights import Download, find_weights
 
+RANDOM = "random"
 OPENAI = "https://openaipublic.azureedge.net/clip/models"
 
 
@@ -98,7 +99,7 @@ def build_backbone(
 
     ``weights``: a file (OpenAI's ``.pt``, TorchScript archives included, open_clip, timm, torchvision),
     ``"hub"`` (the folder named by ``TFMLC_WEIGHTS``, else torch's cache, else a download whose sha256 is
-    checked) or None (random, from ``seed``). ``last_block`` leaves out of memory what comes after it. Raises
+    checked), or None or ``"random"`` (from ``seed``). ``last_block`` leaves out of memory what comes after it. Raises
     UserError for a name that is not in the table, a block it does not have, weights that cannot be had or do not fit.
 
     >>> backbone = build_backbone("dinov2-vit-s14", weights=None, last_block=3)
@@ -108,7 +109,7 @@ def build_backbone(
     if name not in BACKBONES:
         raise unknown_name("backbone", name, BACKBONES)
     row = BACKBONES[name]
-    if weights is None:
+    if weights in (None, RANDOM):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             backbone = row.build()

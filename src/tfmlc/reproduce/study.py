@@ -43,6 +43,7 @@ class StudyConfig(Config):
     start: str = Field(default="default-psnr", description="a model that was trained on pixels alone")
     backbone: str = Field(default="dinov2-vit-s14", description="of FMLC and TFMLC; the paper's is clip-vit-b16")
     block: int = 3
+    weights: str = Field(default="hub", description="of the backbone: hub, a file, or random")
     hidden: int = Field(default=256, description="width of the adapters")
     steps: int = Field(default=300, ge=1)
     trial_steps: int = Field(default=100, ge=1, description="of the runs from which weights are chosen")
@@ -61,13 +62,13 @@ class StudyConfig(Config):
 
 def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
     """Settings of each loss that is compared, by name."""
-    features = {"backbone": config.backbone, "block": config.block}
+    features = {"backbone": config.backbone, "block": config.block, "weights": config.weights}
     return {
         CONTROL: {"kind": "origin"},
         "FMLC": {"kind": "fmlc", **features},
-        "TFMLC": {"kind": "tfmlc", "adapter": "token-shared"},
-        "TFMLC independent": {"kind": "tfmlc", "adapter": "token-independent"},
-        "TFMLC flatten": {"kind": "tfmlc", "adapter": "flatten-shared"},
+        "TFMLC": {"kind": "tfmlc", **features, "adapter": "token-shared"},
+        "TFMLC independent": {"kind": "tfmlc", **features, "adapter": "token-independent"},
+        "TFMLC flatten": {"kind": "tfmlc", **features, "adapter": "flatten-shared"},
         "VGG-relu3_3": {"kind": "fmlc", "backbone": "vgg16", "block": 2},
         "TFMLC VGG16": {"kind": "tfmlc", "adapter": "vgg16-shared"},
         "LPIPS": {"kind": "LPIPS-vgg"},
@@ -77,7 +78,8 @@ def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
 def adapters(config: StudyConfig) -> dict[str, dict[str, Any]]:
     """Settings of each adapter that the losses need, by name."""
     common = {"hidden": config.hidden, "epochs": config.adapter_epochs, "views": 2, "validation_share": 0.15}
-    main = {**common, "backbone": config.backbone, "block": config.block, "batch_size": 64}
+    features = {"backbone": config.backbone, "block": config.block, "weights": config.weights}
+    main = {**common, **features, "batch_size": 64}
     return {
         "token-shared": {**main, "mode": "token", "alignment": "shared"},
         "token-independent": {**main, "mode": "token", "alignment": "independent"},

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from tfmlc.backbones import build_backbone
+from tfmlc.backbones import RANDOM, build_backbone
 from tfmlc.config import Config
 from tfmlc.errors import UserError
 from tfmlc.losses import Adapter, FeatureMatchingLoss, PeerLoss, hinet_objective, mprnet_objective, psnr_loss
@@ -18,7 +18,6 @@ from tfmlc.losses.adapter import Mode, as_tokens
 from tfmlc.losses.objectives import HINET_WEIGHT, MPRNET_WEIGHT
 
 SMALLEST = 1e-12
-RANDOM = "random"
 FeatureLoss = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
@@ -86,12 +85,12 @@ def build_feature_loss(config: LossConfig, device: torch.device) -> FeatureLoss 
         return None
     if config.kind in ("LPIPS-alex", "LPIPS-vgg", "DISTS"):
         return PeerLoss(config.kind).to(device)
-    weights = None if config.weights == RANDOM else config.weights
+    weights = config.weights
     if config.kind == "tfmlc" and config.adapter not in (None, RANDOM):
         path = Path(str(config.adapter))
         if not path.is_file():
             raise UserError(f"there is no adapter {path} (loss.adapter): tfmlc adapt makes one")
-        return FeatureMatchingLoss.load(path, weights=weights or "hub").to(device)
+        return FeatureMatchingLoss.load(path, weights=weights).to(device)
     backbone = build_backbone(config.backbone, weights, last_block=config.block)
     adapter = None
     if config.kind == "tfmlc":

@@ -1,0 +1,79 @@
+"""The study runs from photos to its table, and does not repeat what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import make_photo
+from tfmlc.config import checked
+from tfmlc.errors import UserError
+from tfmlc.evaluation.metrics import score_images
+from tfmlc.images import Picture, write_image
+from tfmlc.networks import build_network, save_network
+from tfmlc.reproduce import study as module
+from tfmlc.reproduce.study import StudyConfig, study
+
+pytest.importorskip("accelerate", reason="training needs the extra train")
+
+
+def config_of(tmp_path: Path, **changes: object) -> StudyConfig:
+    values = {
+        "photos": [tmp_path / "photos"],
+        "sharp": {"test": tmp_path / "held"},
+        "start": str(tmp_path / "start.safetensors"),
+        "weights": "random",
+        "hidden": 8,
+        "steps": 2,
+        "trial_steps": 1,
+        "batch_size": 1,
+        "patch_px": 64,
+        "shares": [1.0],
+        "seeds": [0, 1],
+        "only": ["control", "FMLC", "TFMLC"],
+        "per_photo": 1,
+        "triplets_per_photo": 1,
+        "adapter_epochs": 1,
+        **changes,
+    }
+    return checked(StudyConfig, values)
+
+
+@pytest.mark.weights
+def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyiqa", reason="needs the extra metrics")
+    try:
+        score_images(make_photo(64, 64), make_photo(64, 64), ["lpips", "dists"])
+    except UserError as error:
+        pytest.skip(str(error))
+    noise = np.random.default_rng(0).integers(0, 40, (230, 240, 3), dtype=np.uint8)
+    for number in range(5):
+        folder = "held" if number == 4 else "photos"
+        write_image(tmp_path / folder / f"{number}.png", Picture(make_photo(230, 240) // 2 + number + noise))
+    save_network(tmp_path / "start.safetensors", build_network("hinet", width=8, depth=2), origin="", licence="")
+    table = study(config_of(tmp_path), tmp_path / "results", tmp_path / "work")
+    lines = [line for line in table.splitlines() if line.startswith("| test")]
+    assert [line.split("|")[2].strip() for line in lines] == ["blurry", "start", "control", "FMLC", "TFMLC"]
+    assert "±" in lines[2]
+    assert "±" not in lines[1]
+    summary = json.loads((tmp_path / "results" / "summary.json").read_text())
+    assert [row["seeds"] for row in summary["rows"]] == [1, 1, 2, 2, 2]
+    assert summary["settings"]["steps"] == 2
+    weight = json.loads((tmp_path / "work" / "runs" / "tfmlc-1" / "weight.json").read_text())
+    assert weight["gradient_share"] == 1.0
+    assert len(weight["batches"]) == 10
+
+    def not_again(*arguments: object, **settings: object) -> None:
+        raise AssertionError("done before")
+
+    for name in ("synthesize", "adapt", "evaluate"):
+        monkeypatch.setattr(module, name, not_again)
+    assert study(config_of(tmp_path), tmp_path / "results", tmp_path / "work") == table
+
+
+def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'TFMLC'"):
+        study(config_of(tmp_path, only=["TFML"]), tmp_path / "results", tmp_path / "work")
