@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation import evaluate as module
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.fidelity import psnr, ssim_2d, ssim_3d
-from tfmlc.evaluation.metrics import METRICS
+from tfmlc.evaluation.metrics import METRICS, unavailable
+from tfmlc.evaluation.protocols import PROTOCOLS, score
 from tfmlc.images import Picture, read_rgb8, write_image
 from tfmlc.networks import build_network, save_network
 
@@ -94,6 +97,125 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path, pairs: Path, monkeypa
     assert not partial.exists()
     whole = evaluate({"blurry": tmp_path / "b.json"}, pairs)["blurry"]["mean"]
     assert json.loads((tmp_path / "a.json").read_text())["mean"] == whole
+
+
+def test_finished_pictures_of_another_program(tmp_path: Path, pairs: Path) -> None:
+    done = tmp_path / "done"
+    for number in (2, 0, 1):
+        write_image(done / f"{number}.bmp", Picture(read_rgb8(pairs / "sharp" / f"{number}.png") // 2))
+    found = evaluate({str(done): tmp_path / "a.json"}, pairs, protocols=["gopro-basicsr"])[str(done)]
+    sharp = read_rgb8(pairs / "sharp" / "1.png")
+    assert found["per_image"]["1.png"]["psnr"] == psnr(sharp // 2, sharp)
+    assert found["mean"]["gopro-basicsr/psnr"] == pytest.approx(found["mean"]["psnr"])
+    assert (tmp_path / "a.csv").read_text().splitlines()[0].startswith("image,psnr,gopro-basicsr/psnr")
+    write_image(done / "extra.png", Picture(sharp))
+    with pytest.raises(UserError, match=r"extra\.png belongs to no pair"):
+        evaluate({str(done): tmp_path / "b.json"}, pairs)
+    (done / "extra.png").unlink()
+    write_image(done / "0.bmp", Picture(sharp))
+    with pytest.raises(UserError, match=r"0\.bmp and its blurry picture differ in size: 50x41 and 50x40"):
+        evaluate({str(done): tmp_path / "c.json"}, pairs)
+    (done / "0.bmp").unlink()
+    with pytest.raises(UserError, match=r"has no picture 0, the partner of .*0\.png"):
+        evaluate({str(done): tmp_path / "d.json"}, pairs)
+
+
+def test_all_protocols_and_what_is_not_finite_or_not_there(
+    tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(pairs / "blur" / "0.png", Picture(read_rgb8(pairs / "sharp" / "0.png")))
+
+    def none(*_: object) -> float:
+        raise UserError("metric pi is not available: NRQM_model.mat cannot be had")
+
+    row = METRICS["pi"]
+    monkeypatch.setitem(METRICS, "pi", replace(row, load=none))
+    rounded = [name for name, protocol in PROTOCOLS.items() if name != "tfmlc-paper-mprnet"]
+    output = tmp_path / "a.json"
+    found = evaluate({"blurry": output}, pairs, metrics=["psnr", "pi"], protocols=rounded)["blurry"]
+    assert found["not_finite"]["psnr"] == 1
+    assert "NRQM_model.mat" in found["unavailable"]["pi"]
+    written = json.loads(output.read_text())
+    assert written["per_image"]["0.png"]["psnr"] is None
+    errors = [psnr(*(read_rgb8(pairs / side / f"{n}.png") for side in ("blur", "sharp"))) for n in (1, 2)]
+    assert written["mean"]["psnr"] == pytest.approx(np.mean(errors))
+    pooled = 10 * np.log10(3 / sum(10 ** (-error / 10) for error in errors))
+    assert written["mean"]["tfmlc-paper-hinet/psnr"] == pytest.approx(pooled, abs=1e-5)
+    assert written["mean"]["realblur-ecc/aligned"] == 1
+
+
+def test_realblur_values_of_the_official_code(shared: Path) -> None:
+    golden = json.loads((shared / "golden" / "metric_values.json").read_text())["GOPR0384_11_00-000001"]
+    moved = read_rgb8(shared / "golden" / "GOPR0384_11_00-000001_moved.png")
+    sharp = read_rgb8(next((shared / "data" / "gopro_pair" / "sharp").rglob("*.png")))
+    found = score(moved, sharp, protocol="realblur-ecc")
+    assert psnr(moved, sharp) == pytest.approx(golden["moved_psnr_unaligned"], abs=1e-6)
+    assert found["psnr"] == pytest.approx(golden["moved_psnr_realblur_ecc"], abs=5e-3)
+    assert found["ssim"] == pytest.approx(golden["moved_ssim_realblur_ecc"], abs=1e-4)
+    assert found["aligned"] == 1
+
+
+def test_realblur_scores_what_cannot_be_aligned() -> None:
+    grey = np.full((40, 50, 3), 90, np.uint8)
+    found = score(grey, make_photo(40, 50), protocol="realblur-ecc")
+    assert found["aligned"] == 0
+    assert np.isfinite([found["psnr"], found["ssim"]]).all()
+
+
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "tfmlc-paper-mprnet"])
+def test_protocols_prefer_the_better_image(protocol: str) -> None:
+    sharp = make_photo(80, 90)
+    noise = np.random.default_rng(0).normal(size=sharp.shape)
+    good, bad = (np.clip(np.rint(sharp + noise * sigma), 0, 255).astype(np.uint8) for sigma in (3, 12))
+    better, worse = score(good, sharp, protocol=protocol), score(bad, sharp, protocol=protocol)
+    assert better["psnr"] > worse["psnr"] > 10
+    assert better["ssim"] > worse["ssim"]
+
+
+def test_score_refuses_what_it_cannot_compare() -> None:
+    photo = make_photo(20, 30)
+    for restored, said in (
+        (photo[:-1], "differ in size: 30x19 and 30x20"),
+        (photo.astype(np.float32), "restored must be uint8"),
+        (photo[..., :1], "restored must be uint8 RGB"),
+    ):
+        with pytest.raises(UserError, match=said):
+            score(restored, photo)
+    with pytest.raises(UserError, match="did you mean 'gopro-hinet'"):
+        score(photo, photo, protocol="gopro-hinett")
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("metric", "tolerance"),
+    [("psnr", 0.01), ("ssim_luma", 1e-3), ("lpips", 1e-3), ("dists", 1e-3), ("cw_ssim", 1e-3)],
+)
+def test_calibration(shared: Path, metric: str, tolerance: float) -> None:
+    for ours, official in calibration(shared, metric):
+        assert ours == pytest.approx(official, abs=tolerance)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("metric", ["niqe", "brisque"])
+def test_calibration_of_what_libraries_differ_in(shared: Path, metric: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The official rows are of the original Python code; ours, by pyiqa, stay within a tenth of them or of MATLAB's."""
+    pairs = calibration(shared, metric)
+    with capsys.disabled():
+        print(f"\n{metric}: " + ", ".join(f"{ours:.3f} for {official:.3f}" for ours, official in pairs))
+    for ours, official in pairs:
+        assert ours == pytest.approx(official, rel=0.1, abs=0.1)
+
+
+def calibration(shared: Path, metric: str) -> list[tuple[float, float]]:
+    if reasons := unavailable([metric]):
+        pytest.skip(reasons[metric])
+    folder = shared / "weights" / "calibration"
+    with (folder / "results_official.csv").open() as file:
+        rows = {row[0]: row[1:] for row in csv.reader(file)}
+    names = [Path(name).stem for name in rows["Method"]]
+    official = rows[metric.removesuffix("_luma").replace("ssim_3d", "ssim")]
+    images = [[read_rgb8(folder / side / f"{name}.png") for side in ("dist", "ref")] for name in names]
+    return [(METRICS[metric].compute(*pair), float(value)) for pair, value in zip(images, official, strict=True)]
 
 
 @pytest.mark.weights

@@ -13,22 +13,28 @@ from tfmlc.cli.verbs import Device, app, bench, one_line_errors
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A model's name, a weights file, or 'blurry' to score the input itself.")
+        str, typer.Argument(help="A model's name, a weights file, a folder of restored pictures, or 'blurry'.")
     ],
-    dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/, GOPRO_Large, RealBlur list, HIDE.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the scores.")],
-    metrics: Annotated[
-        str, typer.Option(help="Comma-separated: psnr, ssim_3d, ssim_2d, lpips, dists, niqe, brisque.")
-    ] = "psnr",
+    protocol: Annotated[
+        str, typer.Option(help="What PSNR and SSIM mean; names by commas, or all. See docs/scores.md.")
+    ] = "gopro-hinet",
+    metrics: Annotated[str, typer.Option(help="More scores, by commas: lpips, dists, niqe, brisque, pi, ...")] = "",
+    tile: Annotated[int | None, typer.Option(help="Side of a tile in px; 0: whole picture.")] = None,
     device: Device = "auto",
 ) -> None:
     """Score a model on pairs of blurry and sharp pictures."""
     with one_line_errors():
         from tfmlc.evaluation.evaluate import evaluate as run
+        from tfmlc.evaluation.protocols import find_protocols
 
-        result = run({model: output}, dataset, metrics=metrics.split(","), device=device)[model]
-        means = "  ".join(f"{name} {value:.4f}" for name, value in result["mean"].items())
-        typer.echo(f"{model} on {dataset.name}, {result['images']} images: {means}")
+        wanted = [name for name in metrics.split(",") if name]
+        protocols = find_protocols(protocol)
+        result = run({model: output}, dataset, metrics=wanted, protocols=protocols, device=device, tile_px=tile)[model]
+        typer.echo(f"{model} on {dataset.name}, {result['images']} images")
+        for name, value in result["mean"].items():
+            typer.echo(f"  {name:<28} {'not finite' if value is None else f'{value:.4f}'}")
 
 
 @bench.command("loss")

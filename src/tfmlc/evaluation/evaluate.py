@@ -1,111 +1,232 @@
-"""Scoring models, or the blurry input itself, on pairs of blurry and sharp pictures."""
+"""Scoring models, finished pictures, or the blurry input itself, on pairs of blurry and sharp pictures."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from tfmlc.data.folders import find_pairs, read_pair
+from tfmlc.data.folders import Pair, find_pairs, read_pair
+from tfmlc.data.stills import to_tensor
 from tfmlc.deblur import Deblurrer
 from tfmlc.errors import UserError
-from tfmlc.evaluation.metrics import check_metrics, score_images
+from tfmlc.evaluation.fidelity import psnr_of
+from tfmlc.evaluation.metrics import score_images, unavailable
+from tfmlc.evaluation.protocols import PROTOCOLS, find_protocols
 from tfmlc.evaluation.provenance import provenance
 from tfmlc.files import write_atomically
+from tfmlc.images import find_pictures, read_rgb8
 from tfmlc.progress import Steps
 
 BLURRY = "blurry"
+AHEAD = 2  # images that wait to be scored
+Image = NDArray[Any]
+Restore = Callable[[Pair, NDArray[np.uint8]], Image]
 
 
 def evaluate(
-    models: Mapping[str, Path], dataset: Path, *, metrics: Sequence[str] = ("psnr",), device: str = "auto"
+    models: Mapping[str, Path],
+    dataset: Path,
+    *,
+    metrics: Sequence[str] = ("psnr",),
+    protocols: Sequence[str] = (),
+    device: str = "auto",
+    tile_px: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score models on the pairs of a dataset; return what is written for each model, ``"mean"`` above all.
 
-    ``models``: from a model's name, a weights file, or ``"blurry"`` for the input as it is, to the JSON file for its
-    scores: the mean and every image's, of full images rounded to 8 bits, and where they come from. Several models
-    share the reading of the pictures and what is computed of the sharp ones. What an interrupted run scored
-    lies in ``FILE.partial`` and is not scored again.
+    ``models``: from a model's name, a weights file, a folder of pictures that another program restored, or
+    ``"blurry"`` for the input as it is, to the JSON file for its scores: the mean and every image's (also as CSV), of
+    full images rounded to 8 bits, and where they come from. PSNR and SSIM under a protocol are called
+    ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``. Metrics whose weights cannot be had are left out and named. Reading,
+    restoring and scoring overlap; several models share the reading of the pictures and what is computed of the sharp
+    ones. What an interrupted run scored lies in ``FILE.partial`` and is not scored again.
     """
-    check_metrics(metrics)
+    protocols = find_protocols(protocols)
+    missing = unavailable([*metrics, *(["cw_ssim"] if "tfmlc-paper-mprnet" in protocols else [])])
+    kept = [name for name in metrics if name not in missing]
+    protocols = [name for name in protocols if not ("cw_ssim" in missing and name == "tfmlc-paper-mprnet")]
     pairs = find_pairs(dataset)
-    records = [_Record(model, output, dataset, metrics, device) for model, output in models.items()]
-    with Steps("images", len(pairs)) as progress, ThreadPoolExecutor(1) as reader:
-        waiting = {pair.name: [record for record in records if pair.name not in record.rows] for pair in pairs}
-        todo = [pair for pair in pairs if waiting[pair.name]]
-        ahead = reader.submit(read_pair, todo[0]) if todo else None
+    floats = not all(PROTOCOLS[name].rounded for name in protocols)
+    records = [
+        _Record(_Source(model, pairs, device, tile_px, floats=floats), output, dataset, kept, protocols, missing)
+        for model, output in models.items()
+    ]
+    waiting = {pair.name: [record for record in records if pair.name not in record.rows] for pair in pairs}
+    todo = [pair for pair in pairs if waiting[pair.name]]
+    with (
+        Steps("images", len(pairs)) as progress,
+        ThreadPoolExecutor(1) as reader,
+        ThreadPoolExecutor(1) as scorer,  # one, for they share what is computed of the sharp image
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        for reason in missing.values():
+            progress.say(reason)
         progress.update(len(pairs) - len(todo))
+        scored: list[Future[None]] = []
+        ahead = reader.submit(read_pair, todo[0]) if todo else None
         for number, pair in enumerate(todo, 1):
             assert ahead is not None
             blurry, sharp = ahead.result()
             ahead = reader.submit(read_pair, todo[number]) if number < len(todo) else None
             for record in waiting[pair.name]:
-                record.add(pair.name, blurry, sharp)
+                started = time.monotonic()
+                restored = record.source.restore(pair, blurry)
+                seconds = time.monotonic() - started
+                scored.append(scorer.submit(record.add, pair.name, restored, sharp, seconds, pool))
+            while len(scored) > AHEAD * len(records):
+                scored.pop(0).result()
             progress.advance()
-    return {record.model: record.finish([pair.name for pair in pairs]) for record in records}
+        for future in scored:
+            future.result()
+    return {record.source.model: record.finish([pair.name for pair in pairs]) for record in records}
+
+
+class _Source:
+    """Where restored images come from, and what is known about it."""
+
+    def __init__(self, model: str, pairs: Sequence[Pair], device: str, tile_px: int | None, *, floats: bool) -> None:
+        self.model, self.device = model, "cpu"
+        self.about: dict[str, Any] = {"model": Path(model).name if Path(model).exists() else model}
+        self.restore: Restore = lambda _, blurry: blurry
+        if model != BLURRY and Path(model).is_dir():
+            files = _finished_pictures(Path(model), pairs)
+            self.restore = lambda pair, blurry: _finished(files[pair.name], blurry)
+        elif model != BLURRY:
+            deblurrer = Deblurrer.load(model, device=device, tile_px=tile_px)
+            self.device = str(deblurrer.device)
+            network = deblurrer.network.about
+            self.about |= {"network": network.name, "sha256": network.sha256, "precision": deblurrer.precision}
+            self.about["tile_px"] = "auto" if tile_px is None else tile_px
+            whole: Restore = lambda _, blurry: deblurrer(blurry)  # noqa: E731
+            self.restore = (lambda _, blurry: _as_floats(deblurrer, blurry)) if floats else whole
+
+
+def _as_floats(deblurrer: Deblurrer, blurry: NDArray[np.uint8]) -> NDArray[np.float32]:
+    restored: torch.Tensor = deblurrer(to_tensor(blurry))
+    return np.ascontiguousarray(restored.permute(1, 2, 0).numpy(), np.float32)
+
+
+def _finished_pictures(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
+    """The picture of each pair, whatever its format; raises UserError for one that is missing or too many."""
+    found = {str(name.with_suffix("")): path for path, name in find_pictures(folder)}
+    wanted = {str(Path(pair.name).with_suffix("")): pair for pair in pairs}
+    if alone := [name for name in wanted if name not in found]:
+        raise UserError(
+            f"{folder} has no picture {alone[0]}, the partner of {wanted[alone[0]].sharp} ({len(alone)} such)"
+        )
+    if extra := [name for name in found if name not in wanted]:
+        raise UserError(f"{found[extra[0]]} belongs to no pair of the dataset ({len(extra)} such): move it away")
+    return {pair.name: found[name] for name, pair in wanted.items()}
+
+
+def _finished(path: Path, blurry: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    image = read_rgb8(path)
+    if image.shape != blurry.shape:
+        sizes = " and ".join(f"{size[1]}x{size[0]}" for size in (image.shape, blurry.shape))
+        raise UserError(f"{path} and its blurry picture differ in size: {sizes}")
+    return image
 
 
 class _Record:
     """The scores of one model, image by image."""
 
-    def __init__(self, model: str, output: Path, dataset: Path, metrics: Sequence[str], device: str) -> None:
-        self.model, self.output, self.metrics = model, output, list(metrics)
-        self.restore: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = np.copy
-        self.about: dict[str, Any] = {"model": model}
-        self.device = "cpu"
-        if model != BLURRY:
-            deblurrer = Deblurrer.load(model, device=device)
-            self.restore, self.device = deblurrer, str(deblurrer.device)
-            tile = deblurrer.tile_px if deblurrer.tile_px is not None else "auto"
-            self.about |= {"sha256": deblurrer.network.about.sha256, "precision": deblurrer.precision, "tile_px": tile}
-            if Path(model).exists():
-                self.about["model"] = Path(model).name
-        self.about["dataset"] = dataset.name
+    def __init__(
+        self,
+        source: _Source,
+        output: Path,
+        dataset: Path,
+        metrics: Sequence[str],
+        protocols: Sequence[str],
+        missing: Mapping[str, str],
+    ) -> None:
+        self.source, self.output = source, output
+        self.metrics, self.protocols, self.missing = list(metrics), list(protocols), dict(missing)
         self.partial = output.with_name(f"{output.name}.partial")
-        self.rows: dict[str, dict[str, float]] = {}
-        head = {**self.about, "metrics": self.metrics, "versions": provenance(self.device)["packages"]}
-        if self.partial.exists():
-            lines = self.partial.read_text(encoding="utf-8").splitlines()
-            if _parsed(lines[0] if lines else "") != head:
-                raise UserError(
-                    f"{self.partial} is of another model, dataset or version: remove it, or choose another file"
-                )
-            self.rows = {row["image"]: row["scores"] for row in map(_parsed, lines[1:]) if row}
-            self.partial.write_text("\n".join([lines[0], *(self._line(name) for name in self.rows), ""]))
-        else:
+        self.rows: dict[str, dict[str, float | None]] = {}
+        self.about = {**source.about, "dataset": dataset.name, "protocols": self.protocols}
+        head = {**self.about, "metrics": self.metrics, "versions": provenance(source.device)["packages"]}
+        if not self.partial.exists():
             write_atomically(self.partial, (json.dumps(head) + "\n").encode())
+            return
+        lines = self.partial.read_text(encoding="utf-8").splitlines()
+        if _parsed(lines[0] if lines else "") != head:
+            raise UserError(f"{self.partial} is of another model, dataset or version: remove it, or choose another -o")
+        self.rows = {row["image"]: row["scores"] for row in map(_parsed, lines[1:]) if row}
+        content = "\n".join([lines[0], *(self._line(name) for name in self.rows), ""])
+        write_atomically(self.partial, content.encode())
 
     def _line(self, name: str) -> str:
         return json.dumps({"image": name, "scores": self.rows[name]})
 
-    def add(self, name: str, blurry: NDArray[np.uint8], sharp: NDArray[np.uint8]) -> None:
-        started = time.monotonic()
-        restored = self.restore(blurry)
-        seconds = time.monotonic() - started
-        self.rows[name] = {**score_images(restored, sharp, self.metrics), "seconds": round(seconds, 3)}
+    def add(
+        self, name: str, restored: Image, sharp: NDArray[np.uint8], seconds: float, pool: ThreadPoolExecutor
+    ) -> None:
+        """Score an image and write its row down."""
+        rounded = np.rint(restored * 255).astype(np.uint8) if restored.dtype == np.float32 else restored
+        exact = restored if restored.dtype == np.float32 else np.float32(1 / 255) * restored
+        jobs = {
+            protocol: pool.submit(PROTOCOLS[protocol].scores, rounded, sharp)
+            if PROTOCOLS[protocol].rounded
+            else pool.submit(PROTOCOLS[protocol].scores, exact, np.float32(1 / 255) * sharp)
+            for protocol in self.protocols
+        }
+        scores = score_images(rounded, sharp, self.metrics)
+        for protocol, job in jobs.items():
+            scores |= {f"{protocol}/{key}": value for key, value in job.result().items()}
+        finite = {key: value if math.isfinite(value) else None for key, value in scores.items()}
+        self.rows[name] = {**finite, "seconds": round(seconds, 3)}
         with self.partial.open("a", encoding="utf-8") as file:
             file.write(self._line(name) + "\n")
 
     def finish(self, names: Sequence[str]) -> dict[str, Any]:
+        """Write the result; values that are not finite are left out of the means and counted."""
         rows = {name: self.rows[name] for name in names}
-        mean = {name: float(np.mean([scores[name] for scores in rows.values()])) for name in self.metrics}
+        columns = {key: [row[key] for row in rows.values()] for key in next(iter(rows.values()))}
+        left_out = {key: values.count(None) for key, values in columns.items() if None in values}
+        mean: dict[str, float | None] = {}
+        for key, values in columns.items():
+            finite = [value for value in values if value is not None]
+            mean[key] = float(np.mean(finite)) if finite else None
+        for protocol in self.protocols:
+            error = mean.pop(f"{protocol}/mse", None)
+            if PROTOCOLS[protocol].pooled and error:
+                mean[f"{protocol}/psnr"] = psnr_of(error)
+        seconds = mean.pop("seconds")
         result = {
             **self.about,
             "images": len(rows),
             "mean": mean,
-            "seconds_per_image": round(float(np.mean([scores["seconds"] for scores in rows.values()])), 3),
-            "provenance": provenance(self.device),
+            "not_finite": left_out,
+            "unavailable": self.missing,
+            "seconds_per_image": round(seconds or 0.0, 3),
+            "provenance": provenance(self.source.device),
             "per_image": rows,
         }
+        write_atomically(self.output.with_suffix(".csv"), _as_csv(rows).encode())
         write_atomically(self.output, (json.dumps(result, indent=1) + "\n").encode())
         self.partial.unlink()
         return result
+
+
+def _as_csv(rows: Mapping[str, Mapping[str, float | None]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", *next(iter(rows.values()))])
+    for name, row in rows.items():
+        writer.writerow([name, *("" if value is None else value for value in row.values())])
+    return text.getvalue()
 
 
 def _parsed(line: str) -> Any:

@@ -5,30 +5,37 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tfmlc.data.stills import to_tensor
 from tfmlc.errors import UserError, unknown_name
-from tfmlc.evaluation.fidelity import Image8, psnr, ssim_2d, ssim_3d
+from tfmlc.evaluation.fidelity import Image, Image8, psnr, ssim_2d, ssim_3d, ssim_luma, white
 
 Metric = Callable[[Image8, Image8], float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One metric: which direction is better, whether it needs the sharp image, its source and licence."""
+    """One metric: which direction is better, whether it needs the sharp image, its source and licence.
+
+    ``load`` gets what it needs and raises UserError where that cannot be had.
+    """
 
     compute: Metric
     higher_is_better: bool
     needs_reference: bool
     source: str
     licence: str
+    load: Callable[[], object] = lambda: None
 
 
 def _pyiqa_score(name: str, restored: Image8, sharp: Image8) -> float:
@@ -72,32 +79,98 @@ class _Reference:
 _reference = _Reference()
 
 
+def complex_wavelet_ssim(restored: Image, sharp: Image) -> float:
+    """Complex-wavelet SSIM (Sampat et al., TIP 2009), by pyiqa; uint8, or float in [0, 1], ``h w 3``."""
+    metric, _ = _pyiqa_metric("cw_ssim")
+    tensors = [
+        torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float() / white(image)
+        for image in (restored, sharp)
+    ]
+    with torch.inference_mode():
+        return float(metric(*tensors))
+
+
+@cache
+def _piq_loss() -> Callable[..., Any]:
+    try:
+        import piq  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError("metric pieapp_piq needs piq: pip install piq") from error
+    try:
+        return cast(Any, piq).PieAPP(stride=27, enable_grad=False)
+    except Exception as error:  # whatever a failed download raises
+        raise UserError(
+            "metric pieapp_piq is not available: its weights PieAPPv0.1.pth cannot be downloaded; "
+            "put the file into torch's cache (TORCH_HOME)/hub/checkpoints"
+        ) from error
+
+
+def _piq_pieapp(restored: Image8, sharp: Image8) -> float:
+    loss = _piq_loss()
+    with torch.inference_mode():
+        return float(loss(to_tensor(restored)[None], to_tensor(sharp)[None]))
+
+
+FILES = {  # what pyiqa downloads for a metric; cw_ssim needs nothing
+    "lpips": "LPIPS_v0.1_alex-df73285e.pth",
+    "dists": "DISTS_weights-f5e65c96.pth",
+    "niqe": "niqe_modelparameters.mat",
+    "brisque": "brisque_svm_weights.pth",
+    "pi": "NRQM_model.mat",
+    "pieapp": "PieAPPv0.1-0937b014.pth",
+}
+
+
 @cache
 def _pyiqa_metric(name: str) -> tuple[Callable[..., Any], bool]:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        import pyiqa  # pyright: ignore[reportMissingTypeStubs]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it leaves files open
+            import pyiqa  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
         raise UserError(f"metric {name} needs the extra metrics: pip install 'tfmlc[metrics]'") from error
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints where it loads weights from
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints where weights lie
+            warnings.simplefilter("ignore")
             metric = cast(Any, pyiqa).create_metric(name, device="cpu")
     except Exception as error:  # whatever a failed download raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"metric {name} is not available, its weights cannot be had: {reason}") from error
+        folder = Path(torch.hub.get_dir()) / "pyiqa"
+        raise UserError(
+            f"metric {name} is not available: {FILES.get(name, 'its weights')} cannot be had ({reason}); "
+            f"get it from pyiqa's weights on the Hugging Face hub and put it into {folder}"
+        ) from error
     if name == "dists":
         metric.net.forward_once = _reference.remember(metric.net.forward_once)
     return metric, metric.metric_mode == "FR"
 
 
+def _by_pyiqa(name: str, higher_is_better: bool, needs_reference: bool, source: str, licence: str = "") -> Row:
+    return Row(
+        partial(_pyiqa_score, name),
+        higher_is_better,
+        needs_reference,
+        f"pyiqa{source}",
+        "; ".join(filter(None, (licence, NON_COMMERCIAL))),
+        partial(_pyiqa_metric, name),
+    )
+
+
+NON_COMMERCIAL = "pyiqa: non-commercial"
 METRICS: dict[str, Row] = {
     "psnr": Row(psnr, True, True, "tfmlc", "Apache-2.0"),
     "ssim_3d": Row(ssim_3d, True, True, "tfmlc", "Apache-2.0"),
-    "ssim_2d": Row(ssim_2d, True, True, "tfmlc", "Apache-2.0"),
-    "lpips": Row(partial(_pyiqa_score, "lpips"), False, True, "pyiqa, AlexNet", "BSD-2-Clause; pyiqa: non-commercial"),
-    "dists": Row(partial(_pyiqa_score, "dists"), False, True, "pyiqa, VGG16", "MIT; pyiqa: non-commercial"),
-    "niqe": Row(partial(_pyiqa_score, "niqe"), False, False, "pyiqa", "pyiqa: non-commercial"),
-    "brisque": Row(partial(_pyiqa_score, "brisque"), False, False, "pyiqa", "pyiqa: non-commercial"),
+    "ssim_2d": Row(ssim_2d, True, True, "tfmlc; equal to skimage's with a Gaussian window", "Apache-2.0"),
+    "ssim_luma": Row(ssim_luma, True, True, "tfmlc", "Apache-2.0"),
+    "cw_ssim": Row(complex_wavelet_ssim, True, True, "pyiqa", NON_COMMERCIAL, partial(_pyiqa_metric, "cw_ssim")),
+    "lpips": _by_pyiqa("lpips", False, True, ", AlexNet", "BSD-2-Clause"),
+    "dists": _by_pyiqa("dists", False, True, ", VGG16", "MIT"),
+    "pieapp": _by_pyiqa("pieapp", False, True, ", fed BGR"),
+    "pieapp_piq": Row(_piq_pieapp, False, True, "piq, fed RGB", "Apache-2.0", _piq_loss),
+    "niqe": _by_pyiqa("niqe", False, False, ""),
+    "brisque": _by_pyiqa("brisque", False, False, ""),
+    "pi": _by_pyiqa("pi", False, False, ""),
 }
 
 
@@ -112,3 +185,15 @@ def score_images(restored: Image8, sharp: Image8, names: Sequence[str]) -> dict[
     """Scores of one restored image, uint8 RGB ``h w 3``, against the sharp one."""
     check_metrics(names)
     return {name: METRICS[name].compute(restored, sharp) for name in names}
+
+
+def unavailable(names: Sequence[str]) -> dict[str, str]:
+    """The metrics that cannot be computed here, and why."""
+    check_metrics(names)
+    reasons: dict[str, str] = {}
+    for name in names:
+        try:
+            METRICS[name].load()
+        except UserError as error:
+            reasons[name] = str(error)
+    return reasons
