@@ -40,11 +40,15 @@ class Row:
 
 def _pyiqa_score(name: str, restored: Image8, sharp: Image8) -> float:
     metric, needs_reference = _pyiqa_metric(name)
-    images = [to_tensor(restored)[None]]
+    images = [_image_tensor(restored)]
     if needs_reference:
         images.append(_reference.tensor(sharp))
     with torch.inference_mode():
         return float(metric(*images))
+
+
+def _image_tensor(image: Image8) -> Tensor:
+    return to_tensor(image)[None].contiguous(memory_format=torch.channels_last)
 
 
 class _Reference:
@@ -60,7 +64,7 @@ class _Reference:
 
     def tensor(self, sharp: Image8) -> Tensor:
         if self._image is not sharp:
-            self._image, self._tensor, self._features = sharp, to_tensor(sharp)[None], {}
+            self._image, self._tensor, self._features = sharp, _image_tensor(sharp), {}
         return self._tensor
 
     def remember(self, network: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
@@ -142,6 +146,7 @@ def _pyiqa_metric(name: str) -> tuple[Callable[..., Any], bool]:
             f"get it from pyiqa's weights on the Hugging Face hub and put it into {folder}"
         ) from error
     if name == "dists":
+        metric.net.to(memory_format=torch.channels_last)  # a fifth faster
         metric.net.forward_once = _reference.remember(metric.net.forward_once)
     return metric, metric.metric_mode == "FR"
 

@@ -138,7 +138,7 @@ def start_network(config: NetworkConfig) -> Network:
             "weights from its authors, or name a file of your own"
         )
     network = load_network(path).train()
-    if network.about.name != config.name:
+    if network.about.name.split("-")[0] != config.name.split("-")[0]:  # mprnet-lite is mprnet of other sizes
         raise UserError(f"{config.start} holds {network.about.name} weights, but the recipe trains {config.name}")
     return network
 

@@ -1,0 +1,168 @@
+"""The paper's recipes: their values, their losses, and that every one runs on a dataset's layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import make_photo
+from tfmlc.backbones import build_backbone
+from tfmlc.errors import UserError
+from tfmlc.images import Picture, write_image
+from tfmlc.losses import Adapter, FeatureMatchingLoss, charbonnier, edge, psnr_loss
+from tfmlc.networks import load_network
+from tfmlc.training.finetune import finetune
+from tfmlc.training.objective import Restoration, balanced_weight
+from tfmlc.training.presets import PRESETS, load_recipe, scale_to
+from tfmlc.training.sweep import sweep_shares
+
+pytest.importorskip("accelerate", reason="training needs the extra train")
+PAPER = [name for name in PRESETS if "gopro" in name]
+
+
+@pytest.fixture(scope="module")
+def gopro(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "GOPRO_Large"
+    noise = np.random.default_rng(0).integers(0, 30, (150, 270, 3), dtype=np.uint8)
+    sharp = make_photo(150, 270) // 2 + noise
+    blurry = np.mean([np.roll(sharp, shift, axis=1) for shift in range(-3, 4)], axis=0).round().astype(np.uint8)
+    for part in ("train", "test"):
+        for number in (1, 2):
+            for kind, image in (("blur", blurry), ("sharp", sharp)):
+                write_image(root / part / "GOPR0372_07_00" / kind / f"{number:06d}.png", Picture(image))
+    return root
+
+
+def test_hinet_follows_the_paper() -> None:
+    config = load_recipe("hinet-gopro-tfmlc")
+    loop, data = config.loop, config.data
+    assert (loop.optimiser, loop.betas, loop.learning_rate, loop.final_learning_rate) == (
+        "adam",
+        (0.9, 0.99),
+        2e-5,
+        1e-7,
+    )
+    assert (loop.steps, loop.batch_size, loop.gradient_clip, loop.warmup_steps) == (20_000, 4, 0.01, 0)
+    assert (data.crop_px, data.crop_step_px, data.patch_px, data.blur_kind) == (512, 256, 256, "blur")
+    assert (config.loss.backbone, config.loss.block, config.loss.weight) == ("clip-vit-b16", 3, "paper")
+
+
+def test_mprnet_follows_the_paper() -> None:
+    config = load_recipe("mprnet-lite-gopro-fmlc")
+    loop = config.loop
+    assert (loop.betas, loop.learning_rate, loop.final_learning_rate) == ((0.9, 0.999), 1e-6, 1e-9)
+    assert (loop.steps, loop.warmup_steps, loop.batch_size) == (200 * 2103, 3 * 2103, 1)
+    assert (config.data.crop_px, config.data.patch_px, config.data.saturation) == (None, 256, 0.2)
+
+
+def test_objectives_are_the_papers() -> None:
+    torch.manual_seed(0)
+    sharp, blurry = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    stages = [torch.rand(2, 3, 32, 32) for _ in range(3)]
+    features = FeatureMatchingLoss(build_backbone("dinov2-vit-s14", None), block=1, size="native")
+    hinet = Restoration("hinet", features, 1000.0).of_stages(stages, blurry, sharp)["loss"]
+    assert hinet == pytest.approx(
+        float(0.5 * sum(psnr_loss(stage, sharp) for stage in stages) + 1000 * features(stages, sharp)), rel=1e-5
+    )
+    mprnet = Restoration("mprnet-lite", features, 1.0).of_stages(stages, blurry, sharp)["loss"]
+    pixels = sum(charbonnier(stage, sharp) + 0.05 * edge(stage, sharp) for stage in stages)
+    assert mprnet == pytest.approx(float(pixels + features(stages, sharp)), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_every_preset_runs_on_gopros_layout(name: str, gopro: Path, tmp_path: Path) -> None:
+    settings = [f"data.pairs={gopro}", "loop.steps=2", "loop.workers=0"]
+    if "origin" not in name:
+        settings += ["loss.backbone=dinov2-vit-s14", "loss.adapter_mode=token"]
+    weights = finetune(load_recipe(name, settings, smoke=True), tmp_path / "run")
+    assert load_network(weights).about.name == name.split("-gopro", maxsplit=1)[0]
+
+
+def test_the_adapter_is_asked_for(tmp_path: Path, gopro: Path) -> None:
+    settings = ["loss.adapter=adapter.safetensors", f"data.pairs={gopro}"]
+    with pytest.raises(UserError, match=r"there is no adapter adapter\.safetensors"):
+        finetune(load_recipe("hinet-gopro-tfmlc", settings, smoke=True), tmp_path)
+    with pytest.raises(UserError, match=r"HINet-GoPro\.pth to start from"):
+        finetune(load_recipe("hinet-gopro-origin", [f"data.pairs={gopro}"]), tmp_path)
+    with pytest.raises(UserError, match=r"tfmlc needs loss\.adapter=FILE"):
+        load_recipe("smoke", ["loss.kind=tfmlc"])
+    with pytest.raises(UserError, match=r"crop_px=512 is smaller than patch_px=600"):
+        load_recipe("hinet-gopro-origin", ["data.patch_px=600"])
+
+
+def test_an_adapter_from_a_file(tmp_path: Path, gopro: Path) -> None:
+    path = tmp_path / "adapter.safetensors"
+    made_for = {"backbone": "dinov2-vit-s14", "block": 1, "size": 224}
+    Adapter(mode="token", width=384, hidden=8, made_for=made_for).save(path, origin="test", licence="Apache-2.0")
+    settings = [f"data.pairs={gopro}", f"loss.adapter={path}", "loop.steps=2", "loop.workers=0"]
+    assert finetune(load_recipe("hinet-gopro-tfmlc", settings, smoke=True), tmp_path / "run").is_file()
+
+
+def test_balanced_weight_makes_the_gradients_ratio_the_share() -> None:
+    network = torch.nn.Conv2d(3, 3, 1)
+    torch.manual_seed(0)
+    batches = [(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)) for _ in range(3)]
+    objective = Restoration("hinet", lambda stages, sharp: (stages[0] - sharp).abs().mean() * 7)
+    weight, rows = balanced_weight(objective, lambda_network(network), batches, share=0.5)
+    assert weight == pytest.approx(sorted(0.5 * row["pixels"] / row["features"] for row in rows)[1])
+    assert len(rows) == 3
+
+
+def lambda_network(network: torch.nn.Module) -> torch.nn.Module:
+    class Stages(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, blurry: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return (self.network(blurry),)
+
+    return Stages()
+
+
+def test_scaling_keeps_the_images_seen() -> None:
+    config = load_recipe("mprnet-lite-gopro-origin", ["loop.ema_decay=0.99"])
+    scaled, lines = scale_to(config, 4)
+    assert scaled.loop.steps * scaled.loop.batch_size == config.loop.steps * config.loop.batch_size
+    assert scaled.loop.warmup_steps * 4 == pytest.approx(config.loop.warmup_steps, abs=4)
+    assert scaled.loop.ema_decay == pytest.approx(0.99**4, abs=1e-6)
+    assert any(line.startswith("loop.learning_rate: 1e-06 -> 2e-06") for line in lines)
+    assert scale_to(config, 1) == (config, [])
+
+
+@pytest.mark.weights
+def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
+    from tfmlc.evaluation.metrics import unavailable
+
+    if reasons := unavailable(["lpips"]):
+        pytest.skip(reasons["lpips"])
+    settings = [
+        f"data.pairs={gopro}",
+        f"validation.pairs={gopro}",
+        "validation.images=2",
+        "loss.backbone=dinov2-vit-s14",
+        "loop.steps=4",
+        "loop.workers=0",
+    ]
+    config = load_recipe("hinet-gopro-fmlc", settings, smoke=True)
+    said = sweep_shares(config, tmp_path, "0.5,2")
+    assert [line.split(":")[0] for line in said.splitlines()] == ["share 0", "share 0.5", "share 2"]
+    rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
+    assert all(np.isfinite([row["psnr"], row["lpips"]]).all() for row in rows)
+    run = tmp_path / "share-2"
+    assert (run / "best.safetensors").is_file()
+    assert [path.name for path in sorted((run / "samples").iterdir())] == ["step-000004-1.png", "step-000004-2.png"]
+    weights = [
+        json.loads((tmp_path / f"share-{share}" / "weight.json").read_text())["weight"] for share in ("0.5", "2")
+    ]
+    assert weights[1] == pytest.approx(4 * weights[0])
+    before = (run / "weights.safetensors").stat().st_mtime_ns
+    assert sweep_shares(config, tmp_path, "0.5,2") == said
+    assert (tmp_path / "sweep.png").is_file()
+    assert (run / "weights.safetensors").stat().st_mtime_ns >= before
+    with pytest.raises(UserError, match="numbers are expected"):
+        sweep_shares(config, tmp_path, "0.5;2")
