@@ -1,7 +1,7 @@
 """The command line: one short function a verb, which imports its step only when called."""
 
 from tfmlc.cli.learning import adapt, reproduce_study, train
-from tfmlc.cli.measuring import bench_loss, bench_step, bench_synthesize, evaluate
+from tfmlc.cli.measuring import bench_loss, bench_step, bench_synthesize, evaluate, report
 from tfmlc.cli.photos import deblur, models_convert, models_fetch, models_info, models_list
 from tfmlc.cli.pictures import synthesize_pairs, synthesize_triplets
 from tfmlc.cli.verbs import app
@@ -19,6 +19,7 @@ __all__ = [
     "models_fetch",
     "models_info",
     "models_list",
+    "report",
     "reproduce_study",
     "synthesize_pairs",
     "synthesize_triplets",

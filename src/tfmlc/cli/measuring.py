@@ -23,6 +23,7 @@ def evaluate(
     metrics: Annotated[str, typer.Option(help="More scores, by commas: lpips, dists, niqe, brisque, pi, ...")] = "",
     tile: Annotated[int | None, typer.Option(help="Side of a tile in px; 0: whole picture.")] = None,
     device: Device = "auto",
+    save: Annotated[bool, typer.Option("--save", help="Keep the restored pictures, for a report.")] = False,
 ) -> None:
     """Score a model on pairs of blurry and sharp pictures."""
     with one_line_errors():
@@ -31,10 +32,27 @@ def evaluate(
 
         wanted = [name for name in metrics.split(",") if name]
         protocols = find_protocols(protocol)
-        result = run({model: output}, dataset, metrics=wanted, protocols=protocols, device=device, tile_px=tile)[model]
+        result = run(
+            {model: output}, dataset, metrics=wanted, protocols=protocols, device=device, tile_px=tile, save=save
+        )[model]
         typer.echo(f"{model} on {dataset.name}, {result['images']} images")
         for name, value in result["mean"].items():
             typer.echo(f"  {name:<28} {'not finite' if value is None else f'{value:.4f}'}")
+
+
+@app.command()
+def report(
+    scores: Annotated[list[Path], typer.Argument(metavar="SCORES...", help="JSON files of tfmlc evaluate.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.html and the tables.")],
+    dataset: Annotated[
+        Path | None, typer.Option(help="The pairs that were scored, to show pictures (kept by evaluate --save).")
+    ] = None,
+) -> None:
+    """One HTML page of scores and pictures, and the table as Markdown, LaTeX and CSV."""
+    with one_line_errors():
+        from tfmlc.evaluation.report import write_report
+
+        typer.echo(f"report: {write_report(scores, output, dataset)}")
 
 
 @bench.command("loss")

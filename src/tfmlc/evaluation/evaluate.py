@@ -26,10 +26,11 @@ from tfmlc.evaluation.metrics import score_images, unavailable
 from tfmlc.evaluation.protocols import PROTOCOLS, find_protocols
 from tfmlc.evaluation.provenance import provenance
 from tfmlc.files import write_atomically
-from tfmlc.images import find_pictures, read_rgb8
+from tfmlc.images import Picture, find_pictures, read_rgb8, write_image
 from tfmlc.progress import Steps
 
 BLURRY = "blurry"
+FORMAT = 1  # of the files; one more when their meaning changes
 AHEAD = 2  # images that wait to be scored
 Image = NDArray[Any]
 Restore = Callable[[Pair, NDArray[np.uint8]], Image]
@@ -43,6 +44,7 @@ def evaluate(
     protocols: Sequence[str] = (),
     device: str = "auto",
     tile_px: int | None = None,
+    save: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Score models on the pairs of a dataset; return what is written for each model, ``"mean"`` above all.
 
@@ -51,7 +53,8 @@ def evaluate(
     full images rounded to 8 bits, and where they come from. PSNR and SSIM under a protocol are called
     ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``. Metrics whose weights cannot be had are left out and named. Reading,
     restoring and scoring overlap; several models share the reading of the pictures and what is computed of the sharp
-    ones. What an interrupted run scored lies in ``FILE.partial`` and is not scored again.
+    ones. What an interrupted run scored lies in ``FILE.partial`` and is not scored again. ``save`` keeps the restored
+    pictures in ``FILE.pictures``, for a report.
     """
     protocols = find_protocols(protocols)
     missing = unavailable([*metrics, *(["cw_ssim"] if "tfmlc-paper-mprnet" in protocols else [])])
@@ -59,8 +62,9 @@ def evaluate(
     protocols = [name for name in protocols if not ("cw_ssim" in missing and name == "tfmlc-paper-mprnet")]
     pairs = find_pairs(dataset)
     floats = not all(PROTOCOLS[name].rounded for name in protocols)
+    sources = {model: _Source(model, pairs, device, tile_px, floats=floats) for model in models}
     records = [
-        _Record(_Source(model, pairs, device, tile_px, floats=floats), output, dataset, kept, protocols, missing)
+        _Record(sources[model], output, dataset, kept, protocols, missing, save=save)
         for model, output in models.items()
     ]
     waiting = {pair.name: [record for record in records if pair.name not in record.rows] for pair in pairs}
@@ -150,8 +154,11 @@ class _Record:
         metrics: Sequence[str],
         protocols: Sequence[str],
         missing: Mapping[str, str],
+        *,
+        save: bool,
     ) -> None:
         self.source, self.output = source, output
+        self.pictures = pictures_of(output) if save else None
         self.metrics, self.protocols, self.missing = list(metrics), list(protocols), dict(missing)
         self.partial = output.with_name(f"{output.name}.partial")
         self.rows: dict[str, dict[str, float | None]] = {}
@@ -182,9 +189,12 @@ class _Record:
             else pool.submit(PROTOCOLS[protocol].scores, exact, np.float32(1 / 255) * sharp)
             for protocol in self.protocols
         }
-        scores = score_images(rounded, sharp, self.metrics)
-        for protocol, job in jobs.items():
-            scores |= {f"{protocol}/{key}": value for key, value in job.result().items()}
+        if self.pictures is not None:
+            path = self.pictures / Path(name).with_suffix(".png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_image(path, Picture(rounded), fast=True)
+        others = score_images(rounded, sharp, self.metrics)
+        scores = {f"{name}/{key}": value for name, job in jobs.items() for key, value in job.result().items()} | others
         finite = {key: value if math.isfinite(value) else None for key, value in scores.items()}
         self.rows[name] = {**finite, "seconds": round(seconds, 3)}
         with self.partial.open("a", encoding="utf-8") as file:
@@ -205,6 +215,7 @@ class _Record:
                 mean[f"{protocol}/psnr"] = psnr_of(error)
         seconds = mean.pop("seconds")
         result = {
+            "format": FORMAT,
             **self.about,
             "images": len(rows),
             "mean": mean,
@@ -218,6 +229,11 @@ class _Record:
         write_atomically(self.output, (json.dumps(result, indent=1) + "\n").encode())
         self.partial.unlink()
         return result
+
+
+def pictures_of(output: Path) -> Path:
+    """Where the restored pictures of a scores file lie, if they were kept."""
+    return output.with_suffix(".pictures")
 
 
 def _as_csv(rows: Mapping[str, Mapping[str, float | None]]) -> str:

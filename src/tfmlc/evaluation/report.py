@@ -1,0 +1,290 @@
+"""One page of scores that opens offline: tables, plots, and pictures where a model did best, middling and worst."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tfmlc.data.folders import find_pairs, read_pair
+from tfmlc.errors import UserError
+from tfmlc.evaluation.evaluate import BLURRY, FORMAT, pictures_of
+from tfmlc.evaluation.tables import arrow, build_table, digits, higher_is_better
+from tfmlc.files import write_atomically
+from tfmlc.images import read_rgb8
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+WIDE_PX, CROP_PX, QUALITY = 960, 224, 88
+Image8 = NDArray[np.uint8]
+
+
+@dataclass
+class Scores:
+    """One scores file."""
+
+    path: Path
+    label: str
+    dataset: str
+    mean: dict[str, float | None]
+    per_image: dict[str, dict[str, float | None]]
+    about: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it is of the blurry pictures themselves."""
+        return self.about["model"] == BLURRY
+
+
+@dataclass(frozen=True)
+class Example:
+    """Pictures of one pair for the page: whole ones for the slider, crops of the same place of each model."""
+
+    name: str
+    why: str
+    before: str
+    after: str
+    model: str
+    crops: list[tuple[str, str]]
+    size: tuple[int, int]
+
+
+def write_report(files: Sequence[Path], output: Path, dataset: Path | None = None) -> Path:
+    """Write ``report.html``, and each dataset's table as ``.md``, ``.tex`` and ``.csv``; return the page.
+
+    Pictures are shown where ``dataset`` is given and the scores files have theirs (``evaluate --save``). Raises
+    UserError for a file that is no scores file, of another version, or whose means do not fit its images.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    scores = _distinct([read_scores(path) for path in files])
+    sections: list[dict[str, Any]] = []
+    for name in dict.fromkeys(item.dataset for item in scores):
+        inside = [item for item in scores if item.dataset == name]
+        inside.sort(key=lambda item: not item.is_input)
+        table = build_table(
+            [(item.label, item.mean) for item in inside], [item.label for item in inside if item.is_input]
+        )
+        for suffix, text in ((".md", table.as_markdown()), (".tex", table.as_latex()), (".csv", table.as_csv())):
+            write_atomically(output / f"{name}{suffix}", text.encode())
+        sections.append(
+            {
+                "name": name,
+                "images": len(inside[0].per_image),
+                "table": table,
+                "plane": draw_plane(inside),
+                "scatter": draw_scatter(inside),
+                "examples": find_examples(inside, dataset) if dataset is not None else [],
+                "failures": failures(inside),
+                "scores": inside,
+            }
+        )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    page = template.render(sections=sections, arrow=arrow, digits=digits, pictures=dataset is not None)
+    path = output / "report.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def read_scores(path: Path) -> Scores:
+    """A scores file, checked."""
+    try:
+        content = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is no scores file: {error}") from error
+    if not isinstance(cast(object, content), dict) or not {"model", "dataset", "mean", "per_image"} <= content.keys():
+        raise UserError(f"{path} is no scores file: tfmlc evaluate makes them")
+    if content.get("format") != FORMAT:
+        raise UserError(f"{path} has format {content.get('format')}, this version writes {FORMAT}: evaluate again")
+    mean = cast("dict[str, float | None]", content["mean"])
+    rows = cast("dict[str, dict[str, float | None]]", content["per_image"])
+    for key, value in mean.items():
+        pooled = key.endswith("/psnr") and any(f"{key.rpartition('/')[0]}/mse" in row for row in rows.values())
+        there = [row[key] for row in rows.values() if row.get(key) is not None]
+        expected = float(np.mean(cast("list[float]", there))) if there else None
+        same = expected is value if None in (expected, value) else math.isclose(value or 0, expected or 0, abs_tol=1e-6)
+        if not same and not pooled:
+            raise UserError(f"{path}: the mean of {key} does not fit its images; was it edited? evaluate again")
+    return Scores(path, content["model"], content["dataset"], mean, rows, content)
+
+
+def _distinct(scores: list[Scores]) -> list[Scores]:
+    """Labels that tell the files apart: the model's name, or the file's where a name comes twice in a dataset."""
+    seen = [(item.dataset, item.label) for item in scores]
+    for item in scores:
+        if seen.count((item.dataset, item.label)) > 1:
+            item.label = item.path.stem
+    return scores
+
+
+def failures(scores: Sequence[Scores]) -> list[str]:
+    """Lines on what went wrong: images made worse, not aligned, not finite, metrics that were not there."""
+    lines: list[str] = []
+    before = next((item for item in scores if item.is_input), None)
+    for item in scores:
+        column = _psnr_column([item])
+        if before is not None and item is not before and column in before.mean:
+            worse = [name for name in item.per_image if _gain(before, item, name, column) < 0]
+            if worse:
+                some = ", ".join(worse[:3]) + (" ..." if len(worse) > 3 else "")
+                lines.append(f"{item.label}: PSNR below the blurry input's on {len(worse)} images ({some})")
+        aligned = item.mean.get("realblur-ecc/aligned")
+        if aligned is not None and aligned < 1:
+            lines.append(f"{item.label}: {round((1 - aligned) * len(item.per_image))} images could not be aligned")
+        for key, count in item.about.get("not_finite", {}).items():
+            lines.append(f"{item.label}: {key} is not finite on {count} images, which its mean leaves out")
+        lines += [f"{item.label}: {reason}" for reason in item.about.get("unavailable", {}).values()]
+    return lines
+
+
+def _psnr_column(scores: Sequence[Scores]) -> str:
+    """The first column of PSNR that all have; empty if none."""
+    shared = [key for key in scores[0].mean if all(key in item.mean for item in scores)]
+    return next((key for key in shared if key.rpartition("/")[2] == "psnr"), "")
+
+
+def _gain(before: Scores, after: Scores, name: str, column: str) -> float:
+    """By how much an image is better, whatever the direction; 0 where one is missing."""
+    one, two = before.per_image.get(name, {}).get(column), after.per_image.get(name, {}).get(column)
+    if one is None or two is None:
+        return 0.0
+    return two - one if higher_is_better(column) else one - two
+
+
+def find_examples(scores: Sequence[Scores], dataset: Path) -> list[Example]:
+    """The images on which the last model improved most, middling and least, with the place that changed most."""
+    models = [item for item in scores if pictures_of(item.path).is_dir()]
+    before = next((item for item in scores if item.is_input), None)
+    pairs = {pair.name: pair for pair in find_pairs(dataset)}
+    if not models or not pairs.keys() >= models[-1].per_image.keys():
+        return []
+    column = _psnr_column([models[-1]] if before is None else [before, models[-1]])
+    gains = {
+        name: _gain(before, models[-1], name, column) if before is not None else float(row.get(column) or 0.0)
+        for name, row in models[-1].per_image.items()
+    }
+    ranked = sorted(gains, key=lambda name: -gains[name])
+    places = {len(ranked) - 1: "worst", len(ranked) // 2: "median", 0: "most improved"}
+    if len(ranked) == 1:
+        places = {0: "the only one"}
+    examples: list[Example] = []
+    for place, why in sorted(places.items()):
+        name = ranked[place]
+        blurry, sharp = read_pair(pairs[name])
+        restored = {item.label: read_rgb8(pictures_of(item.path) / Path(name).with_suffix(".png")) for item in models}
+        area = changed_place(blurry, restored[models[-1].label])
+        crops = {"blurry": blurry, **{key: value for key, value in restored.items() if key != BLURRY}, "sharp": sharp}
+        examples.append(
+            Example(
+                name,
+                f"{why}: {gains[name]:+.2f} dB" if before is not None else why,
+                as_data(blurry, WIDE_PX),
+                as_data(restored[models[-1].label], WIDE_PX),
+                models[-1].label,
+                [(label, as_data(image[area], CROP_PX, enlarge=True)) for label, image in crops.items()],
+                (int(blurry.shape[1]), int(blurry.shape[0])),
+            )
+        )
+    return examples
+
+
+def changed_place(blurry: Image8, restored: Image8) -> tuple[slice, slice]:
+    """The square that the model changed most, a quarter of the shorter side wide."""
+    import cv2
+
+    side = max(16, min(blurry.shape[:2]) // 4)
+    difference = np.abs(blurry.astype(np.float32) - restored.astype(np.float32)).mean(axis=2)
+    filtered = cast(Any, cv2).boxFilter(difference, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+    energy: NDArray[np.float32] = np.asarray(filtered, np.float32)
+    half = side // 2
+    inner = energy[half : max(half + 1, energy.shape[0] - half), half : max(half + 1, energy.shape[1] - half)]
+    top, left = np.unravel_index(int(np.argmax(inner)), inner.shape)
+    return slice(int(top), int(top) + side), slice(int(left), int(left) + side)
+
+
+def as_data(image: Image8, longest_px: int, *, enlarge: bool = False) -> str:
+    """A picture as a data address, JPEG, shrunk (or enlarged) to ``longest_px``."""
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    factor = longest_px / max(picture.size)
+    if factor < 1 or enlarge:
+        size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def draw_plane(scores: Sequence[Scores]) -> str:
+    """Models between PSNR and LPIPS, as SVG; empty where there is no such pair of columns."""
+    column = _psnr_column(scores)
+    points = [(item.label, item.mean.get(column), item.mean.get("lpips")) for item in scores]
+    there = [(label, x, y) for label, x, y in points if x is not None and y is not None]
+    if len(there) < 2:
+        return ""
+    figure, panel = _panel(f"{column}, dB (right is better)", "LPIPS (down is better)")
+    for label, x, y in there:
+        panel.scatter([x], [y], s=40, label=label)
+    panel.legend(fontsize=8, labelcolor=GREY, framealpha=0)
+    panel.margins(0.1)
+    return _as_svg(figure)
+
+
+def draw_scatter(scores: Sequence[Scores]) -> str:
+    """Every image's PSNR, before and after, as SVG; empty without a file of the blurry input."""
+    before = next((item for item in scores if item.is_input), None)
+    column = _psnr_column(scores)
+    if before is None or len(scores) < 2 or not column:
+        return ""
+    figure, panel = _panel(f"blurry input, {column}", f"restored, {column}")
+    ends: list[float] = []
+    for item in scores:
+        if item is before:
+            continue
+        names = [name for name in item.per_image if name in before.per_image]
+        rows = [(before.per_image[name].get(column), item.per_image[name].get(column)) for name in names]
+        there = [(x, y) for x, y in rows if x is not None and y is not None]
+        panel.scatter([x for x, _ in there], [y for _, y in there], s=14, alpha=0.8, label=item.label)
+        ends += [value for pair in there for value in pair]
+    if not ends:
+        return ""
+    panel.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GREY, linewidth=0.8)
+    panel.legend(fontsize=8, labelcolor=GREY, framealpha=0)
+    return _as_svg(figure)
+
+
+GREY = "#808080"  # readable on white and on black
+
+
+def _panel(x_label: str, y_label: str) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("the report's plots need matplotlib: pip install 'tfmlc[train]'") from error
+    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+    panel = figure.subplots()
+    panel.set_facecolor("none")
+    panel.set_xlabel(x_label, color=GREY)
+    panel.set_ylabel(y_label, color=GREY)
+    panel.tick_params(colors=GREY)
+    for spine in panel.spines.values():
+        spine.set_color(GREY)
+    return figure, panel
+
+
+def _as_svg(figure: Any) -> str:
+    """The drawing itself, without the head of a file."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    drawing = text.getvalue()
+    return drawing[drawing.index("<svg") :]

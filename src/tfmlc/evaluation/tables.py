@@ -1,0 +1,119 @@
+"""A table of scores, with the best values marked, as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfmlc.evaluation.metrics import METRICS
+
+LATEX_SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#"})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, and whether it is the best of its column among models."""
+
+    value: float | None
+    best: bool = False
+
+    def text(self, digits: int) -> str:
+        """The value as text; a dash where there is none."""
+        return "-" if self.value is None else f"{self.value:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one dataset: a label and a cell for each column."""
+
+    columns: list[str]
+    rows: list[tuple[str, list[Cell]]]
+
+    def as_markdown(self) -> str:
+        """GitHub's Markdown; best values bold."""
+        head = ["", *(f"{column} {arrow(column)}" for column in self.columns)]
+        lines = [_line(head), "| --- |" + " ---: |" * len(self.columns)]
+        for label, cells in self.rows:
+            texts = [cell.text(digits(column)) for cell, column in zip(cells, self.columns, strict=True)]
+            marked = [f"**{text}**" if cell.best else text for text, cell in zip(texts, cells, strict=True)]
+            lines.append(_line([label, *marked]))
+        return "\n".join(lines) + "\n"
+
+    def as_latex(self) -> str:
+        """A booktabs tabular; best values bold."""
+        names = [
+            f"{column} ${'uparrow' if higher_is_better(column) else 'downarrow'}$".replace("$", r"$\\", 1)
+            for column in self.columns
+        ]
+        names = [name.replace(r"$\\", r"$" + "\\").translate(LATEX_SPECIAL) for name in names]
+        lines = [rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}", r"\toprule", " & ".join(["", *names]) + r" \\"]
+        lines.append(r"\midrule")
+        for label, cells in self.rows:
+            texts = [cell.text(digits(column)) for cell, column in zip(cells, self.columns, strict=True)]
+            marked = [rf"\textbf{{{text}}}" if cell.best else text for text, cell in zip(texts, cells, strict=True)]
+            lines.append(" & ".join([label.translate(LATEX_SPECIAL), *marked]) + r" \\")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+    def as_csv(self) -> str:
+        """All digits, no marks."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["model", *self.columns])
+        for label, cells in self.rows:
+            writer.writerow([label, *("" if cell.value is None else cell.value for cell in cells)])
+        return text.getvalue()
+
+
+def build_table(rows: Sequence[tuple[str, dict[str, float | None]]], unmarked: Sequence[str] = ()) -> Table:
+    """A table of means; in each column the best of all rows but those named in ``unmarked`` is marked.
+
+    >>> table = build_table([("blurry", {"psnr": 30.0}), ("a", {"psnr": 24.0}), ("b", {"psnr": 25.0})], ["blurry"])
+    >>> [cells[0].best for _, cells in table.rows]
+    [False, False, True]
+    """
+    columns = list(dict.fromkeys(column for _, mean in rows for column in mean))
+    best: dict[str, float] = {}
+    for column in columns:
+        values = [mean.get(column) for label, mean in rows if label not in unmarked]
+        there = [value for value in values if value is not None]
+        if there and column_is_score(column):
+            best[column] = max(there) if higher_is_better(column) else min(there)
+    made = [
+        (
+            label,
+            [
+                Cell(mean.get(column), label not in unmarked and column in best and mean.get(column) == best[column])
+                for column in columns
+            ],
+        )
+        for label, mean in rows
+    ]
+    return Table(columns, made)
+
+
+def column_is_score(column: str) -> bool:
+    """Whether more or less of it is better; the share of aligned images is neither."""
+    return not column.endswith("/aligned")
+
+
+def higher_is_better(column: str) -> bool:
+    """Direction of a column, ``METRIC`` or ``PROTOCOL/METRIC``."""
+    name = column.rpartition("/")[2]
+    return METRICS[name].higher_is_better if name in METRICS else True  # a protocol's psnr and ssim
+
+
+def arrow(column: str) -> str:
+    """Which way is better."""
+    return "" if not column_is_score(column) else "↑" if higher_is_better(column) else "↓"
+
+
+def digits(column: str) -> int:
+    """How many are shown."""
+    name = column.rpartition("/")[2]
+    return {"psnr": 3, "niqe": 3, "pi": 3, "brisque": 2, "aligned": 2}.get(name, 4)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
