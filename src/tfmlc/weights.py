@@ -58,6 +58,15 @@ def find_weights(name: str, download: Download) -> Path:
     downloaded is kept in torch's cache (``TORCH_HOME``). Raises UserError where it cannot be had, which names
     the file and where to put it.
     """
+    kept = kept_weights(name, download)
+    if kept is None:
+        kept = _cached(download)
+        _fetch(name, download, kept)
+    return kept
+
+
+def kept_weights(name: str, download: Download) -> Path | None:
+    """The same, if it is on this machine."""
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         if not Path(folder).is_dir():
@@ -66,12 +75,14 @@ def find_weights(name: str, download: Download) -> Path:
         official = [path for path in found if path.name == download.file]
         for path in official or [path for path in found if path.name.startswith((f"{name}.", f"{name}-"))]:
             return path
+    cached = _cached(download)
+    return cached if cached.exists() else None
+
+
+def _cached(download: Download) -> Path:
     from torch.hub import get_dir
 
-    cached = Path(get_dir()) / "checkpoints" / download.file
-    if not cached.exists():
-        _fetch(name, download, cached)
-    return cached
+    return Path(get_dir()) / "checkpoints" / download.file
 
 
 def _fetch(name: str, download: Download, path: Path) -> None:

@@ -107,7 +107,8 @@ def test_finished_pictures_of_another_program(tmp_path: Path, pairs: Path) -> No
     sharp = read_rgb8(pairs / "sharp" / "1.png")
     assert found["per_image"]["1.png"]["psnr"] == psnr(sharp // 2, sharp)
     assert found["mean"]["gopro-basicsr/psnr"] == pytest.approx(found["mean"]["psnr"])
-    assert (tmp_path / "a.csv").read_text().splitlines()[0].startswith("image,gopro-basicsr/psnr,gopro-basicsr/ssim,psnr")
+    head = (tmp_path / "a.csv").read_text().splitlines()[0]
+    assert head == "image,gopro-basicsr/psnr,gopro-basicsr/ssim,psnr,seconds"
     write_image(done / "extra.png", Picture(sharp))
     with pytest.raises(UserError, match=r"extra\.png belongs to no pair"):
         evaluate({str(done): tmp_path / "b.json"}, pairs)

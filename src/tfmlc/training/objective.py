@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -34,7 +34,7 @@ class LossConfig(Config):
     auto_steps: int = Field(default=10, ge=1, description="auto: batches on which the gradients are measured")
     backbone: str = "clip-vit-b16"
     weights: str = Field(default="hub", description="of the backbone: hub, a file, or random")
-    block: int = Field(default=3, ge=0)
+    block: Annotated[int, Field(ge=0)] | Literal["final"] = 3
     adapter: str | None = Field(default=None, description="tfmlc: file of the adapter, or random")
     adapter_mode: Mode = Field(default="flatten", description="of a random adapter")
 

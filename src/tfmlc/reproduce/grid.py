@@ -1,0 +1,253 @@
+"""The paper's Tables 1 to 3 as a grid of runs: what is done, what can run, and which file is missing for the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from tfmlc.backbones import BACKBONES, RANDOM, Block
+from tfmlc.config import Config, checked, override
+from tfmlc.data.blur import BlurConfig
+from tfmlc.data.films import FilmConfig
+from tfmlc.data.synthesis import synthesize
+from tfmlc.evaluation.evaluate import evaluate
+from tfmlc.evaluation.provenance import write_result
+from tfmlc.images import Picture, write_image
+from tfmlc.progress import Steps
+from tfmlc.reproduce import paper
+from tfmlc.training.adapt import AdaptConfig, adapt
+from tfmlc.training.finetune import finetune
+from tfmlc.training.presets import load_recipe
+from tfmlc.weights import FOLDER_VARIABLE, find_model, kept_weights
+
+TableName = Literal["table1", "table2", "table3"]
+METRICS = ("brisque", "pi", "lpips", "pieapp")
+QUICK_PHOTOS, QUICK_PX = 6, 256
+
+
+class GridConfig(Config):
+    """Where data lies, and how far the runs depart from the paper's."""
+
+    gopro: Path | None = None
+    realblur_j: Path | None = None
+    realblur_r: Path | None = None
+    triplets: Path | None = None
+    backbone: str = Field(default="clip-vit-b16", description="of Tables 1 and 3")
+    train: list[str] = Field(default_factory=list[str], description="settings of every run, KEY=VALUE")
+    adapt: list[str] = Field(default_factory=list[str], description="settings of every adapter, KEY=VALUE")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finetuning: a preset with its loss's settings."""
+
+    name: str
+    preset: str
+    settings: tuple[str, ...] = ()
+    backbone: str | None = None
+    block: Block = 3
+    adapted: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run scored on a set, beside what the paper has there."""
+
+    run: Run
+    dataset: str
+    paper: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """Name of the scores file."""
+        return f"{self.dataset}-{self.run.name}"
+
+
+def cells_of(table: TableName, backbone: str) -> list[Cell]:
+    """All cells of a table.
+
+    >>> len(cells_of("table1", "clip-vit-b16")), len(cells_of("table2", "")), len(cells_of("table3", "clip-vit-b16"))
+    (18, 5, 6)
+    """
+    if table == "table1":
+        runs = {
+            (network, loss): Run(
+                f"{network}-{loss}",
+                f"{network}-gopro-{loss}",
+                () if loss == "origin" else (f"loss.backbone={backbone}",),
+                None if loss == "origin" else backbone,
+                adapted=loss == "tfmlc",
+            )
+            for network in ("mprnet-lite", "hinet")
+            for loss in paper.LOSSES
+        }
+        return [Cell(run, place, paper.table1(*key, place)) for place in paper.SETS for key, run in runs.items()]
+    if table == "table2":
+        return [
+            Cell(
+                Run(
+                    f"hinet-{name}-final",
+                    "hinet-gopro-fmlc",
+                    (f"loss.backbone={name}", "loss.block=final"),
+                    name,
+                    "final",
+                ),
+                "GoPro",
+                paper.table2(name),
+            )
+            for name in paper.BACKBONES
+        ]
+    return [
+        Cell(
+            Run(
+                f"hinet-{backbone}-{block}",
+                "hinet-gopro-tfmlc",
+                (f"loss.backbone={backbone}", f"loss.block={block}"),
+                backbone,
+                block,
+                adapted=True,
+            ),
+            "GoPro",
+            paper.table3(block),
+        )
+        for block in paper.BLOCKS
+    ]
+
+
+def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Path, *, quick: bool = False) -> str:
+    """Run what can run of a table and is not done; return the plan and the table beside the paper's, as Markdown.
+
+    Scores go to ``output``, all else to ``work``. ``quick`` takes generated pictures, tiny networks and, where weights
+    are missing, random ones: every cell's code runs, and the numbers mean nothing.
+    """
+    cells = cells_of(table, config.backbone)
+    if quick:
+        config = _quick_data(config, work)
+    sets = {"GoPro": config.gopro, "RealBlur-J": config.realblur_j, "RealBlur-R": config.realblur_r}
+    plan: list[str] = []
+    with Steps(table, len(cells)) as progress:
+        for number, cell in enumerate(cells):
+            path = output / f"{cell.name}.json"
+            lacks = [] if path.exists() else missing(cell, config, sets, quick=quick)
+            if not path.exists() and not lacks:
+                progress.say(f"{cell.name}: running")
+                folder = sets[cell.dataset]
+                assert folder is not None
+                weights = _run(cell.run, config, work, quick=quick)
+                network = cell.run.preset.split("-")[0]
+                evaluate({str(weights): path}, folder, metrics=METRICS, protocols=[f"tfmlc-paper-{network}"])
+            plan.append(f"- {cell.name}: {'missing: ' + '; '.join(lacks) if lacks else 'done'}")
+            progress.update(number + 1)
+    rows = [_row(cell, output / f"{cell.name}.json") for cell in cells]
+    write_result(output / "summary.json", {"table": table, "quick": quick, "rows": rows})
+    warning = ["Tiny networks on generated pictures: these numbers show that the code runs, and nothing else.", ""]
+    return "\n".join([*plan, "", *(warning if quick else []), as_table(rows)])
+
+
+def missing(cell: Cell, config: GridConfig, sets: Mapping[str, Path | None], *, quick: bool) -> list[str]:
+    """What a cell lacks, and where it is from; a line each."""
+    lacks: list[str] = []
+    if sets[cell.dataset] is None:
+        key = cell.dataset.lower().replace("-", "_")
+        lacks.append(f"{cell.dataset}: get the dataset from its authors and set {key}=FOLDER")
+    if quick:
+        return lacks
+    if config.gopro is None and cell.dataset != "GoPro":
+        lacks.append("GoPro, to train on: set gopro=FOLDER")
+    start = load_recipe(cell.run.preset, [*cell.run.settings, *config.train]).network.start or ""
+    if not find_model(start).is_file():
+        lacks.append(f"{start}: the network's official GoPro weights, into the folder that {FOLDER_VARIABLE} names")
+    if cell.run.backbone is not None and kept_weights(cell.run.backbone, BACKBONES[cell.run.backbone].download) is None:
+        download = BACKBONES[cell.run.backbone].download
+        lacks.append(f"{download.file} from {download.url}: tfmlc models fetch {cell.run.backbone}")
+    if cell.run.adapted and config.triplets is None:
+        lacks.append("triplets: tfmlc synthesize triplets GOPRO_Large_all/train -o triplets, then triplets=triplets")
+    return lacks
+
+
+def _run(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
+    """Adapter and finetuning of a run; what is there already is not done again."""
+    settings = [*run.settings, f"data.pairs={config.gopro}"]
+    source = "hub"
+    if quick and run.backbone is not None and kept_weights(run.backbone, BACKBONES[run.backbone].download) is None:
+        source = RANDOM
+    if run.backbone is not None:
+        settings.append(f"loss.weights={source}")
+    if run.adapted:
+        adapter = work / "adapters" / f"{run.backbone}-{run.block}.safetensors"
+        if not adapter.exists():
+            assert config.triplets is not None
+            values: dict[str, Any] = {"backbone": run.backbone, "block": run.block, "weights": source}
+            if quick:
+                values |= {"mode": "token", "hidden": 16, "views": 1, "epochs": 2, "validation_share": 0.3}
+            adapt(config.triplets, adapter, checked(AdaptConfig, override(values, config.adapt)))
+        settings.append(f"loss.adapter={adapter}")
+    if quick:
+        settings += ["loop.steps=4", "loop.workers=0"]
+    recipe = load_recipe(run.preset, [*settings, *config.train], smoke=quick)
+    return finetune(recipe, work / "runs" / run.name)
+
+
+def _quick_data(config: GridConfig, work: Path) -> GridConfig:
+    """Pairs and triplets of generated pictures, under the names of the paper's sets where these are not given."""
+    photos = work / "photos"
+    for number in range(QUICK_PHOTOS):
+        path = photos / f"{number}.png"
+        if not path.exists():
+            write_image(path, Picture(generated_photo(QUICK_PX, number)))
+    blur, film = BlurConfig(strength_px=(3, 9)), FilmConfig(levels=2)
+    synthesize("pairs", [photos], work / "pairs", pictures="photos", blur=blur, workers=1)
+    synthesize("triplets", [photos], work / "triplets", pictures="photos", blur=blur, film=film, workers=1)
+    values = config.model_dump()
+    for key in ("gopro", "realblur_j", "realblur_r"):
+        values[key] = values[key] or work / "pairs"
+    values["triplets"] = values["triplets"] or work / "triplets"
+    return checked(GridConfig, values)
+
+
+def generated_photo(side_px: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A picture with edges, texture and noise at many scales, uint8 ``h w 3``.
+
+    >>> generated_photo(64, 0).shape
+    (64, 64, 3)
+    """
+    rng = np.random.default_rng([17, seed])
+    picture = np.full((side_px, side_px, 3), 128, np.uint8)
+    for _ in range(40):
+        colour = tuple(map(int, rng.integers(0, 256, 3)))
+        corners = rng.integers(-side_px // 4, side_px * 5 // 4, (4, 2)).astype(np.int32)
+        cv2.fillPoly(picture, [corners], colour, lineType=cv2.LINE_AA)
+        centre = tuple(map(int, rng.integers(0, side_px, 2)))
+        cv2.circle(picture, centre, int(rng.integers(2, side_px // 10)), colour[::-1], 2, cv2.LINE_AA)
+    return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+
+
+def _row(cell: Cell, path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["mean"] if path.exists() else {}
+    ours = {key.rpartition("/")[2]: value for key, value in found.items()}
+    return {"set": cell.dataset, "run": cell.run.name, "ours": ours, "paper": dict(cell.paper)}
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Ours, the paper's and the difference, as Markdown; a dash where there is none."""
+    digits = {"psnr": 3, "brisque": 2, "pi": 3}
+    lines = [f"| set | run | | {' | '.join(paper.COLUMNS)} |", "| --- | --- | --- |" + " ---: |" * len(paper.COLUMNS)]
+    for row in rows:
+        texts: dict[str, list[str]] = {"ours": [], "paper": [], "difference": []}
+        for column in paper.COLUMNS:
+            places = digits.get(column, 4)
+            ours, theirs = row["ours"].get(column), row["paper"][column]
+            texts["ours"].append("-" if ours is None else f"{ours:.{places}f}")
+            texts["paper"].append(f"{theirs:.{places}f}")
+            texts["difference"].append("-" if ours is None else f"{ours - theirs:+.{places}f}")
+        for place, (kind, cells) in enumerate(texts.items()):
+            names = f"{row['set']} | {row['run']}" if place == 0 else " | "
+            lines.append(f"| {names} | {kind} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""The paper's tables: every cell has the paper's values, says what it lacks, and its code runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tfmlc.evaluation.metrics import unavailable
+from tfmlc.reproduce import grid, paper
+from tfmlc.reproduce.grid import Cell, GridConfig, Run, as_table, cells_of, generated_photo, reproduce_table
+from tfmlc.training.presets import load_recipe
+
+pytest.importorskip("accelerate", reason="training needs the extra train")
+
+
+def test_cells_are_the_papers() -> None:
+    first = {cell.name: cell.paper for cell in cells_of("table1", "clip-vit-b16")}
+    assert first["RealBlur-R-mprnet-lite-tfmlc"]["pieapp"] == 0.6285
+    assert first["RealBlur-J-hinet-origin"]["psnr"] == 26.3620
+    assert first["GoPro-hinet-tfmlc"] == {**paper.table3(3), **first["GoPro-hinet-tfmlc"]}
+    for table in ("table1", "table2", "table3"):
+        for cell in cells_of(table, "clip-vit-b16"):
+            settings = [*cell.run.settings, *(["loss.adapter=a.safetensors"] if cell.run.adapted else [])]
+            config = load_recipe(cell.run.preset, settings)
+            assert (config.loss.block, config.loop.learning_rate < 1e-4) == (cell.run.block, True)
+            assert set(cell.paper) == set(paper.COLUMNS)
+
+
+def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TFMLC_WEIGHTS", raising=False)
+    monkeypatch.setattr(grid, "kept_weights", lambda *_: None)
+    said = reproduce_table("table1", GridConfig(gopro=tmp_path), tmp_path / "out", tmp_path / "work")
+    line = next(line for line in said.splitlines() if line.startswith("- RealBlur-J-hinet-tfmlc"))
+    assert "set realblur_j=FOLDER" in line
+    assert "HINet-GoPro.pth" in line
+    assert "ViT-B-16.pt from https://openaipublic" in line
+    assert "tfmlc synthesize triplets" in line
+    line = next(line for line in said.splitlines() if line.startswith("- GoPro-hinet-origin"))
+    assert line == (
+        "- GoPro-hinet-origin: missing: HINet-GoPro.pth: the network's official GoPro weights, "
+        "into the folder that TFMLC_WEIGHTS names"
+    )
+
+
+@pytest.mark.weights
+def test_a_quick_cell_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reasons := unavailable(["lpips", "brisque"]):
+        pytest.skip(next(iter(reasons.values())))
+    monkeypatch.setattr(grid, "kept_weights", lambda *_: None)  # random ones, on any machine
+    monkeypatch.setattr(paper, "BLOCKS", (1,))
+    config = GridConfig(backbone="dinov2-vit-s14")
+    said = reproduce_table("table3", config, tmp_path / "out", tmp_path / "work", quick=True)
+    assert "these numbers show that the code runs" in said
+    assert "| GoPro | hinet-dinov2-vit-s14-1 | ours |" in said
+    row = json.loads((tmp_path / "out" / "summary.json").read_text())["rows"][0]
+    assert {"psnr", "ssim", "brisque", "lpips"} <= row["ours"].keys()
+    assert row["paper"] == paper.table3(1)
+
+    def not_again(*_: object, **__: object) -> None:
+        raise AssertionError("done before")
+
+    monkeypatch.setattr(grid, "finetune", not_again)
+    assert reproduce_table("table3", config, tmp_path / "out", tmp_path / "work", quick=True) == said
+
+
+def test_differences_and_gaps() -> None:
+    cell = Cell(Run("x", "hinet-gopro-origin"), "GoPro", paper.table3(1))
+    table = as_table([{"set": "GoPro", "run": "x", "ours": {"psnr": 33.0}, "paper": cell.paper}])
+    assert table.splitlines()[2] == "| GoPro | x | ours | 33.000 | - | - | - | - | - |"
+    assert table.splitlines()[4].startswith("|  |  | difference | +0.489 | - |")
+
+
+def test_generated_photos_differ_and_have_detail() -> None:
+    one, two = generated_photo(64, 0), generated_photo(64, 1)
+    assert (one != two).mean() > 0.5
+    assert one.std() > 20
