@@ -23,21 +23,26 @@ def evaluate(
     metrics: Annotated[str, typer.Option(help="More scores, by commas: lpips, dists, niqe, brisque, pi, ...")] = "",
     tile: Annotated[int | None, typer.Option(help="Side of a tile in px; 0: whole picture.")] = None,
     device: Device = "auto",
+    tlc: Annotated[bool, typer.Option("--tlc", help="Also with local statistics; scores in NAME-tlc.json.")] = False,
     save: Annotated[bool, typer.Option("--save", help="Keep the restored pictures, for a report.")] = False,
 ) -> None:
     """Score a model on pairs of blurry and sharp pictures."""
     with one_line_errors():
+        from tfmlc.evaluation.evaluate import TLC
         from tfmlc.evaluation.evaluate import evaluate as run
         from tfmlc.evaluation.protocols import find_protocols
 
         wanted = [name for name in metrics.split(",") if name]
         protocols = find_protocols(protocol)
-        result = run(
-            {model: output}, dataset, metrics=wanted, protocols=protocols, device=device, tile_px=tile, save=save
-        )[model]
-        typer.echo(f"{model} on {dataset.name}, {result['images']} images")
-        for name, value in result["mean"].items():
-            typer.echo(f"  {name:<28} {'not finite' if value is None else f'{value:.4f}'}")
+        models = {model: output}
+        if tlc:
+            models[f"{model}{TLC}"] = output.with_stem(f"{output.stem}-tlc")
+        results = run(models, dataset, metrics=wanted, protocols=protocols, device=device, tile_px=tile, save=save)
+        typer.echo(f"{dataset.name}, {results[model]['images']} images: {', '.join(models)}")
+        for name in results[model]["mean"]:
+            values = [result["mean"][name] for result in results.values()]
+            texts = ["not finite" if value is None else f"{value:.4f}" for value in values]
+            typer.echo(f"  {name:<28} " + "  ".join(f"{text:>10}" for text in texts))
 
 
 @app.command()

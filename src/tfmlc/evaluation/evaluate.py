@@ -27,9 +27,10 @@ from tfmlc.evaluation.protocols import PROTOCOLS, find_protocols
 from tfmlc.evaluation.provenance import provenance
 from tfmlc.files import write_atomically
 from tfmlc.images import Picture, find_pictures, read_rgb8, write_image
+from tfmlc.networks.local_statistics import with_local_statistics
 from tfmlc.progress import Steps
 
-BLURRY = "blurry"
+BLURRY, TLC = "blurry", "+tlc"
 FORMAT = 1  # of the files; one more when their meaning changes
 AHEAD = 2  # images that wait to be scored
 Image = NDArray[Any]
@@ -50,11 +51,12 @@ def evaluate(
 
     ``models``: from a model's name, a weights file, a folder of pictures that another program restored, or
     ``"blurry"`` for the input as it is, to the JSON file for its scores: the mean and every image's (also as CSV), of
-    full images rounded to 8 bits, and where they come from. PSNR and SSIM under a protocol are called
-    ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``. Metrics whose weights cannot be had are left out and named. Reading,
-    restoring and scoring overlap; several models share the reading of the pictures and what is computed of the sharp
-    ones. What an interrupted run scored lies in ``FILE.partial`` and is not scored again. ``save`` keeps the restored
-    pictures in ``FILE.pictures``, for a report.
+    full images rounded to 8 bits, and where they come from. ``MODEL+tlc`` is a model with local statistics.
+
+    PSNR and SSIM under a protocol are called ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``. Metrics whose weights cannot be
+    had are left out and named. Reading, restoring and scoring overlap; several models share the reading of the
+    pictures and what is computed of the sharp ones. What an interrupted run scored lies in ``FILE.partial`` and is
+    not scored again. ``save`` keeps the restored pictures in ``FILE.pictures``, for a report.
     """
     protocols = find_protocols(protocols)
     missing = unavailable([*metrics, *(["cw_ssim"] if "tfmlc-paper-mprnet" in protocols else [])])
@@ -108,7 +110,10 @@ class _Source:
             files = _finished_pictures(Path(model), pairs)
             self.restore = lambda pair, blurry: _finished(files[pair.name], blurry)
         elif model != BLURRY:
-            deblurrer = Deblurrer.load(model, device=device, tile_px=tile_px)
+            deblurrer = Deblurrer.load(model.removesuffix(TLC), device=device, tile_px=tile_px)
+            if model.endswith(TLC):
+                local = with_local_statistics(deblurrer.network)
+                deblurrer = Deblurrer(local, device=device, tile_px=tile_px)
             self.device = str(deblurrer.device)
             network = deblurrer.network.about
             self.about |= {"network": network.name, "sha256": network.sha256, "precision": deblurrer.precision}

@@ -1,0 +1,106 @@
+"""Test-time local statistics (TLC, Chu et al., ECCV 2022): means over a window instead of over the whole image.
+
+A network that was trained on crops and takes means over its whole input (HINet's instance normalisation, MPRNet's and
+NAFNet's channel attention) meets other statistics in full images. Windows a little larger than the crops restore them.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tfmlc.errors import UserError
+from tfmlc.networks.network import Network
+
+LARGER = 1.5  # the window, relative to the training crop, as in the paper
+
+
+class LocalAveragePool(nn.Module):
+    """The mean over a window around each place, ``b c h w`` to the same shape; at borders the window stays inside."""
+
+    def __init__(self, window: tuple[int, int]) -> None:
+        super().__init__()
+        self.window = window
+
+    def forward(self, features: Tensor) -> Tensor:
+        return local_mean(features, self.window).to(features.dtype)
+
+
+class LocalInstanceNorm(nn.InstanceNorm2d):
+    """Instance normalisation with mean and variance of a window around each place."""
+
+    def __init__(self, norm: nn.InstanceNorm2d, window: tuple[int, int]) -> None:
+        super().__init__(norm.num_features, eps=norm.eps, affine=True)
+        self.weight, self.bias, self.window = norm.weight, norm.bias, window
+
+    def forward(self, input: Tensor) -> Tensor:
+        wide = input.double()
+        mean = local_mean(wide, self.window)
+        variance = (local_mean(wide * wide, self.window) - mean * mean).clamp(min=0)
+        scaled = ((wide - mean) / (variance + self.eps).sqrt()).to(input.dtype)
+        return scaled * self.weight[None, :, None, None] + self.bias[None, :, None, None]
+
+
+def local_mean(features: Tensor, window: tuple[int, int]) -> Tensor:
+    """Means over windows of ``b c h w``, in double precision by running sums: the cost does not depend on the window.
+
+    >>> local_mean(torch.tensor([[[[0.0, 3.0, 6.0, 9.0]]]]), (1, 3)).flatten().tolist()
+    [3.0, 3.0, 6.0, 6.0]
+    """
+    total = features.double()
+    for dim, wanted in zip((-2, -1), window, strict=True):
+        size = total.shape[dim]
+        length = min(wanted, size)
+        summed = nn.functional.pad(total.cumsum(dim), (0, 0, 1, 0) if dim == -2 else (1, 0, 0, 0))
+        starts = (torch.arange(size, device=total.device) - length // 2).clamp(0, size - length)
+        total = (summed.index_select(dim, starts + length) - summed.index_select(dim, starts)) / length
+    return total
+
+
+def with_local_statistics(network: Network, *, crop_px: int = 256) -> Network:
+    """A copy of the network that takes its means over windows of one and a half training crops of ``crop_px``.
+
+    Raises UserError for a network that takes no means over its input.
+
+    >>> from tfmlc.networks import build_network
+    >>> network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2)).eval()
+    >>> small = torch.rand(1, 3, 64, 64)  # smaller than a window: the same statistics
+    >>> bool(torch.allclose(network(small)[-1], with_local_statistics(network, crop_px=64)(small)[-1], atol=1e-4))
+    True
+    """
+    local = copy.deepcopy(network)
+    modules = cast("dict[str, nn.Module]", dict(cast(Any, local).named_modules()))
+    wanted = {name: module for name, module in modules.items() if _takes_means(module)}
+    if not wanted:
+        raise UserError(f"{network.about.name or 'this network'} takes no means over its input: TLC changes nothing")
+    windows: dict[str, tuple[int, int]] = {}
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            windows[name] = (int(inputs[0].shape[-2]), int(inputs[0].shape[-1]))
+
+        return hook
+
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in wanted.items()]
+    side = round(LARGER * crop_px / local.step_px) * local.step_px
+    parameter = next(local.parameters())
+    with torch.no_grad():
+        local.eval()(torch.zeros(1, 3, side, side, device=parameter.device, dtype=parameter.dtype))
+    for hook in hooks:
+        hook.remove()
+    for name, window in windows.items():
+        parent, _, last = name.rpartition(".")
+        module = wanted[name]
+        norm = isinstance(module, nn.InstanceNorm2d)
+        made = LocalInstanceNorm(module, window) if norm else LocalAveragePool(window)
+        setattr(local.get_submodule(parent), last, made)
+    return local
+
+
+def _takes_means(module: nn.Module) -> bool:
+    return isinstance(module, nn.InstanceNorm2d) or (
+        isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
+    )
