@@ -41,7 +41,8 @@ def test_networks_change_only_on_images_larger_than_the_window(name: str) -> Non
     torch.manual_seed(0)
     network = build_network(name, **SMALL[name]).eval()
     for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.2)  # NAFNet begins as the identity
+        if not parameter.any():
+            nn.init.constant_(parameter, 0.3)  # NAFNet begins as the identity
     local = with_local_statistics(network, crop_px=64)
     small, large = torch.rand(1, 3, 96, 96), torch.rand(1, 3, 96, 256) * torch.linspace(0, 1, 256)
     with torch.no_grad():
