@@ -38,8 +38,7 @@ def scores_table() -> str:
     ]
     for dataset, title in SETS.items():
         for model in ("blurry", "default"):
-            path = REPOSITORY / "results" / "default" / f"{dataset}-{model}.json"
-            mean = json.loads(path.read_text(encoding="utf-8"))["mean"]
+            mean = _read(f"study/{dataset}-{'start' if model == 'default' else model}.json")["mean"]
             values = [f"{mean[name]:.{DIGITS[name]}f}" if name in mean else "" for name in METRICS]
             shown = title if model == "blurry" else ""
             lines.append(f"| {shown} | {model} | " + " | ".join(values) + " |")

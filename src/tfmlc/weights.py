@@ -11,6 +11,7 @@ from tfmlc.errors import UserError, unknown_name
 from tfmlc.progress import Steps
 
 SHIPPED = Path(__file__).parent / "pretrained"
+BEST = "default-psnr"  # what the name "default" stands for
 FOLDER_VARIABLE = "TFMLC_WEIGHTS"
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
@@ -30,8 +31,9 @@ class Download:
 
 
 def shipped_models() -> dict[str, Path]:
-    """Deblurring models in the package, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
+    """Deblurring models in the package, by name; ``default`` is the one to use."""
+    files = {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
+    return {"default": files[BEST], **files}
 
 
 def find_model(model: str | Path) -> Path:

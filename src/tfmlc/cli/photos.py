@@ -46,7 +46,8 @@ def models_list() -> None:
         from tfmlc.weights import shipped_models
 
         for name, path in shipped_models().items():
-            typer.echo(f"{name}  {path.stat().st_size / 1e6:.1f} MB")
+            same = "" if path.stem == name else f"  (is {path.stem})"
+            typer.echo(f"{name}  {path.stat().st_size / 1e6:.1f} MB{same}")
 
 
 @models.command("info")
