@@ -127,7 +127,7 @@ def line_of(said: str) -> int:
 
 
 def test_a_batch_that_is_not_finite_is_kept_and_the_state_intact(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"not finite at step 5: its batch is in .*bad-batch\.safetensors"):
+    with pytest.raises(UserError, match=r"not finite, at step 5: its batch is in .*bad-batch\.safetensors"):
         line_loop(tmp_path, Numbers(broken_at=5 * 8 + 3), save_every_steps=5).run()
     batch = load_file(tmp_path / BAD_BATCH)
     assert torch.isnan(batch["part0.1"][3]).all()
@@ -135,6 +135,20 @@ def test_a_batch_that_is_not_finite_is_kept_and_the_state_intact(tmp_path: Path)
     assert line_loop(tmp_path, save_every_steps=5).step == 5
     state = load_file(tmp_path / STATE)
     assert all(bool(torch.isfinite(value).all()) for value in state.values())
+
+
+def test_a_loss_that_refuses_its_input_stops_the_run_in_one_line(tmp_path: Path) -> None:
+    loop = line_loop(tmp_path)
+
+    def refuse(module: nn.Module, batch: Any) -> dict[str, Tensor]:
+        raise ValueError("restored must lie in [0, 1]; it reaches from -3 to 9")
+
+    loop.objective = refuse
+    with pytest.raises(
+        UserError, match=r"from -3 to 9, at step 0: its batch is in .*lower loop\.learning_rate"
+    ):
+        loop.run()
+    assert (tmp_path / BAD_BATCH).is_file()
 
 
 def test_fp16_leaves_out_steps_that_overflow(tmp_path: Path) -> None:

@@ -204,8 +204,11 @@ class Loop:
         for number, batch in enumerate(parts, 1):
             waiting = number < len(parts)  # gradients are exchanged once a step
             with self.accelerator.no_sync(self.module) if waiting else nullcontext():
-                with autocast(self.accelerator.device, self.precision):
-                    found = self.objective(self.module, batch)
+                try:
+                    with autocast(self.accelerator.device, self.precision):
+                        found = self.objective(self.module, batch)
+                except ValueError as error:  # a loss that does not take what the network made
+                    raise self._unusable(parts, str(error)) from error
                 self.scaler.scale(found["loss"] / len(parts)).backward()
             for name, value in found.items():
                 values[name] = values.get(name, torch.zeros(())) + value.detach().float().cpu() / len(parts)
@@ -217,7 +220,7 @@ class Loop:
         overflow = self.scaler.is_enabled() and self.scaler.get_scale() > LEAST_LOSS_SCALE
         finite = all(math.isfinite(report[name]) for name in ("loss", "gradient_norm"))
         if not finite and not (overflow and math.isfinite(report["loss"])):
-            raise self._not_finite(parts)
+            raise self._unusable(parts, "loss or gradient is not finite")
         self.scaler.step(self.optimiser)  # in fp16, a step whose gradients overflow is left out
         self.scaler.update()
         self.optimiser.zero_grad()
@@ -237,7 +240,7 @@ class Loop:
             stacked = cast(Tensor, self.accelerator.reduce(stacked, "mean"))
         return dict(zip(values, cast("list[float]", stacked.tolist()), strict=True))
 
-    def _not_finite(self, parts: list[Any]) -> UserError:
+    def _unusable(self, parts: list[Any], reason: str) -> UserError:
         """Keep the batch for inspection; the weights are still those before it."""
         path = self.folder / BAD_BATCH
         if self.accelerator.num_processes > 1:
@@ -249,7 +252,7 @@ class Loop:
         }
         write_atomically(path, save(tensors, {"step": str(self.step)}))
         return UserError(
-            f"loss or gradient is not finite at step {self.step}: its batch is in {path}, {STATE} is intact; "
+            f"{reason}, at step {self.step}: its batch is in {path}, {STATE} is intact; "
             "lower loop.learning_rate, or train in fp32"
         )
 
