@@ -144,9 +144,7 @@ def test_a_loss_that_refuses_its_input_stops_the_run_in_one_line(tmp_path: Path)
         raise ValueError("restored must lie in [0, 1]; it reaches from -3 to 9")
 
     loop.objective = refuse
-    with pytest.raises(
-        UserError, match=r"from -3 to 9, at step 0: its batch is in .*lower loop\.learning_rate"
-    ):
+    with pytest.raises(UserError, match=r"from -3 to 9, at step 0: its batch is in .*lower loop\.learning_rate"):
         loop.run()
     assert (tmp_path / BAD_BATCH).is_file()
 

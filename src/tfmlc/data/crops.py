@@ -63,7 +63,7 @@ def saturated(images: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     """Colours of ``n h w 3`` moved away from grey by a factor; 0 is grey, 1 leaves them.
 
     >>> saturated(np.full((1, 1, 1, 3), [200, 100, 0], np.uint8), 0.0).ravel().tolist()
-    [119, 119, 119]
+    [118, 118, 118]
     """
     grey = (images @ GREY)[..., None]
     return np.clip(np.rint(grey + (images - grey) * factor), 0, 255).astype(np.uint8)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tfmlc.files import write_atomically
 
@@ -29,9 +30,11 @@ def provenance(device: str) -> dict[str, object]:
     }
 
 
-def write_result(path: Path, content: Mapping[str, object], device: str = "cpu") -> None:
-    """Write a results file: the content, and where it comes from."""
-    write_atomically(path, (json.dumps({**content, **provenance(device)}, indent=1) + "\n").encode())
+def write_result(path: Path, content: Mapping[str, object], device: str = "cpu") -> dict[str, Any]:
+    """Write a results file: the content, and where it comes from; return both."""
+    whole = {**content, **provenance(device)}
+    write_atomically(path, (json.dumps(whole, indent=1) + "\n").encode())
+    return whole
 
 
 def _without_home(argument: str) -> str:

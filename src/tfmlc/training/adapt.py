@@ -218,7 +218,7 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
         "history": history,
     }
     save_adapter(output, best, config)
-    write_result(output.with_suffix(".json"), report)
+    report = write_result(output.with_suffix(".json"), report)
     draw_history(output.with_suffix(".png"), report, distances)
     (run / "features.npy").unlink(missing_ok=True)  # large, and made again if need be
     return report
