@@ -25,6 +25,18 @@ def photo() -> np.ndarray:
     return make_photo(96, 128)
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three small pictures to train on."""
+    from tfmlc.images import Picture, write_image
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        write_image(folder / f"{number}.png", Picture(make_photo(120 + 8 * number, 150)))
+    return folder
+
+
 def make_photo(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 7 + y / 11), np.cos(x / 13 - y / 5), np.sin((x + y) / 17)]

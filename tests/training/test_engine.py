@@ -16,9 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from conftest import make_photo
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, write_image
 from tfmlc.training.engine import BAD_BATCH, STATE, Loop, LoopConfig
 from tfmlc.training.finetune import finetune, start_network
 from tfmlc.training.presets import load_recipe
@@ -26,15 +24,6 @@ from tfmlc.training.presets import load_recipe
 pytest.importorskip("accelerate", reason="training needs the extra train")
 SAME = 1e-3
 SMOKE = ["loop.steps=6", "loop.batch_size=4", "loop.precision=fp32", "loop.workers=0"]
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(3):
-        write_image(folder / f"{number}.png", Picture(make_photo(120 + 8 * number, 150)))
-    return folder
 
 
 class Numbers:

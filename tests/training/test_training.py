@@ -23,15 +23,6 @@ from tfmlc.training.presets import PRESETS, load_recipe
 pytest.importorskip("accelerate", reason="training needs the extra train")
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(3):
-        write_image(folder / f"{number}.png", Picture(make_photo(120 + 8 * number, 150)))
-    return folder
-
-
 def recipe(photos: Path, *settings: str) -> TrainConfig:
     return load_recipe("smoke", [f"data.photos=[{photos}]", *settings])
 
