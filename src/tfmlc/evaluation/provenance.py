@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -22,7 +23,7 @@ def provenance(device: str) -> dict[str, object]:
     """What a results file says of how it came to be."""
     return {
         "commit": _commit(),
-        "command": shlex.join(["tfmlc", *map(_without_home, sys.argv[1:])]),
+        "command": shlex.join(["tfmlc", *map(without_folders, sys.argv[1:])]),
         "device": f"{device}: {_processor()}" if device == "cpu" else device,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -37,9 +38,13 @@ def write_result(path: Path, content: Mapping[str, object], device: str = "cpu")
     return whole
 
 
-def _without_home(argument: str) -> str:
-    """An absolute path's last part: results are published, and where a machine keeps its files is nobody's business."""
-    return Path(argument).name if Path(argument).is_absolute() else argument
+def without_folders(argument: str) -> str:
+    """An argument with absolute paths cut to their last part: where a machine keeps its files is nobody's business.
+
+    >>> without_folders("photos=[/home/me/photos, more]"), without_folders("runs/a"), without_folders("/tmp/x.json")
+    ('photos=[photos, more]', 'runs/a', 'x.json')
+    """
+    return re.sub(r"(?<![\w.~])/(?:[^\s/,:=\[\]{}]+/)*([^\s/,:=\[\]{}]*)", r"\1", argument)
 
 
 def _commit() -> str | None:

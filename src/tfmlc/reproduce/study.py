@@ -236,7 +236,7 @@ def _score(config: StudyConfig, output: Path, work: Path, runs: Mapping[str, str
 
 
 def summarize(config: StudyConfig, output: Path, work: Path) -> str:
-    """Write ``summary.json`` (each loss's mean over seeds and spread) and return it as a Markdown table."""
+    """Write ``summary.json`` (each loss's mean over seeds and spread) and ``study.png``; return a Markdown table."""
     named = losses(config)
     rows: list[dict[str, Any]] = []
     for place in _sets(config, work):
@@ -255,7 +255,29 @@ def summarize(config: StudyConfig, output: Path, work: Path) -> str:
             rows.append(row)
     settings = config.model_dump(mode="json", exclude={"photos", "pairs", "sharp", "only"})
     write_result(output / "summary.json", {"rows": rows, "settings": settings})
+    draw(rows, output / "study.png")
     return as_table(rows)
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Plot LPIPS over PSNR, a panel a set, a point a loss, with the spread over seeds."""
+    from matplotlib.figure import Figure
+
+    places = list(dict.fromkeys(row["set"] for row in rows))
+    if not places:
+        return
+    figure = Figure(figsize=(4.2 * len(places), 4.4), layout="constrained")
+    panels = figure.subplots(1, len(places), squeeze=False)[0]
+    for panel, place in zip(panels, places, strict=True):
+        for row in rows:
+            if row["set"] == place and row["loss"] != BLURRY:
+                spread = {"xerr": row["psnr_spread"], "yerr": row["lpips_spread"]}
+                panel.errorbar(row["psnr"], row["lpips"], **spread, marker="o", capsize=2, label=row["loss"])
+        panel.set(title=place, xlabel="PSNR, dB (right is better)")
+    panels[0].set_ylabel("LPIPS (down is better)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    figure.savefig(path, dpi=110)
 
 
 def as_table(rows: Iterable[Mapping[str, Any]]) -> str:
