@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from tfmlc.checkpoint import read_safetensors
 from tfmlc.config import Config, checked
 from tfmlc.data.blur import BlurConfig
 from tfmlc.data.films import FilmConfig
@@ -25,8 +24,8 @@ from tfmlc.files import write_atomically
 from tfmlc.images import find_pictures
 from tfmlc.progress import Steps
 from tfmlc.training.adapt import AdaptConfig, adapt
-from tfmlc.training.engine import STATE
 from tfmlc.training.finetune import TrainConfig, finetune
+from tfmlc.training.state import last_scores
 
 METRICS = ("psnr", "ssim_3d", "ssim_2d", "lpips", "dists", "niqe", "brisque")
 CHOSEN_BY = ("psnr", "lpips", "dists")
@@ -218,9 +217,8 @@ def _trial(
 ) -> dict[str, float]:
     run = work / "trials" / (slug(name) if share is None else f"{slug(name)}-{share:g}")
     finetune(recipe_of(config, work, loss, share, seed=100, steps=config.trial_steps), run)
-    about = json.loads(read_safetensors(run / STATE)[1]["run"])
-    last = cast("dict[str, float]", about["schedule"]["scores"][-1])
-    return {metric: float(last[metric]) for metric in CHOSEN_BY}
+    scores = last_scores(run)
+    return {metric: scores[metric] for metric in CHOSEN_BY}
 
 
 def _sets(config: StudyConfig, work: Path) -> dict[str, Path]:

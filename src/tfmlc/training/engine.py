@@ -10,103 +10,28 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
-from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tfmlc.checkpoint import read_safetensors
-from tfmlc.config import Config
 from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
-from tfmlc.precision import Resolved, TrainingPrecision, autocast, resolve_precision
+from tfmlc.precision import Resolved, autocast, resolve_precision
 from tfmlc.progress import Steps
 from tfmlc.training.muon import Muon
+from tfmlc.training.schedule import Cosine, LoopConfig, Schedule
+from tfmlc.training.state import STATE, check_same_recipe, flat, read_state, spread_like, whole
 
-STATE = "state.safetensors"
 BAD_BATCH = "bad-batch.safetensors"
 LOG_EVERY_STEPS = 10
 LEAST_LOSS_SCALE = 1.0
 TERMINATED = 128 + signal.SIGTERM
-FREE_SETTINGS = {"loop.workers", "loop.save_every_steps", "loop.trackers", "loop.device"}
 Objective = Callable[[nn.Module, Any], dict[str, Tensor]]
-
-
-class LoopConfig(Config):
-    """Settings of the loop that do not depend on what is trained."""
-
-    steps: int = Field(default=20_000, ge=1, description="optimiser steps")
-    batch_size: int = Field(default=8, ge=1, description="items of a step, over all processes")
-    accumulate: int = Field(default=1, ge=1, description="parts a process computes its share of a batch in")
-    optimiser: Literal["adam", "muon"] = Field(default="adam", description="muon learns faster from nothing")
-    learning_rate: float = Field(default=1e-3, gt=0, description="highest, after the warm-up")
-    final_learning_rate: float = Field(default=1e-6, ge=0, description="lowest, at the end of the cosine")
-    warmup_steps: int = Field(default=200, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    gradient_clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
-    ema_decay: float = Field(default=0.999, ge=0, lt=1, description="of the averaged weights, which are the result")
-    precision: TrainingPrecision = Field(default="auto", description="auto: bf16 where the machine is fast at it")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: int = Field(default=1, ge=0, description="processes that make batches")
-    save_every_steps: int = Field(default=250, ge=1)
-    trackers: list[Literal["tensorboard", "wandb"]] = Field(default=["tensorboard"], description="what logs the run")
-    seed: int = 0
-
-
-def learning_rate(config: LoopConfig, step: int) -> float:
-    """Linear warm-up, then a cosine from ``learning_rate`` to ``final_learning_rate``.
-
-    >>> [round(learning_rate(LoopConfig(steps=100, warmup_steps=10), step), 5) for step in (0, 9, 55, 100)]
-    [0.0001, 0.001, 0.0005, 0.0]
-    """
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    low, high = config.final_learning_rate, config.learning_rate
-    return low + (high - low) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
-
-
-class Schedule(Protocol):
-    """The learning rate, and when to stop; looks at the run every ``round_steps``; ``state`` is saved with it."""
-
-    state: dict[str, Any]
-    round_steps: int
-
-    @property
-    def finished(self) -> bool:
-        """Whether to stop before the last step."""
-        ...
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step."""
-        ...
-
-    def after_round(self, loop: Loop) -> None:
-        """Look at the loop after each ``round_steps`` steps."""
-        ...
-
-
-class Cosine:
-    """Linear warm-up, then a cosine, to the last step."""
-
-    finished = False
-
-    def __init__(self, config: LoopConfig, round_steps: int = 50) -> None:
-        self.config, self.round_steps = config, round_steps
-        self.state: dict[str, Any] = {}
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step."""
-        return learning_rate(self.config, step)
-
-    def after_round(self, loop: Loop) -> None:
-        """Nothing to decide."""
 
 
 class Items(Protocol):
@@ -171,7 +96,7 @@ class Loop:
         saves the state and leaves with status 143.
         """
         last = min(self.config.steps, stop_at or self.config.steps)
-        shown = {key: str(value) for key, value in _flat(self.recipe).items()}
+        shown = {key: str(value) for key, value in flat(self.recipe).items()}
         self.accelerator.init_trackers("tfmlc", shown, _tracker_settings(self.folder))
         with Steps("steps", self.config.steps) as progress, self._noticing_sigterm():
             started, first = time.monotonic(), self.step
@@ -214,7 +139,7 @@ class Loop:
                 values[name] = values.get(name, torch.zeros(())) + value.detach().float().cpu() / len(parts)
         self.scaler.unscale_(self.optimiser)
         clip = cast("Callable[..., Tensor]", self.accelerator.clip_grad_norm_)
-        norm = _whole(clip(self.module.parameters(), self.config.gradient_clip))
+        norm = whole(clip(self.module.parameters(), self.config.gradient_clip))
         report = self._over_processes({**values, "gradient_norm": norm.cpu(), "terminated": self._terminated})
         self._terminated = report.pop("terminated") > 0
         overflow = self.scaler.is_enabled() and self.scaler.get_scale() > LEAST_LOSS_SCALE
@@ -295,9 +220,7 @@ class Loop:
         """State dict of the averaged weights, with every name of a shared parameter."""
         names = {id(parameter): name for name, parameter in self.plain.named_parameters()}
         state = self.plain.state_dict(keep_vars=True)
-        return {
-            key: _whole(self.ema[names[id(value)]] if id(value) in names else value) for key, value in state.items()
-        }
+        return {key: whole(self.ema[names[id(value)]] if id(value) in names else value) for key, value in state.items()}
 
     def save(self) -> None:
         """Write what a resumed run needs, whole or not at all."""
@@ -307,9 +230,7 @@ class Loop:
             for moment, value in self.optimiser.state[parameter].items():
                 tensors[f"{moment}.{name}"] = value
         tensors |= {f"buffer.{name}": value for name, value in self.plain.named_buffers()}
-        tensors = {
-            name: _whole(value).cpu().contiguous() for name, value in tensors.items()
-        }  # every process takes part
+        tensors = {name: whole(value).cpu().contiguous() for name, value in tensors.items()}  # every process takes part
         if not self.accelerator.is_main_process:
             return
         about = {
@@ -325,12 +246,9 @@ class Loop:
         path = self.folder / STATE
         if not path.exists():
             return
-        tensors, metadata = read_safetensors(path)
-        if "run" not in metadata:
-            raise UserError(f"{path} is not the state of a run: remove it to start again")
-        about = json.loads(metadata["run"])
+        tensors, about = read_state(path)
         if not force:
-            self._check_same_run(path, about.get("recipe", {}))
+            check_same_recipe(path, about.get("recipe", {}), self.recipe)
         for name, parameter in self.plain.named_parameters():
             if f"weights.{name}" not in tensors or tensors[f"weights.{name}"].shape != parameter.shape:
                 raise UserError(f"{path} is the state of another network: it has no fitting {name}")
@@ -342,29 +260,15 @@ class Loop:
             for name, value in self.plain.named_buffers():
                 value.copy_(tensors[f"buffer.{name}"])
             for name, parameter in self.plain.named_parameters():
-                parameter.copy_(_spread_like(parameter, tensors[f"weights.{name}"]))
-                self.ema[name].copy_(_spread_like(parameter, tensors[f"ema.{name}"]))
+                parameter.copy_(spread_like(parameter, tensors[f"weights.{name}"]))
+                self.ema[name].copy_(spread_like(parameter, tensors[f"ema.{name}"]))
                 state: dict[str, Tensor] = {}
                 for key, value in tensors.items():
                     moment, _, owner = key.partition(".")
                     if owner == name and moment not in ("weights", "ema"):
                         like = parameter if value.shape == parameter.shape else value
-                        state[moment] = torch.empty_like(like).copy_(_spread_like(like, value))  # keeps memory layout
+                        state[moment] = torch.empty_like(like).copy_(spread_like(like, value))  # keeps memory layout
                 self.optimiser.state[parameter] = state
-
-    def _check_same_run(self, path: Path, earlier: dict[str, Any]) -> None:
-        """Settings that change the course of a run must be those it was started with."""
-        before, now = _flat(earlier), _flat(self.recipe)
-        changed = [
-            f"{key} {before.get(key)} -> {now.get(key)}"
-            for key in sorted(before.keys() | now.keys())
-            if key not in FREE_SETTINGS and before.get(key) != now.get(key)
-        ]
-        if changed:
-            raise UserError(
-                f"{path} is of a run with other settings ({', '.join(changed)}): "
-                "choose another folder, or --force to go on with the new ones"
-            )
 
 
 def to_device(batch: Iterable[Tensor], device: torch.device) -> list[Tensor]:
@@ -401,28 +305,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _whole(value: Tensor) -> Tensor:
-    """A tensor that FSDP spread over processes, in one piece."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def _spread_like(like: Tensor, value: Tensor) -> Tensor:
-    """A whole tensor, spread over processes as ``like`` is."""
-    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
-
-
 def _read(loader: Iterable[Any]) -> Iterator[Any]:
     """The batches; an error of the user in a process that makes them arrives as one line, without a traceback."""
     try:
         yield from loader
     except UserError as error:
         raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from error
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(cast("dict[str, Any]", value), f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from tfmlc.data.folders import find_pairs
 from tfmlc.errors import UserError
 from tfmlc.evaluation.provenance import write_result
 from tfmlc.training.finetune import TrainConfig, finetune
+from tfmlc.training.state import last_scores
 
 SCORES = ["psnr", "lpips"]
 
@@ -36,19 +36,11 @@ def sweep_shares(config: TrainConfig, folder: Path, shares: str) -> str:
         values["validation"] |= {"metrics": SCORES, "every_steps": config.loop.steps}
         run = folder / f"share-{share:g}"
         finetune(checked(TrainConfig, values), run)
-        rows.append({"share": share, **_last_scores(run)})
+        scores = last_scores(run)
+        rows.append({"share": share, **{key: scores[key] for key in SCORES}})
     write_result(folder / "sweep.json", {"rows": rows})
     draw(folder / "sweep.png", rows)
     return "\n".join(f"share {row['share']:g}: " + "  ".join(f"{key} {row[key]:.4f}" for key in SCORES) for row in rows)
-
-
-def _last_scores(run: Path) -> dict[str, float]:
-    """What the last validation found; a run's state holds it."""
-    from tfmlc.checkpoint import read_safetensors
-    from tfmlc.training.engine import STATE
-
-    about = json.loads(read_safetensors(run / STATE)[1]["run"])
-    return {key: float(about["schedule"]["scores"][-1][key]) for key in SCORES}
 
 
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:

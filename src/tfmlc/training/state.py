@@ -1,0 +1,64 @@
+"""The saved state of a run: what is in the file, and whether a run may go on from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from tfmlc.checkpoint import read_safetensors
+from tfmlc.errors import UserError
+
+STATE = "state.safetensors"
+FREE_SETTINGS = {"loop.workers", "loop.save_every_steps", "loop.trackers", "loop.device"}
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of a saved run, and its step, schedule and recipe; raises UserError for another file."""
+    tensors, metadata = read_safetensors(path)
+    if "run" not in metadata:
+        raise UserError(f"{path} is not the state of a run: remove it to start again")
+    return tensors, json.loads(metadata["run"])
+
+
+def last_scores(run: Path) -> dict[str, float]:
+    """What the last validation of a run found, by metric."""
+    return read_state(run / STATE)[1]["schedule"]["scores"][-1]
+
+
+def check_same_recipe(path: Path, earlier: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
+    """Settings that change the course of a run must be those it was started with."""
+    before, now = flat(earlier), flat(recipe)
+    changed = [
+        f"{key} {before.get(key)} -> {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if key not in FREE_SETTINGS and before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"{path} is of a run with other settings ({', '.join(changed)}): "
+            "choose another folder, or --force to go on with the new ones"
+        )
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        found |= flat(cast("dict[str, Any]", value), f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor that FSDP spread over processes, in one piece."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def spread_like(like: Tensor, value: Tensor) -> Tensor:
+    """A whole tensor, spread over processes as ``like`` is."""
+    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
