@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -25,10 +23,13 @@ from tfmlc.evaluation.fidelity import psnr_of
 from tfmlc.evaluation.metrics import score_images, unavailable
 from tfmlc.evaluation.protocols import PROTOCOLS, find_protocols
 from tfmlc.evaluation.provenance import provenance
+from tfmlc.evaluation.tables import csv_text
 from tfmlc.files import write_atomically
 from tfmlc.images import Picture, find_pictures, read_rgb8, write_image
+from tfmlc.networks import load_network
 from tfmlc.networks.local_statistics import with_local_statistics
 from tfmlc.progress import Steps
+from tfmlc.weights import find_model
 
 BLURRY, TLC = "blurry", "+tlc"
 FORMAT = 1  # of the files; one more when their meaning changes
@@ -110,13 +111,13 @@ class _Source:
             files = _finished_pictures(Path(model), pairs)
             self.restore = lambda pair, blurry: _finished(files[pair.name], blurry)
         elif model != BLURRY:
-            deblurrer = Deblurrer.load(model.removesuffix(TLC), device=device, tile_px=tile_px)
+            network = load_network(find_model(model.removesuffix(TLC)))
             if model.endswith(TLC):
-                local = with_local_statistics(deblurrer.network)
-                deblurrer = Deblurrer(local, device=device, tile_px=tile_px)
+                network = with_local_statistics(network)
+            deblurrer = Deblurrer(network, device=device, tile_px=tile_px)
             self.device = str(deblurrer.device)
-            network = deblurrer.network.about
-            self.about |= {"network": network.name, "sha256": network.sha256, "precision": deblurrer.precision}
+            about = network.about
+            self.about |= {"network": about.name, "sha256": about.sha256, "precision": deblurrer.precision}
             self.about["tile_px"] = "auto" if tile_px is None else tile_px
             whole: Restore = lambda _, blurry: deblurrer(blurry)  # noqa: E731
             self.restore = (lambda _, blurry: _as_floats(deblurrer, blurry)) if floats else whole
@@ -230,7 +231,8 @@ class _Record:
             "provenance": provenance(self.source.device),
             "per_image": rows,
         }
-        write_atomically(self.output.with_suffix(".csv"), _as_csv(rows).encode())
+        table = csv_text(["image", *columns], {name: row.values() for name, row in rows.items()})
+        write_atomically(self.output.with_suffix(".csv"), table.encode())
         write_atomically(self.output, (json.dumps(result, indent=1) + "\n").encode())
         self.partial.unlink()
         return result
@@ -239,15 +241,6 @@ class _Record:
 def pictures_of(output: Path) -> Path:
     """Where the restored pictures of a scores file lie, if they were kept."""
     return output.with_suffix(".pictures")
-
-
-def _as_csv(rows: Mapping[str, Mapping[str, float | None]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", *next(iter(rows.values()))])
-    for name, row in rows.items():
-        writer.writerow([name, *("" if value is None else value for value in row.values())])
-    return text.getvalue()
 
 
 def _parsed(line: str) -> Any:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,6 +16,7 @@ from torch import Tensor
 from tfmlc.data.stills import to_tensor
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.evaluation.fidelity import Image, Image8, psnr, ssim_2d, ssim_3d, ssim_luma, white
+from tfmlc.losses.peers import pyiqa_metric
 
 Metric = Callable[[Image8, Image8], float]
 
@@ -129,15 +127,9 @@ FILES = {  # what pyiqa downloads for a metric; cw_ssim needs nothing
 def _pyiqa_metric(name: str) -> tuple[Callable[..., Any], bool]:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it leaves files open
-            import pyiqa  # pyright: ignore[reportMissingTypeStubs]
+        metric = pyiqa_metric(name)
     except ImportError as error:
         raise UserError(f"metric {name} needs the extra metrics: pip install 'tfmlc[metrics]'") from error
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints where weights lie
-            warnings.simplefilter("ignore")
-            metric = cast(Any, pyiqa).create_metric(name, device="cpu")
     except Exception as error:  # whatever a failed download raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         folder = Path(torch.hub.get_dir()) / "pyiqa"

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.errors import UserError, unknown_name
-from tfmlc.evaluation.fidelity import mean_squared_error, psnr, ssim_2d, ssim_3d
-from tfmlc.evaluation.metrics import METRICS, complex_wavelet_ssim
+from tfmlc.evaluation.fidelity import mean_squared_error, psnr_of, ssim_2d, ssim_3d
+from tfmlc.evaluation.metrics import METRICS, complex_wavelet_ssim, score_images
 from tfmlc.evaluation.realblur import realblur_scores
 
 Image = NDArray[Any]
@@ -20,55 +20,36 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one benchmark scores: ``scores`` of an image, ``rounded`` to 8 bits first or not, pooled PSNR or mean.
+    """How one benchmark scores: which SSIM, images ``rounded`` to 8 bits first or not, pooled PSNR or mean.
 
-    ``used_by`` names whose numbers it gives, ``inference`` what they do to the picture before and after.
+    ``aligned`` scores replace PSNR and SSIM where the restored image is aligned first. ``used_by`` names whose numbers
+    it gives, ``inference`` what they do to the picture before and after.
     """
 
-    scores: Callable[[Image, Image], Scores]
-    ssim: str
+    ssim: Callable[[Image, Image], float]
     used_by: str
+    aligned: Callable[[Image, Image], Scores] | None = None
     rounded: bool = True
     pooled: bool = False
     inference: str = "full image"
 
-
-def _hinet(restored: Image, sharp: Image) -> Scores:
-    return {"psnr": psnr(restored, sharp), "ssim": ssim_3d(restored, sharp)}
-
-
-def _basicsr(restored: Image, sharp: Image) -> Scores:
-    return {"psnr": psnr(restored, sharp), "ssim": ssim_2d(restored, sharp)}
-
-
-def _paper_mprnet(restored: Image, sharp: Image) -> Scores:
-    error = mean_squared_error(restored, sharp)
-    return {"psnr": psnr(restored, sharp), "mse": error, "ssim": complex_wavelet_ssim(restored, sharp)}
+    def scores(self, restored: Image, sharp: Image) -> Scores:
+        """``psnr`` and ``ssim``; where PSNR is pooled over a set also ``mse``, after alignment also ``aligned``."""
+        if self.aligned is not None:
+            return self.aligned(restored, sharp)
+        error = mean_squared_error(restored, sharp)
+        pooled = {"mse": error} if self.pooled else {}
+        return {"psnr": psnr_of(error), **pooled, "ssim": self.ssim(restored, sharp)}
 
 
-def _paper_hinet(restored: Image, sharp: Image) -> Scores:
-    error = mean_squared_error(restored, sharp)
-    return {"psnr": psnr(restored, sharp), "mse": error, "ssim": ssim_3d(restored, sharp)}
-
-
+HINET_TILES = "HINet: 256 px tiles, uniform mean"
 PROTOCOLS: dict[str, Protocol] = {
-    "gopro-hinet": Protocol(
-        _hinet, "3-D Gaussian, 11 x 11 x 11", "HINet, NAFNet, TLC", inference="HINet: 256 px tiles, uniform mean"
-    ),
-    "gopro-basicsr": Protocol(_basicsr, "2-D Gaussian per channel, valid region", "BasicSR, KAIR, mmagic"),
-    "realblur-ecc": Protocol(
-        realblur_scores, "Gaussian, masked, after alignment", "RealBlur", inference="padded to a multiple of 8"
-    ),
-    "tfmlc-paper-mprnet": Protocol(
-        _paper_mprnet, "complex wavelet", "ICIP 2023, MPRNet's rows", rounded=False, pooled=True
-    ),
+    "gopro-hinet": Protocol(ssim_3d, "HINet, NAFNet, TLC", inference=HINET_TILES),
+    "gopro-basicsr": Protocol(ssim_2d, "BasicSR, KAIR, mmagic"),
+    "realblur-ecc": Protocol(ssim_2d, "RealBlur", realblur_scores, inference="padded to a multiple of 8"),
+    "tfmlc-paper-mprnet": Protocol(complex_wavelet_ssim, "ICIP 2023, MPRNet's rows", rounded=False, pooled=True),
     "tfmlc-paper-hinet": Protocol(
-        _paper_hinet,
-        "3-D Gaussian",
-        "ICIP 2023, HINet's rows",
-        rounded=False,
-        pooled=True,
-        inference="HINet: 256 px tiles, uniform mean",
+        ssim_3d, "ICIP 2023, HINet's rows", rounded=False, pooled=True, inference=HINET_TILES
     ),
 }
 
@@ -110,4 +91,4 @@ def score(
     for name in others:
         if name not in METRICS:
             raise unknown_name("metric", name, [*METRICS, "ssim"])
-    return {**kept, **{name: METRICS[name].compute(restored, sharp) for name in others}}
+    return {**kept, **score_images(restored, sharp, others)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfmlc.evaluation.metrics import METRICS
@@ -43,11 +43,8 @@ class Table:
 
     def as_latex(self) -> str:
         """A booktabs tabular; best values bold."""
-        names = [
-            f"{column} ${'uparrow' if higher_is_better(column) else 'downarrow'}$".replace("$", r"$\\", 1)
-            for column in self.columns
-        ]
-        names = [name.replace(r"$\\", r"$" + "\\").translate(LATEX_SPECIAL) for name in names]
+        arrows = [r"$\uparrow$" if higher_is_better(column) else r"$\downarrow$" for column in self.columns]
+        names = [f"{column.translate(LATEX_SPECIAL)} {sign}" for column, sign in zip(self.columns, arrows, strict=True)]
         lines = [rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}", r"\toprule", " & ".join(["", *names]) + r" \\"]
         lines.append(r"\midrule")
         for label, cells in self.rows:
@@ -58,12 +55,22 @@ class Table:
 
     def as_csv(self) -> str:
         """All digits, no marks."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["model", *self.columns])
-        for label, cells in self.rows:
-            writer.writerow([label, *("" if cell.value is None else cell.value for cell in cells)])
-        return text.getvalue()
+        rows = {label: [cell.value for cell in cells] for label, cells in self.rows}
+        return csv_text(["model", *self.columns], rows)
+
+
+def csv_text(head: Sequence[str], rows: Mapping[str, Iterable[float | None]]) -> str:
+    """Named rows as CSV; empty where there is no value.
+
+    >>> csv_text(["image", "psnr"], {"a.png": [30.5], "b.png": [None]}).splitlines()
+    ['image,psnr', 'a.png,30.5', 'b.png,']
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    for name, values in rows.items():
+        writer.writerow([name, *("" if value is None else value for value in values)])
+    return text.getvalue()
 
 
 def build_table(rows: Sequence[tuple[str, dict[str, float | None]]], unmarked: Sequence[str] = ()) -> Table:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -12,6 +15,15 @@ from tfmlc.errors import UserError
 
 Peer = Literal["LPIPS-alex", "LPIPS-vgg", "DISTS"]
 PEERS: dict[Peer, str] = {"LPIPS-alex": "lpips", "LPIPS-vgg": "lpips-vgg", "DISTS": "dists"}
+
+
+def pyiqa_metric(name: str, **options: Any) -> Any:
+    """A metric of pyiqa on the CPU, made without its prints and warnings; raises whatever pyiqa does."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it leaves files open
+        import pyiqa  # pyright: ignore[reportMissingTypeStubs]
+
+        return cast(Any, pyiqa).create_metric(name, device="cpu", **options)
 
 
 class PeerLoss(nn.Module):
@@ -25,9 +37,7 @@ class PeerLoss(nn.Module):
     def __init__(self, name: Peer, reduction: Literal["mean", "none"] = "mean") -> None:
         super().__init__()
         try:
-            import pyiqa  # pyright: ignore[reportMissingTypeStubs]
-
-            metric = cast(Any, pyiqa).create_metric(PEERS[name], device="cpu", as_loss=True, loss_reduction="none")
+            metric = pyiqa_metric(PEERS[name], as_loss=True, loss_reduction="none")
         except Exception as error:  # not installed, or whatever a failed download raises
             raise UserError(f"{name} is not available: {str(error).splitlines()[0]}") from error
         self.metric = cast(nn.Module, metric).requires_grad_(False)

@@ -61,7 +61,7 @@ class StudyConfig(Config):
 
 def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
     """Settings of each loss that is compared, by name."""
-    features = {"backbone": config.backbone, "block": config.block, "weights": config.weights}
+    features = _features(config)
     return {
         CONTROL: {"kind": "origin"},
         "FMLC": {"kind": "fmlc", **features},
@@ -74,11 +74,14 @@ def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
     }
 
 
+def _features(config: StudyConfig) -> dict[str, Any]:
+    return {"backbone": config.backbone, "block": config.block, "weights": config.weights}
+
+
 def adapters(config: StudyConfig) -> dict[str, dict[str, Any]]:
     """Settings of each adapter that the losses need, by name."""
     common = {"hidden": config.hidden, "epochs": config.adapter_epochs, "views": 2, "validation_share": 0.15}
-    features = {"backbone": config.backbone, "block": config.block, "weights": config.weights}
-    main = {**common, **features, "batch_size": 64}
+    main = {**common, **_features(config), "batch_size": 64}
     return {
         "token-shared": {**main, "mode": "token", "alignment": "shared"},
         "token-independent": {**main, "mode": "token", "alignment": "independent"},
