@@ -67,8 +67,8 @@ def bench_loss(
 ) -> None:
     """Time and memory of a training step of the losses, against the released procedure and LPIPS, DISTS."""
     with one_line_errors():
-        from tfmlc.evaluation.bench import bench_loss as run
-        from tfmlc.evaluation.bench import summary
+        from tfmlc.evaluation.bench.loss import bench_loss as run
+        from tfmlc.evaluation.bench.loss import summary
         from tfmlc.evaluation.provenance import write_result
 
         rows = run(repeats)
@@ -88,7 +88,7 @@ def bench_step(
 ) -> None:
     """Time of a finetuning step of HINet and MPRNet lite under each loss."""
     with one_line_errors():
-        from tfmlc.evaluation.bench_step import bench_steps
+        from tfmlc.evaluation.bench.step import bench_steps
         from tfmlc.evaluation.provenance import write_result
 
         rows = bench_steps(repeats)
@@ -104,7 +104,7 @@ def bench_synthesize(
 ) -> None:
     """Speed of making triplets beside merely decoding the film, and memory by length of window."""
     with one_line_errors():
-        from tfmlc.evaluation.bench_synthesis import bench_synthesis
+        from tfmlc.evaluation.bench.synthesis import bench_synthesis
         from tfmlc.evaluation.provenance import write_result
 
         costs = bench_synthesis(film)
@@ -112,3 +112,37 @@ def bench_synthesize(
         for row in costs["rows"]:
             typer.echo(f"{row['source']}: {row['relative_speed']:.2f} of the speed of decoding")
         typer.echo("peak memory: " + ", ".join(f"{mib} MiB ({n} frames)" for n, mib in costs["peak_mib"].items()))
+
+
+@bench.command("deblur")
+def bench_deblur(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    model: Annotated[str, typer.Option("-m", "--model", help="A model's name or a weights file.")] = "default",
+) -> None:
+    """Time and memory of deblurring, by size of the picture, precision and tile."""
+    with one_line_errors():
+        from tfmlc.evaluation.bench.deblur import bench_deblur as run
+        from tfmlc.evaluation.provenance import write_result
+
+        rows = run(model)
+        write_result(output, {"model": model, "rows": rows})
+        for row in rows:
+            typer.echo(
+                f"{row['picture']:<10} {row['precision']} tile {row['tile_px']!s:<5} {row['seconds']:8.2f} s "
+                f"{row['extra_mib']:7.0f} MiB  x {row['times_faster']:.2f}"
+            )
+
+
+@bench.command("evaluate")
+def bench_evaluate(
+    dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+) -> None:
+    """Speed of scoring with six metrics beside a plain loop that calls pyiqa metric by metric."""
+    with one_line_errors():
+        from tfmlc.evaluation.bench.scores import bench_scores
+        from tfmlc.evaluation.provenance import write_result
+
+        costs = write_result(output, bench_scores(dataset))
+        for row in costs["rows"]:
+            typer.echo(f"{row['models']} scored together: {row['times_faster']:.2f} times as fast as the plain loop")

@@ -199,7 +199,7 @@ class _Record:
             path = self.pictures / Path(name).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, Picture(rounded), fast=True)
-        others = score_images(rounded, sharp, self.metrics)
+        others = score_images(rounded, sharp, self.metrics, pool)
         scores = {f"{name}/{key}": value for name, job in jobs.items() for key, value in job.result().items()} | others
         finite = {key: value if math.isfinite(value) else None for key, value in scores.items()}
         self.rows[name] = {**finite, "seconds": round(seconds, 3)}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -52,18 +54,21 @@ def _image_tensor(image: Image8) -> Tensor:
 class _Reference:
     """The sharp image scored against last: as a tensor, and what a network made of it.
 
-    Restored images of several models are compared with one sharp image; its features are computed once.
+    Restored images of several models are compared with one sharp image; its features are computed once. Metrics of
+    one sharp image may ask at the same time.
     """
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._image: Image8 | None = None
         self._tensor = torch.empty(0)
         self._features: dict[int, Any] = {}
 
     def tensor(self, sharp: Image8) -> Tensor:
-        if self._image is not sharp:
-            self._image, self._tensor, self._features = sharp, _image_tensor(sharp), {}
-        return self._tensor
+        with self._lock:
+            if self._image is not sharp:
+                self._image, self._tensor, self._features = sharp, _image_tensor(sharp), {}
+            return self._tensor
 
     def remember(self, network: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         """The network, which does not run again on the tensor that ``tensor`` gave."""
@@ -178,10 +183,15 @@ def check_metrics(names: Sequence[str]) -> None:
             raise unknown_name("metric", name, METRICS)
 
 
-def score_images(restored: Image8, sharp: Image8, names: Sequence[str]) -> dict[str, float]:
-    """Scores of one restored image, uint8 RGB ``h w 3``, against the sharp one."""
+def score_images(
+    restored: Image8, sharp: Image8, names: Sequence[str], pool: Executor | None = None
+) -> dict[str, float]:
+    """Scores of one restored image, uint8 RGB ``h w 3``, against the sharp one; with ``pool``, at the same time."""
     check_metrics(names)
-    return {name: METRICS[name].compute(restored, sharp) for name in names}
+    if pool is None:
+        return {name: METRICS[name].compute(restored, sharp) for name in names}
+    jobs = {name: pool.submit(METRICS[name].compute, restored, sharp) for name in names}
+    return {name: job.result() for name, job in jobs.items()}
 
 
 def unavailable(names: Sequence[str]) -> dict[str, str]:

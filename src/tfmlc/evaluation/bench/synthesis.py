@@ -5,10 +5,6 @@ from __future__ import annotations
 import resource
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ import cv2
 
 from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import folders, make_film
+from tfmlc.evaluation.bench.measure import in_new_process, seconds
 from tfmlc.images import Picture, write_image
 from tfmlc.video import Clip, find_clips, read_frames
 
@@ -40,7 +37,7 @@ def bench_synthesis(film: Path, repeats: int = 3) -> dict[str, Any]:
             _compare(name, one, work / "out", repeats)
             for name, one in (("video", clip), ("PNG folder", find_clips([work / "frames"])[0]))
         ]
-        peaks = {frames: _in_new_process(_peak_mib, clip, work / f"peak{frames}", frames) for frames in WINDOWS}
+        peaks = {frames: in_new_process(_peak_mib, clip, work / f"peak{frames}", frames) for frames in WINDOWS}
     return {"film": film.name, "rows": rows, "peak_mib": {str(frames): round(peak) for frames, peak in peaks.items()}}
 
 
@@ -56,8 +53,8 @@ def _compare(name: str, clip: Clip, output: Path, repeats: int) -> dict[str, Any
         return sum(bool(row["files"]) for row in made.rows)
 
     frames, triplets = decode(), make()
-    decoding = min(_seconds(decode) for _ in range(repeats))
-    making = min(_seconds(make) for _ in range(repeats))
+    decoding = min(seconds(decode) for _ in range(repeats))
+    making = min(seconds(make) for _ in range(repeats))
     return {
         "source": name,
         "frames": frames,
@@ -66,17 +63,6 @@ def _compare(name: str, clip: Clip, output: Path, repeats: int) -> dict[str, Any
         "making_s": round(making, 3),
         "relative_speed": round(decoding / making, 3),
     }
-
-
-def _seconds(work: Callable[[], int]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _in_new_process(work: Callable[..., float], *arguments: Any) -> float:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
 
 
 def _peak_mib(clip: Clip, output: Path, frames: int) -> float:

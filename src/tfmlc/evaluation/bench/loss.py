@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib.util
-import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 import torch
 from torch import Tensor, nn
 
 from tfmlc.backbones import build_backbone
 from tfmlc.errors import UserError
+from tfmlc.evaluation.bench.measure import PeakMemory, give_back_memory
 from tfmlc.losses import PEERS, Adapter, FeatureMatchingLoss, PeerLoss
 from tfmlc.progress import Steps
 
 BASELINES = Path("benchmarks") / "released_loss.py"
 BLOCK, STAGES, BATCH, SIDE_PX = 3, 3, 4, 256
 WIDTH, TOKENS, PATCH, HEADS, HIDDEN = 768, 197, 16, 12, 1024
-SAMPLE_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -125,43 +121,11 @@ def _measure(step: Step, repeats: int, *, low: bool) -> Cost:
             seconds.append(time.perf_counter() - started)
     step.forget()
     gc.collect()
-    _give_back_memory()
-    with _PeakMemory() as peak, torch.autocast("cpu", torch.bfloat16, enabled=low):
+    give_back_memory()
+    with PeakMemory() as peak, torch.autocast("cpu", torch.bfloat16, enabled=low):
         step.run()
     step.forget()
     return Cost(min(seconds[1:]), peak.extra_mib)  # the first run makes copies that stay
-
-
-class _PeakMemory:
-    """Largest resident memory of this process while inside, above that on entering; looked at every 2 ms."""
-
-    extra_mib = 0.0
-
-    def __enter__(self) -> _PeakMemory:
-        self._process, self._stop = psutil.Process(os.getpid()), threading.Event()
-        self._before = self._process.memory_info().rss
-        self._peak = self._before
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._stop.wait(SAMPLE_S):
-            self._peak = max(self._peak, self._process.memory_info().rss)
-
-    def __exit__(self, *error: object) -> None:
-        self._peak = max(self._peak, self._process.memory_info().rss)
-        self._stop.set()
-        self._thread.join()
-        self.extra_mib = (self._peak - self._before) / 2**20
-
-
-def _give_back_memory() -> None:
-    """Ask the allocator to return what is free, so that a step's memory is its own."""
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc
-        return
 
 
 def _bare_products(*, adapted: bool) -> Step:
