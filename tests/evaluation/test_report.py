@@ -18,6 +18,7 @@ from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.report import changed_place, write_report
 from tfmlc.evaluation.tables import build_table
 from tfmlc.images import Picture, write_image
+from tfmlc.reproduce.paper import find_values
 
 pytest.importorskip("matplotlib", reason="the plots need the extra train")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -61,6 +62,17 @@ def test_tables_say_what_the_files_say(tmp_path: Path, files: list[Path]) -> Non
     assert float(rows[1]["gopro-hinet/psnr"]) == json.loads(files[1].read_text())["mean"]["gopro-hinet/psnr"]
     assert "**" in (tmp_path / "out" / "set.md").read_text().splitlines()[3]
     assert r"\textbf" in (tmp_path / "out" / "set.tex").read_text()
+
+
+def test_published_values_stand_beside_ours(tmp_path: Path, pairs: Path) -> None:
+    file = tmp_path / "ours.json"
+    published = find_values("table1/hinet/tfmlc/GoPro")
+    evaluate({"blurry": file}, pairs, protocols=["tfmlc-paper-hinet"], metrics=[], published=published)
+    page = write_report([file], tmp_path / "out").read_text()
+    ours = json.loads(file.read_text())["mean"]["tfmlc-paper-hinet/psnr"]
+    assert [f">{text}<" in page for text in (f"{ours:.3f}", "32.438", f"{ours - 32.4385:+.3f}", "0.0554")] == [True] * 4
+    with pytest.raises(UserError, match=r"did you mean table3/3\?|table3"):
+        find_values("table3/4")
 
 
 def test_the_best_is_marked_by_direction() -> None:

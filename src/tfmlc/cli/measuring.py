@@ -25,19 +25,37 @@ def evaluate(
     device: Device = "auto",
     tlc: Annotated[bool, typer.Option("--tlc", help="Also with local statistics; scores in NAME-tlc.json.")] = False,
     save: Annotated[bool, typer.Option("--save", help="Keep the restored pictures, for a report.")] = False,
+    paper: Annotated[
+        str | None,
+        typer.Option(help="Row of the paper for the report: table1/NETWORK/LOSS/SET, table2/BACKBONE, table3/BLOCK."),
+    ] = None,
 ) -> None:
     """Score a model on pairs of blurry and sharp pictures."""
     with one_line_errors():
         from tfmlc.evaluation.evaluate import TLC
         from tfmlc.evaluation.evaluate import evaluate as run
         from tfmlc.evaluation.protocols import find_protocols
+        from tfmlc.reproduce.paper import find_values
 
         wanted = [name for name in metrics.split(",") if name]
         protocols = find_protocols(protocol)
+        published = None if paper is None else find_values(paper)
+        if published is not None:
+            needed = dict.fromkeys(key.partition("/")[0] for key in published if "/" in key)
+            protocols += [name for name in needed if name not in protocols]
         models = {model: output}
         if tlc:
             models[f"{model}{TLC}"] = output.with_stem(f"{output.stem}-tlc")
-        results = run(models, dataset, metrics=wanted, protocols=protocols, device=device, tile_px=tile, save=save)
+        results = run(
+            models,
+            dataset,
+            metrics=wanted,
+            protocols=protocols,
+            device=device,
+            tile_px=tile,
+            save=save,
+            published=published,
+        )
         typer.echo(f"{dataset.name}, {results[model]['images']} images: {', '.join(models)}")
         for name in results[model]["mean"]:
             values = [result["mean"][name] for result in results.values()]

@@ -47,6 +47,7 @@ def evaluate(
     device: str = "auto",
     tile_px: int | None = None,
     save: bool = False,
+    published: Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score models on the pairs of a dataset; return what is written for each model, ``"mean"`` above all.
 
@@ -57,7 +58,8 @@ def evaluate(
     PSNR and SSIM under a protocol are called ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``. Metrics whose weights cannot be
     had are left out and named. Reading, restoring and scoring overlap; several models share the reading of the
     pictures and what is computed of the sharp ones. What an interrupted run scored lies in ``FILE.partial`` and is
-    not scored again. ``save`` keeps the restored pictures in ``FILE.pictures``, for a report.
+    not scored again. ``save`` keeps the restored pictures in ``FILE.pictures``, for a report;
+    ``published`` are values of the same columns from elsewhere, which the report sets beside these.
     """
     protocols = find_protocols(protocols)
     missing = unavailable([*metrics, *(["cw_ssim"] if "tfmlc-paper-mprnet" in protocols else [])])
@@ -67,7 +69,7 @@ def evaluate(
     floats = not all(PROTOCOLS[name].rounded for name in protocols)
     sources = {model: _Source(model, pairs, device, tile_px, floats=floats) for model in models}
     records = [
-        _Record(sources[model], output, dataset, kept, protocols, missing, save=save)
+        _Record(sources[model], output, dataset, kept, protocols, missing, published, save=save)
         for model, output in models.items()
     ]
     waiting = {pair.name: [record for record in records if pair.name not in record.rows] for pair in pairs}
@@ -160,12 +162,14 @@ class _Record:
         metrics: Sequence[str],
         protocols: Sequence[str],
         missing: Mapping[str, str],
+        published: Mapping[str, float] | None,
         *,
         save: bool,
     ) -> None:
         self.source, self.output = source, output
         self.pictures = pictures_of(output) if save else None
         self.metrics, self.protocols, self.missing = list(metrics), list(protocols), dict(missing)
+        self.published = {} if published is None else {"published": dict(published)}
         self.partial = output.with_name(f"{output.name}.partial")
         self.rows: dict[str, dict[str, float | None]] = {}
         self.about = {**source.about, "dataset": dataset.name, "protocols": self.protocols}
@@ -225,6 +229,7 @@ class _Record:
             **self.about,
             "images": len(rows),
             "mean": mean,
+            **self.published,
             "not_finite": left_out,
             "unavailable": self.missing,
             "seconds_per_image": round(seconds or 0.0, 3),

@@ -18,7 +18,7 @@ from PIL import Image
 from tfmlc.data.folders import find_pairs, read_pair
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import BLURRY, FORMAT, pictures_of
-from tfmlc.evaluation.tables import arrow, build_table, digits, higher_is_better
+from tfmlc.evaluation.tables import arrow, beside_published, build_table, digits, higher_is_better
 from tfmlc.files import write_atomically
 from tfmlc.images import read_rgb8
 
@@ -80,6 +80,7 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
                 "name": name,
                 "images": len(inside[0].per_image),
                 "table": table,
+                "published": published_values(inside),
                 "plane": draw_plane(inside),
                 "scatter": draw_scatter(inside),
                 "examples": find_examples(inside, dataset) if dataset is not None else [],
@@ -126,6 +127,16 @@ def _distinct(scores: list[Scores]) -> list[Scores]:
         if seen.count((item.dataset, item.label)) > 1:
             item.label = item.path.stem
     return scores
+
+
+def published_values(scores: Sequence[Scores]) -> list[tuple[list[str], list[tuple[str, dict[str, list[str]]]]]]:
+    """Columns, and each model's values beside published ones; models with the same columns share a table."""
+    tables: dict[tuple[str, ...], list[tuple[str, dict[str, list[str]]]]] = {}
+    for item in scores:
+        if published := item.about.get("published"):
+            rows = tables.setdefault(tuple(published), [])
+            rows.append((item.label, beside_published(item.mean, published, list(published))))
+    return [(list(columns), rows) for columns, rows in tables.items()]
 
 
 def failures(scores: Sequence[Scores]) -> list[str]:

@@ -100,6 +100,23 @@ def build_table(rows: Sequence[tuple[str, dict[str, float | None]]], unmarked: S
     return Table(columns, made)
 
 
+def beside_published(
+    ours: Mapping[str, float | None], published: Mapping[str, float], columns: Sequence[str]
+) -> dict[str, list[str]]:
+    """Texts of our values, the published ones and the difference, by column; a dash where there is none.
+
+    >>> beside_published({"psnr": 33.0}, {"psnr": 32.511, "lpips": 0.063}, ["psnr", "lpips"])
+    {'ours': ['33.000', '-'], 'paper': ['32.511', '0.0630'], 'difference': ['+0.489', '-']}
+    """
+    texts: dict[str, list[str]] = {"ours": [], "paper": [], "difference": []}
+    for column in columns:
+        mine, theirs, places = ours.get(column), published.get(column), digits(column)
+        texts["ours"].append("-" if mine is None else f"{mine:.{places}f}")
+        texts["paper"].append("-" if theirs is None else f"{theirs:.{places}f}")
+        texts["difference"].append("-" if mine is None or theirs is None else f"{mine - theirs:+.{places}f}")
+    return texts
+
+
 def column_is_score(column: str) -> bool:
     """Whether more or less of it is better; the share of aligned images is neither."""
     return not column.endswith("/aligned")

@@ -19,6 +19,8 @@ from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import synthesize
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.provenance import write_result
+from tfmlc.evaluation.report import write_report
+from tfmlc.evaluation.tables import beside_published
 from tfmlc.images import Picture, write_image
 from tfmlc.progress import Steps
 from tfmlc.reproduce import paper
@@ -124,8 +126,8 @@ def cells_of(table: TableName, backbone: str) -> list[Cell]:
 def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Path, *, quick: bool = False) -> str:
     """Run what can run of a table and is not done; return the plan and the table beside the paper's, as Markdown.
 
-    Scores go to ``output``, all else to ``work``. ``quick`` takes generated pictures, tiny networks and, where weights
-    are missing, random ones: every cell's code runs, and the numbers mean nothing.
+    Scores and a report go to ``output``, all else to ``work``. ``quick`` takes generated pictures, tiny networks and,
+    where weights are missing, random ones: every cell's code runs, and the numbers mean nothing.
     """
     cells = cells_of(table, config.backbone)
     if quick:
@@ -142,10 +144,15 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
                 assert folder is not None
                 weights = _run(cell.run, config, work, quick=quick)
                 network = cell.run.preset.split("-")[0]
-                evaluate({str(weights): path}, folder, metrics=METRICS, protocols=[f"tfmlc-paper-{network}"])
+                beside = paper.as_columns(network, dict(cell.paper))
+                protocol = f"tfmlc-paper-{network}"
+                evaluate({str(weights): path}, folder, metrics=METRICS, protocols=[protocol], published=beside)
             plan.append(f"- {cell.name}: {'missing: ' + '; '.join(lacks) if lacks else 'done'}")
             progress.update(number + 1)
-    rows = [_row(cell, output / f"{cell.name}.json") for cell in cells]
+    files = {cell.name: output / f"{cell.name}.json" for cell in cells}
+    rows = [_row(cell, files[cell.name]) for cell in cells]
+    if done := [path for path in files.values() if path.exists()]:
+        plan.append(f"- report: {write_report(done, output)}")
     write_result(output / "summary.json", {"table": table, "quick": quick, "rows": rows})
     warning = ["Tiny networks on generated pictures: these numbers show that the code runs, and nothing else.", ""]
     return "\n".join([*plan, "", *(warning if quick else []), as_table(rows)])
@@ -237,17 +244,9 @@ def _row(cell: Cell, path: Path) -> dict[str, Any]:
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Ours, the paper's and the difference, as Markdown; a dash where there is none."""
-    digits = {"psnr": 3, "brisque": 2, "pi": 3}
     lines = [f"| set | run | | {' | '.join(paper.COLUMNS)} |", "| --- | --- | --- |" + " ---: |" * len(paper.COLUMNS)]
     for row in rows:
-        texts: dict[str, list[str]] = {"ours": [], "paper": [], "difference": []}
-        for column in paper.COLUMNS:
-            places = digits.get(column, 4)
-            ours, theirs = row["ours"].get(column), row["paper"][column]
-            texts["ours"].append("-" if ours is None else f"{ours:.{places}f}")
-            texts["paper"].append(f"{theirs:.{places}f}")
-            texts["difference"].append("-" if ours is None else f"{ours - theirs:+.{places}f}")
-        for place, (kind, cells) in enumerate(texts.items()):
-            names = f"{row['set']} | {row['run']}" if place == 0 else " | "
-            lines.append(f"| {names} | {kind} | " + " | ".join(cells) + " |")
+        for kind, texts in beside_published(row["ours"], row["paper"], paper.COLUMNS).items():
+            names = f"{row['set']} | {row['run']}" if kind == "ours" else " | "
+            lines.append(f"| {names} | {kind} | " + " | ".join(texts) + " |")
     return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tfmlc.errors import unknown_name
+
 Values = dict[str, float]
 LOSSES = ("origin", "fmlc", "tfmlc")
 SETS = ("GoPro", "RealBlur-J", "RealBlur-R")
@@ -62,3 +64,32 @@ def table2(backbone: str) -> Values:
 def table3(block: int) -> Values:
     """A row of Table 3: HINet, TFMLC on a block of ViT-B/16, GoPro."""
     return dict(zip(COLUMNS, _TABLE3[block], strict=True))
+
+
+def find_values(name: str) -> Values:
+    """A row by its name: table1/NETWORK/LOSS/SET, table2/BACKBONE or table3/BLOCK; under the columns of a scores file.
+
+    Raises UserError for a name that is none, with the nearest one.
+
+    >>> find_values("table3/3")["tfmlc-paper-hinet/psnr"]
+    32.439
+    """
+    rows = {
+        **{
+            f"table1/{network}/{loss}/{place}": (network, table1(network, loss, place))
+            for network in _TABLE1
+            for loss in LOSSES
+            for place in SETS
+        },
+        **{f"table2/{backbone}": ("hinet", table2(backbone)) for backbone in BACKBONES},
+        **{f"table3/{block}": ("hinet", table3(block)) for block in BLOCKS},
+    }
+    if name not in rows:
+        raise unknown_name("row of the paper", name, rows)
+    return as_columns(*rows[name])
+
+
+def as_columns(network: str, values: Values) -> Values:
+    """A row under the names that scores have; PSNR and SSIM are those of the network's protocol."""
+    protocol = f"tfmlc-paper-{network.partition('-')[0]}"
+    return {f"{protocol}/{key}" if key in ("psnr", "ssim") else key: value for key, value in values.items()}
