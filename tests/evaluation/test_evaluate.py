@@ -19,7 +19,7 @@ from tfmlc.evaluation.fidelity import psnr, ssim_2d, ssim_3d
 from tfmlc.evaluation.metrics import METRICS, unavailable
 from tfmlc.evaluation.protocols import PROTOCOLS, score
 from tfmlc.images import Picture, read_rgb8, write_image
-from tfmlc.networks import build_network, save_network
+from tfmlc.networks import build_network, load_network, save_network
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_models_together_are_scored_as_alone(tmp_path: Path, pairs: Path, model:
 def test_an_interrupted_evaluation_goes_on(tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored: list[int] = []
 
-    def stop_at_third(restored: np.ndarray, sharp: np.ndarray, names: list[str]) -> dict[str, float]:
+    def stop_at_third(restored: np.ndarray, sharp: np.ndarray, names: list[str], _: object) -> dict[str, float]:
         scored.append(1)
         if len(scored) == 3:
             raise KeyboardInterrupt
@@ -122,6 +122,29 @@ def test_finished_pictures_of_another_program(tmp_path: Path, pairs: Path) -> No
     (done / "0.bmp").unlink()
     with pytest.raises(UserError, match=r"has no picture 0, the partner of .*0\.png"):
         evaluate({str(done): tmp_path / "d.json"}, pairs)
+
+
+def test_pictures_of_16_bits_are_scored_as_the_8_bits_they_round_to(tmp_path: Path, pairs: Path) -> None:
+    for number in range(3):
+        for side in ("blur", "sharp"):
+            image = read_rgb8(pairs / side / f"{number}.png").astype(np.uint16) * 257
+            write_image(tmp_path / "deep" / side / f"{number}.png", Picture(image + (100 if side == "blur" else 0)))
+    means = [
+        evaluate({"blurry": tmp_path / f"{folder.name}.json"}, folder, metrics=["psnr", "ssim_2d"])["blurry"]["mean"]
+        for folder in (pairs, tmp_path / "deep")
+    ]
+    assert means[0] == means[1]
+
+
+def test_a_result_that_looks_like_garbage_is_said(
+    tmp_path: Path, pairs: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = load_network(model)
+    torch.nn.init.constant_(network.get_parameter("last.bias"), 3.0)
+    save_network(Path(model), network, origin="test", licence="Apache-2.0")
+    evaluate({model: tmp_path / "a.json"}, pairs)
+    said = capsys.readouterr().err
+    assert said.count("small.safetensors, 1.png: the result does not look like the input") == 1
 
 
 def test_all_protocols_and_what_is_not_finite_or_not_there(

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from tfmlc.data.folders import Pair, find_pairs, read_pair
 from tfmlc.data.stills import to_tensor
-from tfmlc.deblur import Deblurrer
+from tfmlc.deblur import Deblurrer, GarbageWarning
 from tfmlc.errors import UserError
 from tfmlc.evaluation.fidelity import psnr_of
 from tfmlc.evaluation.metrics import score_images, unavailable
@@ -91,8 +92,12 @@ def evaluate(
             ahead = reader.submit(read_pair, todo[number]) if number < len(todo) else None
             for record in waiting[pair.name]:
                 started = time.monotonic()
-                restored = record.source.restore(pair, blurry)
+                with warnings.catch_warnings(record=True) as doubts:
+                    warnings.simplefilter("always", GarbageWarning)
+                    restored = record.source.restore(pair, blurry)
                 seconds = time.monotonic() - started
+                for doubt in doubts:
+                    progress.say(f"{record.source.about['model']}, {pair.name}: {doubt.message}")
                 scored.append(scorer.submit(record.add, pair.name, restored, sharp, seconds, pool))
             while len(scored) > AHEAD * len(records):
                 scored.pop(0).result()

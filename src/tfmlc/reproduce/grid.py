@@ -18,6 +18,7 @@ from tfmlc.data.blur import BlurConfig
 from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import synthesize
 from tfmlc.evaluation.evaluate import evaluate
+from tfmlc.evaluation.metrics import unavailable
 from tfmlc.evaluation.provenance import write_result
 from tfmlc.evaluation.report import write_report
 from tfmlc.evaluation.tables import beside_published
@@ -134,7 +135,11 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
         config = _quick_data(config, work)
     sets = {"GoPro": config.gopro, "RealBlur-J": config.realblur_j, "RealBlur-R": config.realblur_r}
     plan: list[str] = []
+    reasons = unavailable(METRICS)
+    metrics = [name for name in METRICS if name not in reasons]
     with Steps(table, len(cells)) as progress:
+        for reason in reasons.values():
+            progress.say(reason)
         for number, cell in enumerate(cells):
             path = output / f"{cell.name}.json"
             lacks = [] if path.exists() else missing(cell, config, sets, quick=quick)
@@ -146,7 +151,7 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
                 network = cell.run.preset.split("-")[0]
                 beside = paper.as_columns(network, dict(cell.paper))
                 protocol = f"tfmlc-paper-{network}"
-                evaluate({str(weights): path}, folder, metrics=METRICS, protocols=[protocol], published=beside)
+                evaluate({str(weights): path}, folder, metrics=metrics, protocols=[protocol], published=beside)
             plan.append(f"- {cell.name}: {'missing: ' + '; '.join(lacks) if lacks else 'done'}")
             progress.update(number + 1)
     files = {cell.name: output / f"{cell.name}.json" for cell in cells}
