@@ -105,6 +105,27 @@ def steps_table() -> str:
     )
 
 
+def scoring_table() -> str:
+    content = _read("bench/evaluate.json")
+    lines = ["| models scored together | times faster than the plain loop |", "| ---: | ---: |"]
+    lines += [f"| {row['models']} | {row['times_faster']:.2f} |" for row in content["rows"]]
+    whole = sum(content["plain_s"].values())
+    shares = sorted(((seconds / whole, name) for name, seconds in content["plain_s"].items()), reverse=True)
+    listed = ", ".join(f"{name} {share:.0%}" for share, name in shares)
+    origin = f"{content['device']}, commit {content['commit']}"
+    return "\n".join([*lines, "", f"{content['images']} pairs, {origin}. Of the plain loop's time: {listed}."])
+
+
+def deblurring_table() -> str:
+    content = _read("bench/deblur.json")
+    lines = ["| picture | precision | tile, px | megapixels a second | extra memory, MiB | relative to fp32, tile auto |"]
+    lines.append("| --- | --- | --- | ---: | ---: | ---: |")
+    for row in content["rows"]:
+        cells = [row["picture"], row["precision"], str(row["tile_px"]), f"{row['megapixels_per_s']:.2f}"]
+        lines.append("| " + " | ".join([*cells, f"{row['extra_mib']:.0f}", f"{row['times_faster']:.2f}"]) + " |")
+    return "\n".join([*lines, "", f"{content['model']}, {content['device']}, commit {content['commit']}."])
+
+
 def study_table() -> str:
     content = _read("study/summary.json")
     return "\n".join([as_table(content["rows"]), "", f"{content['device']}, commit {content['commit']}."])
@@ -117,6 +138,8 @@ def _read(name: str) -> Any:
 TABLES = {
     "steps": steps_table,
     "study": study_table,
+    "scoring": scoring_table,
+    "deblurring": deblurring_table,
     "synthesis": synthesis_table,
     "scores": scores_table,
     "costs": costs_table,
