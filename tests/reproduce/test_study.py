@@ -33,7 +33,7 @@ def config_of(tmp_path: Path, **changes: object) -> StudyConfig:
         "patch_px": 64,
         "shares": [1.0],
         "seeds": [0, 1],
-        "only": ["control", "FMLC", "TFMLC"],
+        "only": ["control", "FMLC", "TFMLC", "TFMLC untrained"],
         "per_photo": 1,
         "triplets_per_photo": 1,
         "adapter_epochs": 1,
@@ -56,7 +56,9 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     save_network(tmp_path / "start.safetensors", build_network("hinet", width=8, depth=2), origin="", licence="")
     table = study(config_of(tmp_path), tmp_path / "results", tmp_path / "work")
     lines = [line for line in table.splitlines() if line.startswith("| test")]
-    assert [line.split("|")[2].strip() for line in lines] == ["blurry", "start", "control", "FMLC", "TFMLC"]
+    assert [line.split("|")[2].strip() for line in lines] == [
+        *("blurry", "start", "control", "FMLC", "TFMLC", "TFMLC untrained")
+    ]
     assert "±" in lines[2]
     assert "±" not in lines[1]
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())

@@ -22,7 +22,7 @@ from tfmlc.errors import UserError
 from tfmlc.images import Picture, write_image
 from tfmlc.losses import FeatureMatchingLoss
 from tfmlc.losses.triplet import ranking_loss, triplet_loss
-from tfmlc.training.adapt import AdaptConfig, adapt, ranking_accuracy
+from tfmlc.training.adapt import AdaptConfig, adapt, doubt, ranking_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,16 @@ def test_other_folders_are_refused(tmp_path: Path, weights: Path) -> None:
     synthesize("pairs", [tmp_path / "photos"], tmp_path / "pairs", pictures="photos", workers=1)
     with pytest.raises(UserError, match="holds pairs, not triplets"):
         adapt(tmp_path / "pairs", tmp_path / "a.safetensors", config(weights))
+
+
+def test_an_adapter_that_learned_nothing_is_told() -> None:
+    def said(before: float, after: float) -> str | None:
+        accuracy = {"shared": {"before": 1.0, "after": 1.0}, "independent": {"before": before, "after": after}}
+        return doubt({"config": {"alignment": "independent"}, "accuracy": accuracy})
+
+    assert said(0.5, 0.9) is None
+    assert said(0.95, 0.94) is None
+    assert "did not learn to rank unseen triplets with members cropped independent: 0.50 before, 0.47" in said(
+        0.5, 0.47
+    )
+    assert "0.95 before, 0.70 after" in said(0.95, 0.7)

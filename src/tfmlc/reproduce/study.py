@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from tfmlc.backbones import RANDOM
 from tfmlc.config import Config, checked
 from tfmlc.data.blur import BlurConfig
 from tfmlc.data.films import FilmConfig
@@ -67,6 +68,7 @@ def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
         "FMLC": {"kind": "fmlc", **features},
         "TFMLC": {"kind": "tfmlc", **features, "adapter": "token-shared"},
         "TFMLC independent": {"kind": "tfmlc", **features, "adapter": "token-independent"},
+        "TFMLC untrained": {"kind": "tfmlc", **features, "adapter": RANDOM, "adapter_mode": "token"},
         "TFMLC flatten": {"kind": "tfmlc", **features, "adapter": "flatten-shared"},
         "VGG-relu3_3": {"kind": "fmlc", "backbone": "vgg16", "block": 2},
         "TFMLC VGG16": {"kind": "tfmlc", "adapter": "vgg16-shared"},
@@ -102,7 +104,7 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
             raise unknown_name("loss", name, named)
     chosen = {name: named[name] for name in config.only or named}
     prepare(config, work)
-    for name in {loss["adapter"] for loss in chosen.values() if "adapter" in loss}:
+    for name in {loss["adapter"] for loss in chosen.values() if "adapter" in loss} - {RANDOM}:
         _make_adapter(config, work, name)
     runs: dict[str, str] = {BLURRY: BLURRY, START: config.start} if CONTROL in chosen else {}
     with Steps("study") as progress:
@@ -157,7 +159,7 @@ def recipe_of(
 ) -> TrainConfig:
     """The run of one loss: all but the loss is the same for every one."""
     chosen = dict(loss)
-    if "adapter" in chosen:
+    if chosen.get("adapter", RANDOM) != RANDOM:
         chosen["adapter"] = str(work / "adapters" / f"{chosen['adapter']}.safetensors")
     if share is not None:
         chosen |= {"weight": "auto", "gradient_share": share}

@@ -27,6 +27,7 @@ from tfmlc.training.engine import Loop, LoopConfig
 
 FLOOR, FACTOR, LEAST_IMPROVEMENT = 1e-8, 0.1, 1e-4
 VALIDATED_TOKENS = 256
+CHANCE, WORSE = 0.6, 0.05  # accuracies that are as good as guessing, and differences of no weight
 
 
 class AdaptConfig(Config):
@@ -220,8 +221,22 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     save_adapter(output, best, config)
     report = write_result(output.with_suffix(".json"), report)
     draw_history(output.with_suffix(".png"), report, distances)
+    if line := doubt(report):
+        Steps(output.name).say(f"{output.name}: {line}")
     (run / "features.npy").unlink(missing_ok=True)  # large, and made again if need be
     return report
+
+
+def doubt(report: dict[str, Any]) -> str | None:
+    """A line where an adapter ranks unseen triplets no better than the frozen features, or hardly any at all."""
+    alignment = report["config"]["alignment"]
+    accuracy = report["accuracy"][alignment]
+    if accuracy["after"] > max(accuracy["before"] - WORSE, CHANCE):
+        return None
+    return (
+        f"the adapter did not learn to rank unseen triplets with members cropped {alignment}: "
+        f"{accuracy['before']:.2f} before, {accuracy['after']:.2f} after; more triplets of more contents may help"
+    )
 
 
 def save_adapter(path: Path, adapter: Adapter, config: AdaptConfig) -> None:
