@@ -62,7 +62,7 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "±" in lines[2]
     assert "±" not in lines[1]
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())
-    assert [row["seeds"] for row in summary["rows"]] == [1, 1, 2, 2, 2]
+    assert [row["seeds"] for row in summary["rows"]] == [1, 1, 2, 2, 2, 1]
     assert summary["settings"]["steps"] == 2
     weight = json.loads((tmp_path / "work" / "runs" / "tfmlc-1" / "weight.json").read_text())
     assert weight["gradient_share"] == 1.0
