@@ -136,6 +136,29 @@ def test_pictures_of_16_bits_are_scored_as_the_8_bits_they_round_to(tmp_path: Pa
     assert means[0] == means[1]
 
 
+@pytest.mark.weights
+def test_pictures_of_one_colour(tmp_path: Path) -> None:
+    wanted = [name for name in METRICS if name not in ("pi", "pieapp", "pieapp_piq")]
+    if reasons := unavailable(wanted):
+        pytest.skip(next(iter(reasons.values())))
+    for number, levels in enumerate(((100, 120), (9, 9))):
+        for side, level in zip(("blur", "sharp"), levels, strict=True):
+            write_image(tmp_path / "set" / side / f"{number}.png", Picture(np.full((192, 192, 3), level, np.uint8)))
+    found = evaluate({"blurry": tmp_path / "a.json"}, tmp_path / "set", metrics=wanted, protocols=list(PROTOCOLS))
+    counts = found["blurry"]["not_finite"]
+    assert counts["psnr"] == 1  # the equal pair
+    assert counts["cw_ssim"] == counts["tfmlc-paper-mprnet/ssim"] == 2  # no wavelets
+    assert set(counts) == {
+        "psnr",
+        "niqe",
+        "cw_ssim",
+        "tfmlc-paper-mprnet/ssim",
+        *(f"{name}/psnr" for name in PROTOCOLS),
+    }
+    values = [value for row in found["blurry"]["per_image"].values() for key, value in row.items() if "ssim" in key]
+    assert max(value for value in values if value is not None) <= 1 + 1e-9
+
+
 def test_a_result_that_looks_like_garbage_is_said(
     tmp_path: Path, pairs: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,7 @@ def evaluate(
 ) -> None:
     """Score a model on pairs of blurry and sharp pictures."""
     with one_line_errors():
-        from tfmlc.evaluation.evaluate import TLC
+        from tfmlc.evaluation.evaluate import TLC, WHY_NOT_FINITE
         from tfmlc.evaluation.evaluate import evaluate as run
         from tfmlc.evaluation.protocols import find_protocols
         from tfmlc.reproduce.paper import find_values
@@ -61,6 +61,9 @@ def evaluate(
             values = [result["mean"][name] for result in results.values()]
             texts = ["not finite" if value is None else f"{value:.4f}" for value in values]
             typer.echo(f"  {name:<28} " + "  ".join(f"{text:>10}" for text in texts))
+        for name, result in results.items():
+            for metric, count in result["not_finite"].items():
+                typer.echo(f"{name}: {metric} is not finite on {count} images, left out of its mean: {WHY_NOT_FINITE}")
 
 
 @app.command()

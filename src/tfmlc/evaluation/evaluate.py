@@ -33,6 +33,7 @@ from tfmlc.progress import Steps
 from tfmlc.weights import find_model
 
 BLURRY, TLC = "blurry", "+tlc"
+WHY_NOT_FINITE = "pictures of one colour, or equal to the sharp ones, have none"
 FORMAT = 1  # of the files; one more when their meaning changes
 AHEAD = 2  # images that wait to be scored
 Image = NDArray[Any]
@@ -96,8 +97,9 @@ def evaluate(
                     warnings.simplefilter("always", GarbageWarning)
                     restored = record.source.restore(pair, blurry)
                 seconds = time.monotonic() - started
-                for doubt in doubts:
-                    progress.say(f"{record.source.about['model']}, {pair.name}: {doubt.message}")
+                for doubt in doubts:  # others may come from the threads that score
+                    if issubclass(doubt.category, GarbageWarning):
+                        progress.say(f"{record.source.about['model']}, {pair.name}: {doubt.message}")
                 scored.append(scorer.submit(record.add, pair.name, restored, sharp, seconds, pool))
             while len(scored) > AHEAD * len(records):
                 scored.pop(0).result()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from tfmlc.errors import UserError, unknown_name
 from tfmlc.evaluation.fidelity import Image, Image8, psnr, ssim_2d, ssim_3d, ssim_luma, white
 from tfmlc.losses.peers import pyiqa_metric
 
+CW_TOLERANCE = 1e-3
 Metric = Callable[[Image8, Image8], float]
 
 
@@ -43,8 +46,11 @@ def _pyiqa_score(name: str, restored: Image8, sharp: Image8) -> float:
     images = [_image_tensor(restored)]
     if needs_reference:
         images.append(_reference.tensor(sharp))
-    with torch.inference_mode():
-        return float(metric(*images))
+    try:
+        with torch.inference_mode():
+            return float(metric(*images))
+    except RuntimeError:  # NIQE and BRISQUE fit distributions, which fails where the whole image is one colour
+        return math.nan
 
 
 def _image_tensor(image: Image8) -> Tensor:
@@ -87,14 +93,18 @@ _reference = _Reference()
 
 
 def complex_wavelet_ssim(restored: Image, sharp: Image) -> float:
-    """Complex-wavelet SSIM (Sampat et al., TIP 2009), by pyiqa; uint8, or float in [0, 1], ``h w 3``."""
+    """Complex-wavelet SSIM (Sampat et al., TIP 2009), by pyiqa; uint8, or float in [0, 1], ``h w 3``.
+
+    NaN for images of one colour: without details there are no wavelets to compare, and pyiqa divides by nothing.
+    """
     metric, _ = _pyiqa_metric("cw_ssim")
     tensors = [
         torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float() / white(image)
         for image in (restored, sharp)
     ]
     with torch.inference_mode():
-        return float(metric(*tensors))
+        value = float(metric(*tensors))
+    return value if value < 1 + CW_TOLERANCE else math.nan
 
 
 @cache
@@ -142,6 +152,7 @@ def _pyiqa_metric(name: str) -> tuple[Callable[..., Any], bool]:
             f"metric {name} is not available: {FILES.get(name, 'its weights')} cannot be had ({reason}); "
             f"get it from pyiqa's weights on the Hugging Face hub and put it into {folder}"
         ) from error
+    warnings.filterwarnings("ignore", r"cov\(\): degrees of freedom", module="pyiqa")  # NIQE of small images
     if name == "dists":
         metric.net.to(memory_format=torch.channels_last)  # a fifth faster
         metric.net.forward_once = _reference.remember(metric.net.forward_once)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tfmlc.data.folders import find_pairs, read_pair
 from tfmlc.errors import UserError
-from tfmlc.evaluation.evaluate import BLURRY, FORMAT, pictures_of
+from tfmlc.evaluation.evaluate import BLURRY, FORMAT, WHY_NOT_FINITE, pictures_of
 from tfmlc.evaluation.tables import arrow, beside_published, build_table, digits, higher_is_better
 from tfmlc.files import write_atomically
 from tfmlc.images import read_rgb8
@@ -154,7 +154,7 @@ def failures(scores: Sequence[Scores]) -> list[str]:
         if aligned is not None and aligned < 1:
             lines.append(f"{item.label}: {round((1 - aligned) * len(item.per_image))} images could not be aligned")
         for key, count in item.about.get("not_finite", {}).items():
-            lines.append(f"{item.label}: {key} is not finite on {count} images, which its mean leaves out")
+            lines.append(f"{item.label}: {key} is not finite on {count} images, left out of its mean: {WHY_NOT_FINITE}")
         lines += [f"{item.label}: {reason}" for reason in item.about.get("unavailable", {}).values()]
     return lines
 
