@@ -18,6 +18,7 @@ from tfmlc.images import is_image_name, natural_key, read_rgb8
 Frame = NDArray[np.uint8]
 OnBad = Literal["stop", "skip"]
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
+UNEVEN = 0.4  # of the usual time between frames; containers that count milliseconds are off by 0.02
 COUNTING_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi")  # others do not say how many frames they have
 FRAMES_THE_HEADER_MAY_MISS = 2
 
@@ -158,5 +159,5 @@ def _read_video(path: Path, on_bad: OnBad, tell: Callable[[str], None]) -> Itera
             raise UserError(f"{line}; --on-bad skip takes what can be read")
         tell(line)
     steps = np.diff(times[2:])
-    if len(steps) > 1 and float(steps.max()) > 1.9 * float(np.median(steps)):
+    if len(steps) > 1 and float(np.abs(steps / max(float(np.median(steps)), 1e-3) - 1).max()) > UNEVEN:
         tell(f"{path} has a variable frame rate: its frames are taken as equally spaced")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from itertools import pairwise
@@ -40,6 +41,20 @@ def write_frames(folder: Path, frames: Frames, first: int = 0) -> Path:
     for index, frame in enumerate(frames, first):
         write_image(folder / f"{index}.png", Picture(frame))  # 9 before 10 only in natural order
     return folder
+
+
+def with_variable_frame_rate(content: bytes) -> bytes:
+    """An MP4 file whose every fourth frame lasts five times as long: its table of times (stts) is written anew."""
+    place = content.index(b"stts") - 4
+    (length,) = struct.unpack_from(">I", content, place)
+    _, count, ticks = struct.unpack_from(">III", content, place + 12)
+    rows = b"".join(struct.pack(">II", 1, ticks * (1 if number % 4 else 5) // 2) for number in range(count))
+    box = struct.pack(">I4sII", 16 + len(rows), b"stts", 0, count) + rows
+    changed = bytearray(content[:place] + box + content[place + length :])
+    for parent in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):  # they hold it, and lie behind the frames
+        start = content.index(parent) - 4
+        struct.pack_into(">I", changed, start, struct.unpack_from(">I", content, start)[0] + len(box) - length)
+    return bytes(changed)
 
 
 def write_video(path: Path, frames: Frames) -> Path:
@@ -330,3 +345,14 @@ def test_memory_does_not_grow_with_the_window(tmp_path: Path) -> None:
         assert int(count) == windows
         peaks[frames] = float(peak)
     assert peaks[150] < peaks[15] + 30  # one frame is 1.5 MiB: keeping 135 more would take 200
+
+
+def test_a_variable_frame_rate_is_told(tmp_path: Path) -> None:
+    even = write_video(tmp_path / "even.mp4", pan(40))
+    odd = tmp_path / "odd.mp4"
+    odd.write_bytes(with_variable_frame_rate(even.read_bytes()))
+    for path, lines in ((even, 0), (odd, 1)):
+        said: list[str] = []
+        assert len(list(read_frames(find_clips([path])[0], tell=said.append))) == 40
+        assert len([line for line in said if "odd.mp4 has a variable frame rate" in line]) == lines
+        assert len(said) == lines
