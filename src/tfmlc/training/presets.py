@@ -54,6 +54,13 @@ LOSSES: dict[str, dict[str, Any]] = {
     "tfmlc": {"kind": "tfmlc", "backbone": "clip-vit-b16", "block": 3, "adapter": "adapter.safetensors"},
 }
 
+ALL_BLUR: dict[str, Any] = {
+    "patch_px": 192,
+    "blur": {"strength_px": [3, 34], "light": "mixed", "highlight_gain": [1, 2]},
+    "easy": {**STRAIGHT, "strength_px": [4, 26], "exposure": [0.05, 0.4]},
+}
+ADAPTED_DINOV2: dict[str, Any] = {"kind": "tfmlc", "backbone": "dinov2-vit-s14", "adapter": "adapter.safetensors"}
+
 PRESETS: dict[str, dict[str, Any]] = {
     **{f"hinet-gopro-{name}": {**HINET_GOPRO, "loss": loss} for name, loss in LOSSES.items()},
     **{f"mprnet-lite-gopro-{name}": {**MPRNET_LITE_GOPRO, "loss": loss} for name, loss in LOSSES.items()},
@@ -65,14 +72,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "default": {  # goes on with all blur, half of the pairs still straight; network.start=runs/default-first/...
         "network": QUARTER_RESOLUTION_HINET,
-        "data": {
-            "patch_px": 192,
-            "blur": {"strength_px": [3, 34], "light": "mixed", "highlight_gain": [1, 2]},
-            "easy": {**STRAIGHT, "strength_px": [4, 26], "exposure": [0.05, 0.4]},
-            "easy_share": 0.5,
-        },
+        "data": {**ALL_BLUR, "easy_share": 0.5},
         "loop": {**MUON, "steps": 9000, "warmup_steps": 50},
         "blur_heads": 1.0,
+    },
+    "default-tfmlc": {  # finetunes the model above under the paper's loss, by features that are free to use
+        "network": {"name": "hinet", "start": "default-psnr"},
+        "data": {**ALL_BLUR, "easy_share": 0.2},
+        "loss": {**ADAPTED_DINOV2, "weight": "auto", "gradient_share": 1.0},
+        "loop": {**MUON, "steps": 1000, "batch_size": 8, "learning_rate": 5e-4, "warmup_steps": 50},
     },
     "smoke": {  # seconds on a laptop: shows that everything runs
         "network": {"name": "hinet", "sizes": {"width": 8, "depth": 3, "normalised_levels": [1, 2], "unshuffle": 2}},
