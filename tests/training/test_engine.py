@@ -69,19 +69,16 @@ def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path: Path, photos: Pat
         finetune(load_recipe("smoke", [f"data.photos=[{photos}]", *SMOKE, "loop.accumulate=3"]), tmp_path / "3")
 
 
-def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path) -> None:
-    """To rounding: sums in another order, which Adam's first steps enlarge where gradients are almost zero."""
-    settings = [f"data.photos=[{photos}]", *SMOKE]
-    finetune(load_recipe("smoke", settings), tmp_path / "one")
+def in_two_processes(*command: str) -> None:
+    """Run a Python command twice at a time, as accelerate launch would on a CPU."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
     shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     shared |= {"ACCELERATE_USE_CPU": "true"}
-    command = [sys.executable, "-m", "tfmlc.cli", "train", "smoke", *settings, "loop.device=cpu"]
     processes = [
         subprocess.Popen(
-            [*command, "-o", str(tmp_path / "two")],
+            [sys.executable, *command],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -91,7 +88,26 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path) -> N
     for process in processes:
         errors = process.communicate(timeout=120)[1]
         assert process.returncode == 0, errors.decode()
+
+
+def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path) -> None:
+    """To rounding: sums in another order, which Adam's first steps enlarge where gradients are almost zero."""
+    settings = [f"data.photos=[{photos}]", *SMOKE, "loop.device=cpu"]
+    finetune(load_recipe("smoke", settings), tmp_path / "one")
+    in_two_processes("-m", "tfmlc.cli", "train", "smoke", *settings, "-o", str(tmp_path / "two"))
     assert relative_difference(tmp_path / "one", tmp_path / "two", photos) < SAME
+
+
+def test_fsdp_gives_the_result_of_one_process_and_resumes(tmp_path: Path, photos: Path) -> None:
+    settings = [f"data.photos=[{photos}]", *SMOKE, "loop.device=cpu", "loop.save_every_steps=3"]
+    settings.append("loop.gradient_clip=0.01")  # Adam enlarges the rounding of tiny gradients less
+    finetune(load_recipe("smoke", settings), tmp_path / "one")
+    script = str(Path(__file__).with_name("sharded_run.py"))
+    for stop_at in ("3", "0"):
+        in_two_processes(script, stop_at, str(tmp_path / "two"), *settings)
+    assert relative_difference(tmp_path / "one", tmp_path / "two", photos) < SAME
+    states = [load_file(tmp_path / name / STATE) for name in ("one", "two")]
+    assert {key: value.shape for key, value in states[0].items()} == {k: v.shape for k, v in states[1].items()}
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path, photos: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -76,13 +76,19 @@ class Loop:
                 f"loop.batch_size={config.batch_size} is no multiple of processes times accumulate, {parts}"
             )
         self.precision: Resolved = resolve_precision(self.accelerator.device, config.precision)
-        self.module = cast(nn.Module, self.accelerator.prepare(module.to(memory_format=torch.channels_last)))
-        self.plain = cast(nn.Module, self.accelerator.unwrap_model(self.module))
-        self.optimiser: torch.optim.Optimizer = (
-            Muon(self.plain.parameters(), lr=config.learning_rate)
+        spread = self.accelerator.distributed_type is DistributedType.FSDP  # which takes contiguous weights only
+        module.to(self.accelerator.device)
+        module.to(memory_format=torch.contiguous_format if spread else torch.channels_last)
+        parameters = list(module.parameters())
+        optimiser = (
+            Muon(parameters, lr=config.learning_rate)
             if config.optimiser == "muon"
-            else torch.optim.Adam(self.plain.parameters(), lr=config.learning_rate, betas=config.betas)
+            else torch.optim.Adam(parameters, lr=config.learning_rate, betas=config.betas)
         )
+        prepared = cast(Any, self.accelerator.prepare(module, optimiser))  # together: FSDP changes the parameters
+        self.module: nn.Module = prepared[0]
+        self.plain = cast(nn.Module, self.accelerator.unwrap_model(self.module))
+        self.optimiser: torch.optim.Optimizer = prepared[1].optimizer
         self.scaler = torch.GradScaler(self.accelerator.device.type, enabled=self.precision == "fp16")
         self.step = 0
         self.ema = {name: value.detach().clone() for name, value in self.plain.named_parameters()}

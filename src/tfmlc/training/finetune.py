@@ -112,8 +112,9 @@ def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None, f
             origin = f"trained by tfmlc, {loop.step} of {config.loop.steps} steps"
             save_network(weights, averaged, origin=origin, licence=config.licence)
 
+    if loop.step:  # what was trained before, should this run have nothing left to do
+        export(loop)
     loop.run(stop_at=stop_at, on_save=export)
-    export(loop)
     return weights
 
 
