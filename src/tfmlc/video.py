@@ -40,15 +40,15 @@ def is_video_name(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_clips(inputs: Iterable[Path], *, leave_out: Path | None = None) -> list[Clip]:
+def find_clips(inputs: Iterable[Path], *, leave_out: Path | None = None, of_frames: bool = True) -> list[Clip]:
     """Every film in ``inputs``: video files, folders of frames, and folders that hold such (as GOPRO_Large_all).
 
-    The folder ``leave_out`` is not searched.
+    The folder ``leave_out`` is not searched; without ``of_frames``, pictures in a folder are no frames.
     Raises UserError for a missing path, a file that is no video, a folder without films, and two films of one name.
     """
     clips: dict[str, Clip] = {}
     for path in inputs:
-        found = list(_clips_at(path, leave_out.resolve() if leave_out is not None else None))
+        found = list(_clips_at(path, leave_out.resolve() if leave_out is not None else None, of_frames=of_frames))
         if not found:
             raise UserError(f"no films in {path}: {' '.join(VIDEO_SUFFIXES)} and folders of frames are looked for")
         for clip in found:
@@ -58,7 +58,7 @@ def find_clips(inputs: Iterable[Path], *, leave_out: Path | None = None) -> list
     return list(clips.values())
 
 
-def _clips_at(path: Path, leave_out: Path | None) -> Iterator[Clip]:
+def _clips_at(path: Path, leave_out: Path | None, *, of_frames: bool) -> Iterator[Clip]:
     if not path.exists():
         raise UserError(f"there is no file or folder {path}")
     if path.is_file():
@@ -73,7 +73,7 @@ def _clips_at(path: Path, leave_out: Path | None) -> Iterator[Clip]:
         name = "-".join([*parts[:-1], Path(parts[-1]).stem]) if parts else path.resolve().name
         if inner.is_dir():
             frames = sorted((file for file in inner.iterdir() if is_image_name(file)), key=natural_key)
-            if frames:
+            if frames and of_frames:
                 yield Clip(inner, name, tuple(file.name for file in frames))
         elif is_video_name(inner):
             yield Clip(inner, name)

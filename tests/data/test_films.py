@@ -356,3 +356,13 @@ def test_a_variable_frame_rate_is_told(tmp_path: Path) -> None:
         assert len(list(read_frames(find_clips([path])[0], tell=said.append))) == 40
         assert len([line for line in said if "odd.mp4 has a variable frame rate" in line]) == lines
         assert len(said) == lines
+
+
+def test_films_of_one_name_beside_photos(tmp_path: Path) -> None:
+    for day in ("one", "two"):
+        write_image(tmp_path / "in" / day / "photo.png", Picture(make_photo(230, 240)))
+        write_video(tmp_path / "in" / day / "clip.mp4", pan(20))
+    made = synthesize("pairs", [tmp_path / "in"], tmp_path / "out", pictures="photos", workers=1)
+    assert not made.errors
+    scenes = {path.name for path in (tmp_path / "out" / "blur").iterdir()}
+    assert scenes == {"one-clip", "two-clip", "one-photo", "two-photo"}

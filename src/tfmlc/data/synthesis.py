@@ -111,7 +111,7 @@ def synthesize(
         film = film.model_copy(update={"levels": 1})
     films, photos = _sort_inputs(inputs, pictures)
     stills = plan_stills(photos, per_photo, seed, leave_out=output)
-    clips = find_clips(films, leave_out=output)
+    clips = find_clips(films, leave_out=output, of_frames=pictures == "frames")
     settings: dict[str, Any] = {"kind": kind, "folders": folders(kind, film.levels)}
     settings |= {"blur": blur.model_dump(mode="json")} if photos else {}
     settings |= {"film": film.model_dump(mode="json")} if films else {}
@@ -163,9 +163,9 @@ def _sort_inputs(inputs: Iterable[Path], pictures: Literal["photos", "frames"]) 
         if pictures == "frames" or video:
             films.append(path)
             continue
-        inside = [file for file in path.rglob("*") if is_video_name(file)] if path.is_dir() else []
-        films += inside
-        if not inside or any(is_image_name(file) for file in path.rglob("*")):
+        holds_films = path.is_dir() and any(is_video_name(file) for file in path.rglob("*"))
+        films += [path] if holds_films else []
+        if not holds_films or any(is_image_name(file) for file in path.rglob("*")):
             photos.append(path)
     return films, photos
 
