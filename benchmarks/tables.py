@@ -37,8 +37,9 @@ def scores_table() -> str:
         "| --- | --- |" + " ---: |" * len(METRICS),
     ]
     for dataset, title in SETS.items():
-        for model in ("blurry", "default"):
-            mean = _read(f"study/{dataset}-{'start' if model == 'default' else model}.json")["mean"]
+        files = {"blurry": "study/{}-blurry", "default-psnr": "study/{}-start", "default": "default/{}"}
+        for model, file in files.items():
+            mean = _read(f"{file.format(dataset)}.json")["mean"]
             values = [f"{mean[name]:.{DIGITS[name]}f}" if name in mean else "" for name in METRICS]
             shown = title if model == "blurry" else ""
             lines.append(f"| {shown} | {model} | " + " | ".join(values) + " |")

@@ -153,7 +153,7 @@ def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
 
 
 def test_models(model: str) -> None:
-    assert tfmlc("models", "list").stdout.startswith("default  11.2 MB  (is default-psnr)")
+    assert tfmlc("models", "list").stdout.startswith("default  11.2 MB  (is default-perceptual)")
     info = tfmlc("models", "info", model).stdout
     assert "hinet (width=8, depth=3, normalised_levels=(1, 2)" in info
     assert "CC0-1.0" in info
