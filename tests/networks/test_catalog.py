@@ -11,7 +11,14 @@ import torch
 
 from tfmlc.checkpoint import read_tensors
 from tfmlc.errors import UserError
-from tfmlc.networks import Network, build_network, describe_network, load_network, save_network
+from tfmlc.networks import (
+    Network,
+    blend_networks,
+    build_network,
+    describe_network,
+    load_network,
+    save_network,
+)
 
 SMALL: dict[str, dict[str, Any]] = {
     "hinet": {"width": 8, "depth": 3, "normalised_levels": (1, 2)},
@@ -162,3 +169,17 @@ def test_bad_weights_are_refused_in_one_line(
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_between_two_networks(tmp_path: Path, name: str) -> None:
+    one, other = small(name), build_network(name, **SMALL[name])
+    half_way = blend_networks(one, other, 0.5)
+    for key, value in half_way.state_dict().items():
+        assert torch.allclose(value, (one.state_dict()[key] + other.state_dict()[key]) / 2, atol=1e-6), key
+    save_network(tmp_path / "b.safetensors", half_way, origin=half_way.about.origin, licence="Apache-2.0")
+    assert load_network(tmp_path / "b.safetensors").about.origin.startswith("0.5 of the way from: ")
+    with pytest.raises(UserError, match="only networks of one form"):
+        blend_networks(one, build_network("hinet", width=24), 0.5)
+    with pytest.raises(UserError, match=r"the share lies in \[0, 1\], 1.5 does not"):
+        blend_networks(one, other, 1.5)

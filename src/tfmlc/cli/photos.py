@@ -39,6 +39,9 @@ def deblur(
             raise typer.Exit(2 if len(jobs) == 1 else 1)
 
 
+Half = Annotated[bool, typer.Option("--half", help="Store in half precision.")]
+
+
 @models.command("list")
 def models_list() -> None:
     """Names of the models that need no download."""
@@ -74,11 +77,29 @@ def models_fetch(name: Annotated[str, typer.Argument(help="A backbone's name.")]
         typer.echo(f"{find_weights(name, download)}  ({download.licence})")
 
 
+@models.command("blend")
+def models_blend(
+    one: Annotated[str, typer.Argument(help="A model's name or a weights file.")],
+    other: Annotated[str, typer.Argument(help="A model finetuned from it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
+    share: Annotated[float, typer.Option(help="How far to go from the first to the other, 0 to 1.")] = 0.5,
+    half: Half = False,
+) -> None:
+    """Weights between those of a model and of one finetuned from it, to choose between fidelity and looks."""
+    with one_line_errors():
+        from tfmlc.networks import blend_networks, load_network, save_network
+        from tfmlc.weights import find_model
+
+        blended = blend_networks(load_network(find_model(one)), load_network(find_model(other)), share)
+        save_network(output, blended, origin=blended.about.origin, licence=blended.about.licence, half=half)
+        typer.echo(load_network(output).explain())
+
+
 @models.command("convert")
 def models_convert(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="Official .pth or any weights file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
-    half: Annotated[bool, typer.Option("--half", help="Store in half precision.")] = False,
+    half: Half = False,
     origin: Annotated[str, typer.Option(help="Where the weights come from. Default: what the file says.")] = "",
     licence: Annotated[str, typer.Option(help="Their licence. Default: what the file says.")] = "",
 ) -> None:
