@@ -106,6 +106,16 @@ def steps_table() -> str:
     )
 
 
+def shares_table() -> str:
+    content = _read("default/shares.json")
+    columns = list(content["rows"][0])[1:]
+    lines = ["| share | " + " | ".join(METRICS[name] for name in columns) + " |", "| ---: |" + " ---: |" * len(columns)]
+    for row in content["rows"]:
+        values = [f"{row[name]:.{DIGITS[name]}f}" for name in columns]
+        lines.append(f"| {row['share']:g} | " + " | ".join(values) + " |")
+    return "\n".join([*lines, "", f"{content['images']} images: {content['of']}."])
+
+
 def scoring_table() -> str:
     content = _read("bench/evaluate.json")
     lines = ["| models scored together | times faster than the plain loop |", "| ---: | ---: |"]
@@ -140,6 +150,7 @@ TABLES = {
     "steps": steps_table,
     "study": study_table,
     "scoring": scoring_table,
+    "shares": shares_table,
     "deblurring": deblurring_table,
     "synthesis": synthesis_table,
     "scores": scores_table,
