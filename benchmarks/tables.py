@@ -129,7 +129,7 @@ def scoring_table() -> str:
 
 def deblurring_table() -> str:
     content = _read("bench/deblur.json")
-    lines = ["| picture | precision | tile, px | megapixels a second | extra memory, MiB | relative to fp32, tile auto |"]
+    lines = ["| picture | precision | tile, px | megapixels a second | extra memory, MiB | relative to fp32, auto |"]
     lines.append("| --- | --- | --- | ---: | ---: | ---: |")
     for row in content["rows"]:
         cells = [row["picture"], row["precision"], str(row["tile_px"]), f"{row['megapixels_per_s']:.2f}"]
