@@ -49,7 +49,7 @@ def _pyiqa_score(name: str, restored: Image8, sharp: Image8) -> float:
     try:
         with torch.inference_mode():
             return float(metric(*images))
-    except RuntimeError:  # NIQE and BRISQUE fit distributions, which fails where the whole image is one colour
+    except cast(Any, torch.linalg).LinAlgError:  # NIQE fits a distribution: none is there in an image of one colour
         return math.nan
 
 

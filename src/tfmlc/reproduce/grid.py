@@ -150,8 +150,8 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
                 weights = _run(cell.run, config, work, quick=quick)
                 network = cell.run.preset.split("-")[0]
                 beside = paper.as_columns(network, dict(cell.paper))
-                protocol = f"tfmlc-paper-{network}"
-                evaluate({str(weights): path}, folder, metrics=metrics, protocols=[protocol], published=beside)
+                protocols = [paper.protocol_of(network)]
+                evaluate({str(weights): path}, folder, metrics=metrics, protocols=protocols, published=beside)
             plan.append(f"- {cell.name}: {'missing: ' + '; '.join(lacks) if lacks else 'done'}")
             progress.update(number + 1)
     files = {cell.name: output / f"{cell.name}.json" for cell in cells}

@@ -89,7 +89,11 @@ def find_values(name: str) -> Values:
     return as_columns(*rows[name])
 
 
+def protocol_of(network: str) -> str:
+    """The protocol by which the paper scored a network's pictures."""
+    return f"tfmlc-paper-{network.partition('-')[0]}"
+
+
 def as_columns(network: str, values: Values) -> Values:
     """A row under the names that scores have; PSNR and SSIM are those of the network's protocol."""
-    protocol = f"tfmlc-paper-{network.partition('-')[0]}"
-    return {f"{protocol}/{key}" if key in ("psnr", "ssim") else key: value for key, value in values.items()}
+    return {f"{protocol_of(network)}/{key}" if key in ("psnr", "ssim") else key: value for key, value in values.items()}

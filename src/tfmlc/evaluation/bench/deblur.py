@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tfmlc.deblur import Deblurrer
-from tfmlc.evaluation.bench.measure import PeakMemory, give_back_memory, seconds
+from tfmlc.evaluation.bench.measure import PeakMemory, give_back_memory, timed
 from tfmlc.networks import load_network
 from tfmlc.progress import Steps
 from tfmlc.weights import find_model
@@ -34,7 +35,7 @@ def bench_deblur(model: str, repeats: int = 2, sides_px: Sequence[tuple[int, int
                     deblurrer = Deblurrer(network, device="cpu", precision=precision, tile_px=tile_px)
                     give_back_memory()
                     with PeakMemory() as peak:
-                        best = min(seconds(lambda: deblurrer(picture)) for _ in range(repeats))  # noqa: B023
+                        best = min(timed(partial(deblurrer, picture))[1] for _ in range(repeats))
                     first = first or best
                     rows.append(
                         {

@@ -9,18 +9,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 SAMPLE_S = 0.002
+Result = TypeVar("Result")
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long the work takes."""
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """What the work returns, and the seconds it takes."""
     started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    result = work()
+    return result, time.perf_counter() - started
 
 
 def in_new_process(work: Callable[..., float], *arguments: Any) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 
 from tfmlc.data.folders import Pair, find_pairs
 from tfmlc.errors import UserError
+from tfmlc.evaluation.bench.measure import timed
 from tfmlc.evaluation.evaluate import BLURRY, evaluate
 from tfmlc.evaluation.metrics import unavailable
 from tfmlc.losses.peers import pyiqa_metric
@@ -35,18 +36,15 @@ def bench_scores(dataset: Path) -> dict[str, Any]:
     plain_s: dict[str, float] = {}
     with Steps("plain loop", len(metrics)) as progress:
         for name in metrics:
-            started = time.perf_counter()
-            plain[name] = _plain_loop(PYIQA_NAMES[name], pairs)
-            plain_s[name] = time.perf_counter() - started
+            plain[name], plain_s[name] = timed(partial(_plain_loop, PYIQA_NAMES[name], pairs))
             progress.advance()
     rows: list[dict[str, Any]] = []
     ours: dict[str, Any] = {}
     for models in ([BLURRY], [BLURRY, str(dataset / "blur")]):
         with tempfile.TemporaryDirectory() as folder:
             files = {model: Path(folder) / f"{place}.json" for place, model in enumerate(models)}
-            started = time.perf_counter()
-            ours = evaluate(files, dataset, metrics=metrics)[BLURRY]["per_image"]
-            seconds = time.perf_counter() - started
+            results, seconds = timed(partial(evaluate, files, dataset, metrics=metrics))
+        ours = results[BLURRY]["per_image"]
         loop_s = len(models) * sum(plain_s.values())
         row = {"models": len(models), "plain_s": round(loop_s, 2), "seconds": round(seconds, 2)}
         rows.append({**row, "times_faster": round(loop_s / seconds, 2)})

@@ -12,7 +12,7 @@ import cv2
 
 from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import folders, make_film
-from tfmlc.evaluation.bench.measure import in_new_process, seconds
+from tfmlc.evaluation.bench.measure import in_new_process, timed
 from tfmlc.images import Picture, write_image
 from tfmlc.video import Clip, find_clips, read_frames
 
@@ -53,8 +53,8 @@ def _compare(name: str, clip: Clip, output: Path, repeats: int) -> dict[str, Any
         return sum(bool(row["files"]) for row in made.rows)
 
     frames, triplets = decode(), make()
-    decoding = min(seconds(decode) for _ in range(repeats))
-    making = min(seconds(make) for _ in range(repeats))
+    decoding = min(timed(decode)[1] for _ in range(repeats))
+    making = min(timed(make)[1] for _ in range(repeats))
     return {
         "source": name,
         "frames": frames,
