@@ -1,9 +1,9 @@
 """The procedure of the authors' released losses, written anew from its description, to measure ours against.
 
-Every stage by itself: all twelve blocks run though block 3 is used, and the sharp image goes through trunk and
-adapter once a stage, inside the graph. In the TFMLC form the trunk is frozen and the adapter's weights collect
-gradients, in the FMLC form the trunk's do. Where the released code loops over the samples of a batch, this runs
-them at once, so the comparison is kinder to it than its own code is.
+Every stage and every sample by itself: all twelve blocks run though block 3 is used, and the sharp image goes through
+trunk and adapter once a stage, inside the graph. In the TFMLC form the trunk is frozen and the adapter's weights
+collect gradients, in the FMLC form the trunk's do. ``looped=False`` takes the samples of a batch at once, which is
+kinder than the released code is.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from tfmlc.losses import Adapter
 
 
 class ReleasedLoss(nn.Module):
-    def __init__(self, block: int = 3, *, adapted: bool) -> None:
+    def __init__(self, block: int = 3, adapter: Adapter | None = None, *, looped: bool = True) -> None:
         super().__init__()
+        self.looped = looped
         self.trunk = timm.create_model("vit_base_patch16_clip_quickgelu_224", num_classes=512).eval()
-        self.trunk.requires_grad_(not adapted)
-        self.adapter = Adapter(mode="flatten", tokens=197, width=768).eval() if adapted else None
+        self.trunk.requires_grad_(adapter is None)
+        self.adapter = adapter
         self.tokens = torch.empty(0)
         self.trunk.blocks[block].register_forward_hook(self.keep)
 
@@ -34,5 +35,10 @@ class ReleasedLoss(nn.Module):
         return self.tokens if self.adapter is None else self.adapter(self.tokens)
 
     def forward(self, stages: Sequence[Tensor], sharp: Tensor) -> Tensor:
-        errors = [nn.functional.mse_loss(self.features(stage), self.features(sharp)) for stage in stages]
+        count = len(sharp) if self.looped else 1
+        errors = [
+            nn.functional.mse_loss(self.features(restored), self.features(wanted)) / count
+            for stage in stages
+            for restored, wanted in zip(stage.chunk(count), sharp.chunk(count), strict=True)
+        ]
         return torch.stack(errors).sum()

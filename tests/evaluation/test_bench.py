@@ -5,12 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from conftest import make_photo
+from tfmlc.backbones import build_backbone
 from tfmlc.evaluation.bench.deblur import bench_deblur
+from tfmlc.evaluation.bench.loss import load_baselines
 from tfmlc.evaluation.bench.scores import PYIQA_NAMES, bench_scores
 from tfmlc.evaluation.metrics import unavailable
 from tfmlc.images import Picture, write_image
+from tfmlc.losses import Adapter, FeatureMatchingLoss
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["FMLC", "TFMLC"])
+def test_the_released_procedure_gives_the_same_loss_and_gradient(adapted: bool) -> None:
+    baseline = load_baselines()
+    generator = torch.Generator().manual_seed(0)
+    sharp, *stages = torch.rand(3, 2, 3, 64, 48, generator=generator)
+    images = [stage.requires_grad_() for stage in stages]
+    torch.manual_seed(0)
+    backbone = build_backbone("clip-vit-b16", None)
+    values: list[tuple[float, torch.Tensor]] = []
+    adapter = Adapter(mode="flatten", tokens=197, width=768, hidden=16).eval() if adapted else None
+    losses = [baseline.ReleasedLoss(3, adapter, looped=looped) for looped in (True, False)]
+    for loss in losses:
+        loss.trunk.load_state_dict(backbone.tower.state_dict())
+    for loss in (*losses, FeatureMatchingLoss(backbone, block=3, adapter=adapter, normalize=False)):
+        value = loss(images, sharp)
+        values.append((float(value.detach()), torch.autograd.grad(value, images[0])[0]))
+    for value, gradient in values[1:]:
+        assert value == pytest.approx(values[0][0], rel=1e-4)
+        assert float((gradient - values[0][1]).abs().max()) < 1e-3 * float(gradient.abs().max())
 
 
 @pytest.mark.weights

@@ -131,6 +131,20 @@ def test_compiled(loss: FeatureMatchingLoss, images: Any) -> None:
         assert float(torch.compile(loss)(*images)) == pytest.approx(float(loss(*images)), rel=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("low", [False, True], ids=["fp32", "bf16"])
+def test_gradient_when_compiled(low: bool, images: Any) -> None:
+    loss = FeatureMatchingLoss(build_backbone("clip-vit-b16", None), block=0)
+    gradients: list[torch.Tensor] = []
+    for form in (loss, torch.compile(loss)):
+        restored = images[0].clone().requires_grad_()
+        with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+            warnings.simplefilter("ignore")  # of the compiler's own
+            form(restored, images[1]).backward()
+        gradients.append(restored.grad)  # type: ignore[arg-type]
+    assert float((gradients[0] - gradients[1]).abs().max()) <= 0.02 * float(gradients[0].abs().max())
+
+
 def test_saved_and_loaded(backbone: Any, images: Any, tmp_path: Path, shared: Path) -> None:
     file = shared / "weights" / "dinov2-vit-s14.fp16.safetensors"
     tower = build_backbone("dinov2-vit-s14", file)

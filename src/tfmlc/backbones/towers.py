@@ -9,36 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from tfmlc.backbones.backbone import Backbone, ImageStatistics
+from tfmlc.backbones.frozen import QuickGeluMlp, SelfAttention
 
 CLIP_STATISTICS: ImageStatistics = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET_STATISTICS: ImageStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Names under which the parts of an OpenAI file begin; timm's conversion wants ``visual.`` before them.
 OPENAI_MARKS = ("class_embedding", "conv1.weight")
-
-
-QUICK = 1.702
-
-
-class _QuickGelu(torch.autograd.Function):
-    """``x sigmoid(1.702 x)`` as ``silu(1.702 x) / 1.702``, whose derivative is one fused kernel."""
-
-    @staticmethod
-    def forward(context: Any, values: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        scaled = values * QUICK
-        context.save_for_backward(scaled)
-        return nn.functional.silu(scaled).div_(QUICK)
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (scaled,) = context.saved_tensors
-        return cast(Tensor, torch.ops.aten.silu_backward(gradient, scaled))
-
-
-class QuickGelu(nn.Module):
-    """The activation of OpenAI's towers."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        return cast(Tensor, _QuickGelu.apply(values))
 
 
 class VisionTransformer(Backbone):
@@ -50,7 +26,9 @@ class VisionTransformer(Backbone):
         tower = cast(Any, timm.create_model(timm_name, num_classes=embedding, dynamic_img_size=True))
         for residual in tower.blocks:
             if type(residual.mlp.act).__name__ == "QuickGELU":
-                residual.mlp.act = QuickGelu()
+                residual.mlp = QuickGeluMlp(residual.mlp)
+            if {name.split(".")[0] for name, _ in residual.attn.named_parameters()} == {"qkv", "proj"}:
+                residual.attn = SelfAttention(residual.attn)
         patch_px = int(tower.patch_embed.patch_size[0])
         super().__init__(tower, blocks=len(tower.blocks), patch_px=patch_px, statistics=statistics)
 
@@ -58,8 +36,6 @@ class VisionTransformer(Backbone):
         tower = cast(Any, self.tower)
         tokens: Tensor = tower.norm_pre(tower._pos_embed(self._embed_patches(images)))
         for residual in tower.blocks[: block + 1]:
-            # on a CPU the fused kernel's gradient in 16 bits takes several times as long as plain products
-            residual.attn.fused_attn = images.device.type != "cpu" or images.dtype == torch.float32
             tokens = residual(tokens)
         return tokens
 
