@@ -193,9 +193,20 @@ def test_depth_changes_keep_black_and_white() -> None:
     assert np.array_equal(to_depth(to_depth(ends, 16), 8), ends)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_fast_png_loses_nothing(tmp_path: Path, channels: int) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (31, 47, channels), dtype=np.uint8)
-    picture = Picture(pixels, icc=None, resolution=(96.0, 96.0) if channels == 4 else None)
-    write_image(tmp_path / "a.png", picture, fast=True)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (31, 47)])
+def test_fast_png_loses_nothing(tmp_path: Path, channels: int, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, channels), dtype=np.uint8)
+    write_image(tmp_path / "a.png", Picture(pixels), fast=True)
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, pixels)
+    with Image.open(tmp_path / "a.png") as image:
+        image.verify()
+    decoded = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
+    assert decoded.shape[:2] == size
+
+
+def test_fast_png_keeps_what_belongs_to_a_photo(tmp_path: Path) -> None:
+    picture = Picture(np.zeros((3, 4, 3), np.uint8), icc=None, resolution=(96.0, 96.0))
+    write_image(tmp_path / "a.png", picture, fast=True)
+    assert read_image(tmp_path / "a.png").resolution == pytest.approx((96.0, 96.0), abs=0.1)

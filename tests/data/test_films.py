@@ -16,7 +16,7 @@ import pytest
 from conftest import make_photo
 from tfmlc.data import blur_windows
 from tfmlc.data import films as films_module
-from tfmlc.data.films import FilmConfig, blurred_windows
+from tfmlc.data.films import FilmConfig, film_windows
 from tfmlc.data.interpolation import interpolated
 from tfmlc.data.manifest import MANIFEST, read_manifest
 from tfmlc.data.synthesis import synthesize
@@ -133,12 +133,13 @@ class TestAverages:
         frames = pan(50, step=2)
         clip = find_clips([write_frames(tmp_path / "film", frames)])[0]
         config = FilmConfig(min_frames=11, levels=3, light=light)  # type: ignore[arg-type]
-        found = list(blurred_windows(clip, config))
+        found = list(film_windows(clip, config))
         assert len(found) > 1
-        for blurred in found:
-            window = blurred.window
-            assert np.array_equal(blurred.sharp, frames[window.sharp])
-            for number, picture in enumerate(blurred.levels, 1):
+        for one in found:
+            window = one.window
+            sharp, *levels = one.average()
+            assert np.array_equal(sharp, frames[window.sharp])
+            for number, picture in enumerate(levels, 1):
                 start, stop = window.level(number, 3)
                 values = np.stack(frames[start:stop]).astype(float)
                 values = values if light == "stored" else (values / 255) ** power
@@ -148,8 +149,8 @@ class TestAverages:
 
     def test_levels_are_ordered_by_blur(self, tmp_path: Path) -> None:
         clip = find_clips([write_frames(tmp_path / "film", pan(40))])[0]
-        blurred = next(blurred_windows(clip, FilmConfig(levels=4)))
-        detail = [np.abs(np.diff(p.astype(float), axis=1)).mean() for p in (blurred.sharp, *blurred.levels)]
+        pictures = next(film_windows(clip, FilmConfig(levels=4))).average()
+        detail = [np.abs(np.diff(picture.astype(float), axis=1)).mean() for picture in pictures]
         assert detail == sorted(detail, reverse=True)
 
     def test_interpolation_is_between_its_neighbours(self) -> None:
@@ -304,8 +305,8 @@ class TestBadFilms:
         (tmp_path / "film" / "notes.txt").write_text("not a frame")
         told: list[str] = []
         clip = find_clips([tmp_path / "film"])[0]
-        found = list(blurred_windows(clip, FilmConfig(), told.append))
-        assert [blurred.window.start for blurred in found] == [10]  # the eleventh frame there is
+        found = list(film_windows(clip, FilmConfig(), told.append))
+        assert [one.window.start for one in found] == [10]  # the eleventh frame there is
         assert told == [f"{tmp_path / 'film'}: frames 10 to 13 are missing"]
 
     def test_a_frame_that_cannot_be_read(self, tmp_path: Path) -> None:
@@ -314,8 +315,8 @@ class TestBadFilms:
         self.refuse(tmp_path / "film", r"3\.png")
         told: list[str] = []
         clip = find_clips([tmp_path / "film"])[0]
-        found = list(blurred_windows(clip, FilmConfig(on_bad="skip"), told.append))
-        assert [blurred.window.start for blurred in found] == [3, 18]
+        found = list(film_windows(clip, FilmConfig(on_bad="skip"), told.append))
+        assert [one.window.start for one in found] == [3, 18]
         assert len(told) == 1
 
     def test_two_films_of_one_name(self, tmp_path: Path) -> None:
@@ -335,7 +336,8 @@ def test_memory_does_not_grow_with_the_window(tmp_path: Path) -> None:
         "from tfmlc.images import read_rgb8\n"
         "films_read = lambda n: read_rgb8(Path(sys.argv[1]) / n)\n"
         "config = films.FilmConfig(min_frames=int(sys.argv[2]), min_displacement_px=0)\n"
-        "count = len(list(films.blurred_windows(Clip(Path(sys.argv[1]), 'film', names), config)))\n"
+        "found = films.film_windows(Clip(Path(sys.argv[1]), 'film', names), config)\n"
+        "count = sum(bool(window.average()) for window in found)\n"
         "print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
     )
     peaks: dict[int, float] = {}

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -17,8 +17,10 @@ from tfmlc.config import Config
 from tfmlc.data.blur import LINEAR_GAMMA
 from tfmlc.data.interpolation import interpolated
 from tfmlc.data.windows import BlurWindow, WindowFinder
+from tfmlc.processes import read_ahead
 from tfmlc.video import Clip, Frame, OnBad, read_frames
 
+FRAMES_AHEAD = 2
 KEPT_BYTES = 64 * 2**20  # frames of the window that are kept; what is older is read again
 Light = NDArray[np.float32]
 
@@ -36,12 +38,45 @@ class FilmConfig(Config):
 
 
 @dataclass(frozen=True)
-class BlurredWindow:
-    """A window, its middle frame, and its blur from weakest to strongest, all uint8 ``h w 3``."""
+class FilmWindow:
+    """A window of a film with its newest frames and the sum of its older ones; ``average`` makes its pictures."""
 
     window: BlurWindow
-    sharp: Frame
-    levels: list[Frame]
+    kept: tuple[Frame, ...]
+    older: Light | None
+    again: _Again
+
+    def average(self) -> list[Frame]:
+        """The middle frame, and the blur from weakest to strongest, uint8 ``h w 3``.
+
+        May run in another thread, for one window of a film after the other.
+        """
+        window, config = self.window, self.again.config
+        linear = config.light == "linear"
+        spans = [window.level(level, config.levels) for level in range(1, config.levels)]
+        sums: list[Light | None] = [None] * len(spans)
+        sharp = self.kept[-1]
+        for index, frame in self._middle([(window.sharp, window.sharp + 1), *spans]):
+            if index == window.sharp:
+                sharp = frame
+            for number, (start, stop) in enumerate(spans):
+                if start <= index < stop:
+                    sums[number] = _add(sums[number], frame, linear)
+        whole = self.older
+        for frame in self.kept:
+            whole = _add(whole, frame, linear)
+        counts = [stop - start for start, stop in [*spans, (window.start, window.stop)]]
+        means = [_mean(total, count, linear) for total, count in zip([*sums, whole], counts, strict=True)]
+        return [sharp, *(sharp if mean is None else mean for mean in means)]
+
+    def _middle(self, spans: list[tuple[int, int]]) -> Iterator[tuple[int, Frame]]:
+        """The frames that ``spans`` need and their numbers, the oldest read from the film again."""
+        first, last = min(start for start, _ in spans), max(stop for _, stop in spans)
+        first_kept = self.window.stop - len(self.kept)
+        if first < first_kept:
+            yield from enumerate(self.again.read(first, min(first_kept, last)), first)
+        for index in range(max(first, first_kept), last):
+            yield index, self.kept[index - first_kept]
 
 
 def film_frames(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = lambda _: None) -> Iterator[Frame | None]:
@@ -50,10 +85,8 @@ def film_frames(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = la
     return frames if config.interpolate == 1 else interpolated(frames, config.interpolate)
 
 
-def blurred_windows(
-    clip: Clip, config: FilmConfig, tell: Callable[[str], None] = lambda _: None
-) -> Iterator[BlurredWindow]:
-    """Find the windows of a film and average them (ICIP 2023, section 2.1).
+def film_windows(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = lambda _: None) -> Iterator[FilmWindow]:
+    """Find the windows of a film (ICIP 2023, section 2.1).
 
     Frames are looked at once. The newest are kept, as many as fit ``KEPT_BYTES``, older ones are held as their sum
     alone; the weaker levels of a window too long for that are read a second time.
@@ -63,7 +96,7 @@ def blurred_windows(
     kept: deque[Frame] = deque()
     older: Light | None = None  # sum of the window's frames that are kept no more
     again = _Again(clip, config)
-    for frame in film_frames(clip, config, tell):
+    for frame in read_ahead(film_frames(clip, config, tell), FRAMES_AHEAD):
         if frame is None:
             finder.restart()
             kept.clear()
@@ -78,7 +111,7 @@ def blurred_windows(
             older = _add(older, kept.popleft(), linear)
         kept.append(frame)
         if window is not None:
-            yield _average(window, kept, older, again, config.levels, linear)
+            yield FilmWindow(window, tuple(kept), older, again)
             kept.clear()
             older = None
 
@@ -101,37 +134,6 @@ class _Again:
         yield from islice(self.frames, stop - start)
 
 
-def _average(
-    window: BlurWindow, kept: deque[Frame], older: Light | None, again: _Again, levels: int, linear: bool
-) -> BlurredWindow:
-    """Means of the window's levels; the strongest from the sums, the others from the frames themselves."""
-    spans = [window.level(level, levels) for level in range(1, levels)]
-    first_kept = window.stop - len(kept)
-    first_needed = min([window.sharp, *(start for start, _ in spans)])
-    last_needed = max([window.sharp + 1, *(stop for _, stop in spans)])
-
-    def needed() -> Iterator[Frame]:
-        if first_needed < first_kept:
-            yield from again.read(first_needed, min(first_kept, last_needed))
-        for index in range(max(first_kept, first_needed), last_needed):
-            yield kept[index - first_kept]
-
-    sums: list[Light | None] = [None] * len(spans)
-    sharp = kept[-1]
-    for index, frame in enumerate(needed(), first_needed):
-        if index == window.sharp:
-            sharp = frame
-        for number, (start, stop) in enumerate(spans):
-            if start <= index < stop:
-                sums[number] = _add(sums[number], frame, linear)
-    whole = older
-    for frame in kept:
-        whole = _add(whole, frame, linear)
-    counts = [stop - start for start, stop in [*spans, (window.start, window.stop)]]
-    means = [_mean(total, count, linear) for total, count in zip([*sums, whole], counts, strict=True)]
-    return BlurredWindow(window, sharp, [sharp if mean is None else mean for mean in means])
-
-
 def _add(total: Light | None, frame: Frame, linear: bool) -> Light:
     if total is None:
         total = np.zeros(frame.shape, np.float32)
@@ -143,8 +145,10 @@ def _mean(total: Light | None, count: int, linear: bool) -> Frame | None:
     """Mean of a sum of frames, rounded to 8 bits; None where there was no frame."""
     if total is None:
         return None
-    mean = total / np.float32(count)
-    return np.rint(mean ** np.float32(1 / LINEAR_GAMMA) * 255 if linear else mean).clip(0, 255).astype(np.uint8)
+    if not linear:
+        return np.asarray(cv2.divide(total, cast(Any, float(count)), dtype=cv2.CV_8U), np.uint8)
+    mean = (total / np.float32(count)) ** np.float32(1 / LINEAR_GAMMA)
+    return np.rint(mean * 255).clip(0, 255).astype(np.uint8)
 
 
 TO_LIGHT = ((np.arange(256) / 255.0) ** LINEAR_GAMMA).astype(np.float32)

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.data.blur import BlurConfig, blur_levels
-from tfmlc.data.films import BlurredWindow, FilmConfig, blurred_windows
+from tfmlc.data.films import FilmConfig, FilmWindow, film_windows
 from tfmlc.data.manifest import Manifest, file_sha256
 from tfmlc.data.sheet import write_sheet
+from tfmlc.data.windows import BlurWindow
 from tfmlc.errors import UserError
 from tfmlc.images import Picture, find_pictures, is_image_name, read_rgb8, write_image
 from tfmlc.processes import worker_pool
@@ -26,7 +27,7 @@ from tfmlc.progress import Steps
 from tfmlc.video import Clip, find_clips, is_video_name
 
 Kind = Literal["pairs", "triplets"]
-WRITES_AHEAD = 6
+WINDOWS_AHEAD = 1  # beside the one that is growing; each holds up to KEPT_BYTES of frames
 FAILURES = (UserError, OSError, MemoryError, cv2.error)  # of one source, the others go on
 
 
@@ -200,27 +201,25 @@ def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfi
     """Write the pictures of one film, less those whose names are in ``whole``; an error keeps what was finished."""
     cv2.setNumThreads(1)
     made = Made()
-    pending: list[tuple[dict[str, Any], dict[str, Future[str]]]] = []
+    pending: list[tuple[dict[str, Any], Future[dict[str, str]]]] = []
 
     def settle(keep: int) -> None:
         while len(pending) > keep:
-            row, writes = pending.pop(0)
-            made.rows.append({**row, "files": {name: write.result() for name, write in writes.items()}})
+            row, files = pending.pop(0)
+            made.rows.append({**row, "files": files.result()})
 
     number = 0
-    with ThreadPoolExecutor(1) as writer:  # compressing runs beside decoding
+    with ThreadPoolExecutor(1) as writer:  # averaging and compressing run beside decoding
         try:
             source = {"source": str(clip.path)} | ({} if clip.frames else {"source_sha256": file_sha256(clip.path)})
-            for blurred in blurred_windows(clip, film, made.remarks.append):
+            for found in film_windows(clip, film, made.remarks.append):
                 number += 1
                 name = f"{clip.name}/{number:06d}.png"
                 if name in whole:
                     continue
-                pictures = zip(names, [blurred.sharp, *blurred.levels], strict=True)
-                writes = {f"{folder}/{name}": writer.submit(_write, output / folder / name, pixels)
-                          for folder, pixels in pictures}  # fmt: skip
-                pending.append(({"name": name, "clip": clip.name, **source, **_describe(blurred, film)}, writes))
-                settle(WRITES_AHEAD // len(names))
+                files = writer.submit(_write_window, found, output, [f"{folder}/{name}" for folder in names])
+                pending.append(({"name": name, "clip": clip.name, **source, **_describe(found.window, film)}, files))
+                settle(WINDOWS_AHEAD)
             settle(0)
         except FAILURES as error:
             made.error = _in_a_line(error, clip.path)
@@ -242,15 +241,18 @@ def _in_a_line(error: BaseException, source: Path) -> str:
     return str(error) if isinstance(error, UserError) else f"{source}: {' '.join(str(error).split())}"
 
 
-def _describe(blurred: BlurredWindow, film: FilmConfig) -> dict[str, Any]:
+def _describe(window: BlurWindow, film: FilmConfig) -> dict[str, Any]:
     """How a window was found and averaged; frame numbers are those of the interpolated film."""
-    window = blurred.window
     return {
         "window": [window.start, window.stop],
         "sharp_frame": window.sharp,
         "levels": [list(window.level(level, film.levels)) for level in range(1, film.levels + 1)],
         "displacement_px": round(window.displacement_px, 4),
     }
+
+
+def _write_window(found: FilmWindow, output: Path, files: Sequence[str]) -> dict[str, str]:
+    return {file: _write(output / file, pixels) for file, pixels in zip(files, found.average(), strict=True)}
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> str:

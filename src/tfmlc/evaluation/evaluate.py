@@ -29,6 +29,7 @@ from tfmlc.files import write_atomically
 from tfmlc.images import Picture, find_pictures, read_rgb8, write_image
 from tfmlc.networks import load_network
 from tfmlc.networks.local_statistics import with_local_statistics
+from tfmlc.processes import read_ahead
 from tfmlc.progress import Steps
 from tfmlc.weights import find_model
 
@@ -78,7 +79,6 @@ def evaluate(
     todo = [pair for pair in pairs if waiting[pair.name]]
     with (
         Steps("images", len(pairs)) as progress,
-        ThreadPoolExecutor(1) as reader,
         ThreadPoolExecutor(1) as scorer,  # one, for they share what is computed of the sharp image
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
@@ -86,11 +86,7 @@ def evaluate(
             progress.say(reason)
         progress.update(len(pairs) - len(todo))
         scored: list[Future[None]] = []
-        ahead = reader.submit(read_pair, todo[0]) if todo else None
-        for number, pair in enumerate(todo, 1):
-            assert ahead is not None
-            blurry, sharp = ahead.result()
-            ahead = reader.submit(read_pair, todo[number]) if number < len(todo) else None
+        for pair, (blurry, sharp) in zip(todo, read_ahead(map(read_pair, todo), 1), strict=True):
             for record in waiting[pair.name]:
                 started = time.monotonic()
                 with warnings.catch_warnings(record=True) as doubts:
