@@ -84,16 +84,21 @@ def adapters_table() -> str:
 
 
 def synthesis_table() -> str:
-    lines = ["| film | frames from | windows | speed relative to decoding | peak memory, windows of 15 / 150 frames |"]
-    lines.append("| --- | --- | ---: | ---: | ---: |")
+    titles = (
+        "processes",
+        "windows of a film",
+        "speed relative to decoding",
+        "extra memory, windows of 15 / 150 frames",
+    )
+    lines = ["| film | frames from | " + " | ".join(titles) + " |", "| --- | --- |" + " ---: |" * len(titles)]
     device = ""
     for path in sorted((REPOSITORY / "results" / "bench").glob("synthesize-*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        peaks = " / ".join(f"{mib} MiB" for mib in content["peak_mib"].values())
-        device = f"{content['device']}, one of them used, commit {content['commit']}."
+        peaks = " / ".join(f"{mib} MiB" for mib in content["extra_mib"].values())
+        device = f"{content['device']}, commit {content['commit']}."
         for row in content["rows"]:
-            cells = [content["film"], row["source"], str(row["triplets"]), f"{row['relative_speed']:.2f}", peaks]
-            lines.append("| " + " | ".join(cells) + " |")
+            numbers = [str(row["processes"]), str(row["triplets"] // row["processes"]), f"{row['relative_speed']:.2f}"]
+            lines.append("| " + " | ".join([content["film"], row["source"], *numbers, peaks]) + " |")
     return "\n".join([*lines, "", device])
 
 

@@ -131,8 +131,10 @@ def bench_synthesize(
         costs = bench_synthesis(film)
         write_result(output, costs)
         for row in costs["rows"]:
-            typer.echo(f"{row['source']}: {row['relative_speed']:.2f} of the speed of decoding")
-        typer.echo("peak memory: " + ", ".join(f"{mib} MiB ({n} frames)" for n, mib in costs["peak_mib"].items()))
+            processes = f"{row['processes']} process{'es' if row['processes'] > 1 else ''}"
+            typer.echo(f"{row['source']}, {processes}: {row['relative_speed']:.2f} of the speed of decoding")
+        memory = ", ".join(f"{mib} MiB (windows of {frames} frames)" for frames, mib in costs["extra_mib"].items())
+        typer.echo(f"extra memory: {memory}")
 
 
 @bench.command("deblur")

@@ -27,7 +27,6 @@ from tfmlc.progress import Steps
 from tfmlc.video import Clip, find_clips, is_video_name
 
 Kind = Literal["pairs", "triplets"]
-WINDOWS_AHEAD = 1  # beside the one that is growing; each holds up to KEPT_BYTES of frames
 FAILURES = (UserError, OSError, MemoryError, cv2.error)  # of one source, the others go on
 
 
@@ -203,8 +202,8 @@ def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfi
     made = Made()
     pending: list[tuple[dict[str, Any], Future[dict[str, str]]]] = []
 
-    def settle(keep: int) -> None:
-        while len(pending) > keep:
+    def settle() -> None:
+        while pending:
             row, files = pending.pop(0)
             made.rows.append({**row, "files": files.result()})
 
@@ -217,14 +216,14 @@ def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfi
                 name = f"{clip.name}/{number:06d}.png"
                 if name in whole:
                     continue
+                settle()  # so that two windows of frames are held at most
                 files = writer.submit(_write_window, found, output, [f"{folder}/{name}" for folder in names])
                 pending.append(({"name": name, "clip": clip.name, **source, **_describe(found.window, film)}, files))
-                settle(WINDOWS_AHEAD)
-            settle(0)
+            settle()
         except FAILURES as error:
             made.error = _in_a_line(error, clip.path)
             try:
-                settle(0)
+                settle()
             except FAILURES as second:
                 made.error = _in_a_line(second, clip.path)
             return made

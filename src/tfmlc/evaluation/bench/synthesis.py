@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import sys
+import os
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import cv2
 
 from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import folders, make_film
-from tfmlc.evaluation.bench.measure import in_new_process, timed
+from tfmlc.evaluation.bench.measure import PeakMemory, in_new_process, timed
 from tfmlc.images import Picture, write_image
 from tfmlc.video import Clip, find_clips, read_frames
 
@@ -22,10 +24,11 @@ NAMES = folders("triplets", 2)
 
 
 def bench_synthesis(film: Path, repeats: int = 3) -> dict[str, Any]:
-    """Speed of making triplets relative to decoding the same frames, one process each, best of ``repeats``.
+    """Speed of making triplets relative to decoding the same frames with the same processes, best of ``repeats``.
 
-    Of the film itself and of its first 150 frames as a folder of PNG files; and the peak memory of processes that
-    average windows of 15 and of 150 frames. Seconds, MiB.
+    Of the film itself and of its first 150 frames as a folder of PNG files, by one process and by as many as there
+    are cores, each with the whole film; and the memory that a process takes to average windows of 15 and of
+    150 frames. Seconds, MiB.
     """
     clip = find_clips([film])[0]
     with tempfile.TemporaryDirectory() as temporary:
@@ -34,29 +37,26 @@ def bench_synthesis(film: Path, repeats: int = 3) -> dict[str, Any]:
             if frame is not None:
                 write_image(work / "frames" / f"{index:06d}.png", Picture(frame))
         rows = [
-            _compare(name, one, work / "out", repeats)
+            {"source": name, **_compare(one, work / "out", repeats, processes)}
             for name, one in (("video", clip), ("PNG folder", find_clips([work / "frames"])[0]))
+            for processes in sorted({1, os.cpu_count() or 1})
         ]
-        peaks = {frames: in_new_process(_peak_mib, clip, work / f"peak{frames}", frames) for frames in WINDOWS}
-    return {"film": film.name, "rows": rows, "peak_mib": {str(frames): round(peak) for frames, peak in peaks.items()}}
+        peaks = {frames: in_new_process(_extra_mib, clip, work / f"peak{frames}", frames) for frames in WINDOWS}
+    return {"film": film.name, "rows": rows, "extra_mib": {str(frames): round(mib) for frames, mib in peaks.items()}}
 
 
-def _compare(name: str, clip: Clip, output: Path, repeats: int) -> dict[str, Any]:
-    cv2.setNumThreads(1)
-    config = FilmConfig()
+def _compare(clip: Clip, output: Path, repeats: int, processes: int) -> dict[str, Any]:
+    with ProcessPoolExecutor(processes, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
 
-    def decode() -> int:
-        return sum(frame is not None for frame in read_frames(clip))
+        def all_of(work: Callable[[Clip, Path], int]) -> int:
+            jobs = [pool.submit(work, clip, output / str(number)) for number in range(processes)]
+            return sum(job.result() for job in jobs)
 
-    def make() -> int:
-        made = make_film(clip, output=output, names=NAMES, film=config, whole=frozenset())
-        return sum(bool(row["files"]) for row in made.rows)
-
-    frames, triplets = decode(), make()
-    decoding = min(timed(decode)[1] for _ in range(repeats))
-    making = min(timed(make)[1] for _ in range(repeats))
+        frames, triplets = all_of(_decode), all_of(_make)
+        decoding = min(timed(lambda: all_of(_decode))[1] for _ in range(repeats))
+        making = min(timed(lambda: all_of(_make))[1] for _ in range(repeats))
     return {
-        "source": name,
+        "processes": processes,
         "frames": frames,
         "triplets": triplets,
         "decoding_s": round(decoding, 3),
@@ -65,7 +65,16 @@ def _compare(name: str, clip: Clip, output: Path, repeats: int) -> dict[str, Any
     }
 
 
-def _peak_mib(clip: Clip, output: Path, frames: int) -> float:
-    config = FilmConfig(min_frames=frames, min_displacement_px=0)
-    make_film(clip, output=output, names=NAMES, film=config, whole=frozenset())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
+def _decode(clip: Clip, output: Path) -> int:  # noqa: ARG001 - as _make
+    return sum(frame is not None for frame in read_frames(clip))
+
+
+def _make(clip: Clip, output: Path, config: FilmConfig | None = None) -> int:
+    made = make_film(clip, output=output, names=NAMES, film=config or FilmConfig(), whole=frozenset())
+    return sum(bool(row["files"]) for row in made.rows)
+
+
+def _extra_mib(clip: Clip, output: Path, frames: int) -> float:
+    with PeakMemory() as peak:
+        _make(clip, output, FilmConfig(min_frames=frames, min_displacement_px=0))
+    return peak.extra_mib
