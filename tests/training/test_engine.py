@@ -47,6 +47,9 @@ def line_loop(folder: Path, data: Numbers | None = None, **settings: Any) -> Loo
     return Loop(nn.Linear(4, 1), squared, data or Numbers(), config, folder)
 
 
+FEATURES = ["loss.kind=fmlc", "loss.backbone=alexnet", "loss.weights=random", "loss.block=1", "loss.weight=10"]
+
+
 def relative_difference(one: Path, two: Path, photos: Path) -> float:
     """How far two runs' weights are apart, relative to how far the first came from its start."""
     network = start_network(load_recipe("smoke", [f"data.photos=[{photos}]"]).network)
@@ -90,9 +93,10 @@ def in_two_processes(*command: str) -> None:
         assert process.returncode == 0, errors.decode()
 
 
-def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path) -> None:
+@pytest.mark.parametrize("loss", [[], FEATURES], ids=["pixels", "features"])
+def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path, loss: list[str]) -> None:
     """To rounding: sums in another order, which Adam's first steps enlarge where gradients are almost zero."""
-    settings = [f"data.photos=[{photos}]", *SMOKE, "loop.device=cpu"]
+    settings = [f"data.photos=[{photos}]", *SMOKE, *loss, "loop.device=cpu"]
     finetune(load_recipe("smoke", settings), tmp_path / "one")
     in_two_processes("-m", "tfmlc.cli", "train", "smoke", *settings, "-o", str(tmp_path / "two"))
     assert relative_difference(tmp_path / "one", tmp_path / "two", photos) < SAME

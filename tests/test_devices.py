@@ -1,0 +1,74 @@
+"""What runs on a CPU gives the same on a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import make_photo
+from tfmlc.backbones import build_backbone
+from tfmlc.deblur import Deblurrer
+from tfmlc.images import Picture, write_image
+from tfmlc.losses import Adapter, FeatureMatchingLoss
+from tfmlc.networks import load_network
+from tfmlc.training.finetune import finetune
+from tfmlc.training.presets import load_recipe
+from tfmlc.weights import find_model
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu), pytest.param("mps", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[request.param]:
+        pytest.skip(f"this machine has no {request.param}")
+    return request.param
+
+
+@pytest.mark.parametrize("mode", [None, "flatten", "token"])
+@pytest.mark.parametrize("name", ["dinov2-vit-s14", "clip-rn50", "alexnet"])
+@pytest.mark.parametrize("low", [False, True], ids=["fp32", "bf16"])
+def test_loss_and_gradient(device: str, name: str, mode: Any, low: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sharp, restored = torch.rand(2, 2, 3, 70, 90, generator=generator)
+    torch.manual_seed(0)
+    backbone = build_backbone(name, None)
+    features = backbone(torch.rand(1, 3, 112, 112), block=1)
+    tokens = features.flatten(2).transpose(1, 2) if features.dim() == 4 else features
+    sizes = {"tokens": tokens.shape[1], "width": tokens.shape[2]}
+    adapter = None if mode is None else Adapter(mode=mode, hidden=16, **sizes).eval()
+    loss = FeatureMatchingLoss(backbone, block=1, adapter=adapter, size=112)
+    found: list[tuple[float, torch.Tensor]] = []
+    for place in ("cpu", device):
+        loss.to(place)
+        image = restored.to(place, copy=True).requires_grad_()
+        with torch.autocast(place, torch.bfloat16, enabled=low and place == device):
+            value = loss(image, sharp.to(place))
+        value.backward()
+        assert image.grad is not None
+        found.append((float(value.detach()), image.grad.cpu()))
+    tolerance = 0.1 if low else 2e-3
+    assert found[1][0] == pytest.approx(found[0][0], rel=tolerance)
+    assert float((found[1][1] - found[0][1]).norm()) < 2 * tolerance * float(found[0][1].norm())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_deblurring(device: str, precision: Any) -> None:
+    photo = make_photo(150, 200)
+    network = load_network(find_model("default"))
+    wanted = Deblurrer(network, device="cpu", precision="fp32", tile_px=128)(photo).astype(int)
+    found = Deblurrer(network, device=device, precision=precision, tile_px=128)(photo).astype(int)
+    assert np.abs(found - wanted).max() <= (1 if precision == "fp32" else 12)
+
+
+def test_training_and_resuming(device: str, tmp_path: Path) -> None:
+    write_image(tmp_path / "photos" / "a.png", Picture(make_photo(300, 300)))
+    settings = [f"data.photos=[{tmp_path / 'photos'}]", "loop.batch_size=2", "loop.workers=0", f"loop.device={device}"]
+    for steps in (3, 5):
+        config = load_recipe("smoke", [*settings, f"loop.steps={steps}"])
+        finetune(config, tmp_path / "run", force=True)
+    network = load_network(tmp_path / "run" / "weights.safetensors")
+    assert Deblurrer(network, device=device)(make_photo(40, 50)).shape == (40, 50, 3)
