@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.data.stills import detail
-from tfmlc.errors import UserError
+from tfmlc.errors import UserError, different_sizes
 from tfmlc.images import find_pictures, read_rgb8, read_size
 
 Split = Literal["train", "test"]
@@ -72,7 +72,7 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
     for pair in pairs:
         sizes = read_size(pair.blurry), read_size(pair.sharp)
         if sizes[0] != sizes[1]:
-            raise _unequal(pair, *sizes)
+            raise different_sizes(pair.blurry, sizes[0][::-1], pair.sharp, sizes[1][::-1])
     some = [pairs[int(place)] for place in np.linspace(0, len(pairs) - 1, min(LOOKED_AT, len(pairs)))]
     swapped = [pair for pair in some if detail(read_rgb8(pair.blurry)) > detail(read_rgb8(pair.sharp))]
     if 2 * len(swapped) > len(some):
@@ -95,13 +95,8 @@ def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Both pictures as RGB uint8; raises UserError where their sizes differ."""
     blurry, sharp = read_rgb8(pair.blurry), read_rgb8(pair.sharp)
     if blurry.shape != sharp.shape:
-        raise _unequal(pair, *((image.shape[1], image.shape[0]) for image in (blurry, sharp)))
+        raise different_sizes(pair.blurry, blurry.shape, pair.sharp, sharp.shape)
     return blurry, sharp
-
-
-def _unequal(pair: Pair, blurry: tuple[int, int], sharp: tuple[int, int]) -> UserError:
-    sizes = f"{blurry[0]}x{blurry[1]} and {sharp[0]}x{sharp[1]}"
-    return UserError(f"{pair.blurry} and {pair.sharp} differ in size: {sizes}")
 
 
 def _partners(blurry: dict[str, Path], sharp: dict[str, Path], folders: tuple[Path, Path]) -> list[Pair]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tfmlc.data.folders import Pair, find_pairs, read_pair
 from tfmlc.data.stills import to_tensor
 from tfmlc.deblur import Deblurrer, GarbageWarning
-from tfmlc.errors import UserError
+from tfmlc.errors import UserError, different_sizes
 from tfmlc.evaluation.fidelity import psnr_of
 from tfmlc.evaluation.metrics import score_images, unavailable
 from tfmlc.evaluation.protocols import PROTOCOLS, find_protocols
@@ -149,8 +149,7 @@ def _finished_pictures(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
 def _finished(path: Path, blurry: NDArray[np.uint8]) -> NDArray[np.uint8]:
     image = read_rgb8(path)
     if image.shape != blurry.shape:
-        sizes = " and ".join(f"{size[1]}x{size[0]}" for size in (image.shape, blurry.shape))
-        raise UserError(f"{path} and its blurry picture differ in size: {sizes}")
+        raise different_sizes(path, image.shape, "its blurry picture", blurry.shape)
     return image
 
 

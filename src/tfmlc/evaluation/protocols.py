@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfmlc.errors import UserError, unknown_name
+from tfmlc.errors import UserError, different_sizes, unknown_name
 from tfmlc.evaluation.fidelity import mean_squared_error, psnr_of, ssim_2d, ssim_3d
 from tfmlc.evaluation.metrics import METRICS, complex_wavelet_ssim, score_images
 from tfmlc.evaluation.realblur import realblur_scores
@@ -83,8 +83,7 @@ def score(
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(f"{name} must be uint8 RGB h w 3; it is {image.dtype} {image.shape}")
     if restored.shape != sharp.shape:
-        sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (restored, sharp))
-        raise UserError(f"restored and sharp differ in size: {sizes}")
+        raise different_sizes("restored", restored.shape, "sharp", sharp.shape)
     found = PROTOCOLS[protocol].scores(restored, sharp) if {"psnr", "ssim"} & set(metrics) else {}
     kept = {name: value for name, value in found.items() if name in (*metrics, "aligned")}
     others = [name for name in metrics if name not in ("psnr", "ssim")]
