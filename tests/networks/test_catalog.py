@@ -175,6 +175,10 @@ def test_bad_weights_are_refused_in_one_line(
 def test_weights_between_two_networks(tmp_path: Path, name: str) -> None:
     one, other = small(name), build_network(name, **SMALL[name])
     half_way = blend_networks(one, other, 0.5)
+    further = blend_networks(one, other, 0.25, onto=other)
+    for key, value in further.state_dict().items():
+        change = other.state_dict()[key] - one.state_dict()[key]
+        assert torch.allclose(value, other.state_dict()[key] + change / 4, atol=1e-6), key
     for key, value in half_way.state_dict().items():
         assert torch.allclose(value, (one.state_dict()[key] + other.state_dict()[key]) / 2, atol=1e-6), key
     save_network(tmp_path / "b.safetensors", half_way, origin=half_way.about.origin, licence="Apache-2.0")

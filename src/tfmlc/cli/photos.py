@@ -83,6 +83,7 @@ def models_blend(
     other: Annotated[str, typer.Argument(help="A model finetuned from it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
     share: Annotated[float, typer.Option(help="How far to go from the first to the other, 0 to 1.")] = 0.5,
+    onto: Annotated[str | None, typer.Option(help="Change this model so, not the first.")] = None,
     half: Half = False,
 ) -> None:
     """Weights between those of a model and of one finetuned from it, to choose between fidelity and looks."""
@@ -90,7 +91,9 @@ def models_blend(
         from tfmlc.networks import blend_networks, load_network, save_network
         from tfmlc.weights import find_model
 
-        blended = blend_networks(load_network(find_model(one)), load_network(find_model(other)), share)
+        start, end = (load_network(find_model(model)) for model in (one, other))
+        base = None if onto is None else load_network(find_model(onto))
+        blended = blend_networks(start, end, share, onto=base)
         save_network(output, blended, origin=blended.about.origin, licence=blended.about.licence, half=half)
         typer.echo(load_network(output).explain())
 

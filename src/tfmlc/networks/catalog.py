@@ -164,27 +164,31 @@ def load_network(path: str | Path) -> Network:
     return network.eval()
 
 
-def blend_networks(one: Network, other: Network, share: float) -> Network:
+def blend_networks(one: Network, other: Network, share: float, *, onto: Network | None = None) -> Network:
     """The network whose weights lie ``share`` of the way from ``one`` to ``other``, which was finetuned from it.
 
-    What finetuning changed is had in part, as fidelity given up for looks (Wang et al., CVPR 2019). Raises UserError
-    for networks of two forms and a share outside [0, 1].
+    What finetuning changed is had in part, as fidelity given up for looks (Wang et al., CVPR 2019). ``onto``: the same
+    change made to another network, as one that was trained further since (Ilharco et al., ICLR 2023). Raises
+    UserError for networks of different forms and a share outside [0, 1].
 
     >>> one, other = (build_network("hinet", width=8, depth=2) for _ in range(2))
     >>> float(blend_networks(one, other, 1.0).last.bias.detach().sub(other.last.bias.detach()).abs().max())
     0.0
     """
-    forms = [describe_network(network.state_dict()) for network in (one, other)]
-    if forms[0] != forms[1]:
-        raise UserError(f"only networks of one form can be blended: {forms[0]} and {forms[1]}")
+    networks = [one, other] if onto is None else [one, other, onto]
+    forms = [describe_network(network.state_dict()) for network in networks]
+    for form in forms[1:]:
+        if form != forms[0]:
+            raise UserError(f"only networks of one form can be blended: {forms[0]} and {form}")
     if not 0 <= share <= 1:
         raise UserError(f"the share lies in [0, 1], {share:g} does not")
     blended = build_network(forms[0][0], **forms[0][1])
-    goal = other.state_dict()
-    blended.load_state_dict({key: value.lerp(goal[key], share) for key, value in one.state_dict().items()})
-    origins = [network.about.origin or "weights of unknown origin" for network in (one, other)]
-    licences = dict.fromkeys(filter(None, (one.about.licence, other.about.licence)))
+    start, goal, base = (network.state_dict() for network in (one, other, onto or one))
+    blended.load_state_dict({key: value.lerp(goal[key], share) + (base[key] - value) for key, value in start.items()})
+    origins = [network.about.origin or "weights of unknown origin" for network in networks]
+    licences = dict.fromkeys(filter(None, (network.about.licence for network in networks)))
     origin = f"{share:g} of the way from: {origins[0]}; to: {origins[1]}"
+    origin = origin if onto is None else f"{origins[2]}; changed by {origin}"
     blended.about = Origin("network", *forms[0], origin, "; ".join(licences))
     return blended.eval()
 
