@@ -1,0 +1,53 @@
+"""How far to go from a model to one finetuned from it: scores of the blends on pairs of pictures.
+
+python benchmarks/shares.py default-psnr finetuned.safetensors pairs/ -o results/default/shares.json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from tfmlc.data.folders import find_pairs, read_pair
+from tfmlc.deblur import Deblurrer
+from tfmlc.evaluation.metrics import score_images
+from tfmlc.evaluation.provenance import write_result
+from tfmlc.networks import blend_networks, load_network
+from tfmlc.weights import find_model
+
+SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
+SCORES = ["psnr", "lpips", "dists", "niqe"]
+SIDE_PX = 512
+
+
+def middle(image: np.ndarray) -> np.ndarray:
+    top, left = (max(0, side - SIDE_PX) // 2 for side in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + SIDE_PX, left : left + SIDE_PX])
+
+
+def main(
+    start: str,
+    end: str,
+    pairs: Path,
+    output: Annotated[Path, typer.Option("-o", "--output")],
+    onto: Annotated[str | None, typer.Option(help="Change this model so, not the first.")] = None,
+) -> None:
+    one, other = (load_network(find_model(model)) for model in (start, end))
+    base = None if onto is None else load_network(find_model(onto))
+    pictures = [tuple(map(middle, read_pair(pair))) for pair in find_pairs(pairs)]
+    rows: list[dict[str, float]] = []
+    for share in SHARES:
+        deblur = Deblurrer(blend_networks(one, other, share, onto=base))
+        scores = [score_images(deblur(blurry), sharp, SCORES) for blurry, sharp in pictures]
+        means = {name: round(float(np.mean([row[name] for row in scores])), 5) for name in SCORES}
+        rows.append({"share": share, **means})
+        typer.echo(rows[-1])
+    of = f"middles ({SIDE_PX} px) of photos held back from the finetuning"
+    write_result(output, {"images": len(pictures), "of": of, "rows": rows})
+
+
+if __name__ == "__main__":
+    typer.run(main)
