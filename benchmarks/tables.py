@@ -37,7 +37,7 @@ def scores_table() -> str:
         "| --- | --- |" + " ---: |" * len(METRICS),
     ]
     for dataset, title in SETS.items():
-        files = {"blurry": "study/{}-blurry", "default-psnr": "study/{}-start", "default": "default/{}"}
+        files = {"blurry": "study/{}-blurry", "default-psnr": "default/{}-psnr", "default": "default/{}"}
         for model, file in files.items():
             mean = _read(f"{file.format(dataset)}.json")["mean"]
             values = [f"{mean[name]:.{DIGITS[name]}f}" if name in mean else "" for name in METRICS]
@@ -113,7 +113,7 @@ def steps_table() -> str:
 
 
 def shares_table() -> str:
-    content = _read("default/shares.json")
+    content = _read("default/onto.json")
     columns = list(content["rows"][0])[1:]
     lines = ["| share | " + " | ".join(METRICS[name] for name in columns) + " |", "| ---: |" + " ---: |" * len(columns)]
     for row in content["rows"]:
