@@ -16,16 +16,12 @@ from tfmlc.deblur import Deblurrer
 from tfmlc.evaluation.metrics import score_images
 from tfmlc.evaluation.provenance import write_result
 from tfmlc.networks import blend_networks, load_network
+from tfmlc.training.validation import centred
 from tfmlc.weights import find_model
 
 SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
 SCORES = ["psnr", "lpips", "dists", "niqe"]
 SIDE_PX = 512
-
-
-def middle(image: np.ndarray) -> np.ndarray:
-    top, left = (max(0, side - SIDE_PX) // 2 for side in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + SIDE_PX, left : left + SIDE_PX])
 
 
 def main(
@@ -37,7 +33,7 @@ def main(
 ) -> None:
     one, other = (load_network(find_model(model)) for model in (start, end))
     base = None if onto is None else load_network(find_model(onto))
-    pictures = [tuple(map(middle, read_pair(pair))) for pair in find_pairs(pairs)]
+    pictures = [centred(read_pair(pair), SIDE_PX) for pair in find_pairs(pairs)]
     rows: list[dict[str, float]] = []
     for share in SHARES:
         deblur = Deblurrer(blend_networks(one, other, share, onto=base))

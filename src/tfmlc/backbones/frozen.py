@@ -49,7 +49,7 @@ class QuickGeluMlp(nn.Module):
         return cast(Tensor, _QuickGeluMlp.apply(tokens.flatten(0, 1), *layers)).view(tokens.shape)
 
 
-def _product(left: Tensor, right: Tensor, factor: float = 1.0, out: Tensor | None = None) -> Tensor:
+def _product(left: Tensor, right: Tensor, factor: float, out: Tensor | None = None) -> Tensor:
     """``factor left @ right``, batch by batch, without a pass for the factor."""
     return torch.baddbmm(left.new_empty(()), left, right, beta=0, alpha=factor, out=out)
 
@@ -75,7 +75,7 @@ class _Attention(torch.autograd.Function):
         batch, count, _, heads, width = context.sizes
         gradient = gradient.view(batch, count, heads, width).transpose(1, 2).reshape(values.shape)
         found = values.new_empty(3, *values.shape)
-        _product(shares.transpose(1, 2), gradient, out=found[2])
+        torch.bmm(shares.transpose(1, 2), gradient, out=found[2])
         scores = torch.ops.aten._softmax_backward_data(gradient @ values.transpose(1, 2), shares, 2, shares.dtype)
         _product(scores, keys, width**-0.5, out=found[0])
         _product(scores.transpose(1, 2), queries, width**-0.5, out=found[1])

@@ -26,9 +26,8 @@ def write_image(path: str | Path, picture: Picture, *, fast: bool = False) -> li
     """Write a picture whole or not at all, in the format that the name asks for; return what it could not keep.
 
     PNG and TIFF keep 16 bits, PNG, TIFF and WebP keep alpha; EXIF and colour profile go wherever the format has
-    a place for them. ``fast`` compresses PNG less hard: a tenth of the time, files a few
-    per cent larger. Raises UserError for
-    an unknown suffix or where the disk refuses.
+    a place for them. ``fast`` compresses PNG less hard: a tenth of the time, files a few per cent larger. Raises
+    UserError for an unknown suffix or where the disk refuses.
     """
     path = Path(path)
     if not is_image_name(path):

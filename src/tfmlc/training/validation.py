@@ -57,7 +57,7 @@ class Validated(Cosine):
             check_metrics(config.metrics)
             pairs = find_pairs(config.pairs)
             chosen = np.linspace(0, len(pairs) - 1, min(config.images, len(pairs))).round().astype(int)
-            self.images = [_centred(read_pair(pairs[int(place)]), config.crop_px) for place in chosen]
+            self.images = [centred(read_pair(pairs[int(place)]), config.crop_px) for place in chosen]
 
     def after_round(self, loop: Loop) -> None:
         """Validate, if there are pairs to do it on."""
@@ -105,9 +105,10 @@ def restore(network: nn.Module, blurry: NDArray[np.uint8], loop: Loop) -> NDArra
     return np.rint(image.clamp(0, 1).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
 
 
-def _centred(
+def centred(
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]], side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The middles of a pair of pictures, ``side`` px or less on a side."""
     height, width = images[0].shape[:2]
     top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
     blurry, sharp = (image[top : top + side, left : left + side] for image in images)

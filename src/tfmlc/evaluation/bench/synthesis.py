@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import folders, make_film
 from tfmlc.evaluation.bench.measure import PeakMemory, in_new_process, timed
 from tfmlc.images import Picture, write_image
+from tfmlc.processes import worker_pool
 from tfmlc.video import Clip, find_clips, read_frames
 
 FOLDER_FRAMES = 150
@@ -46,7 +45,7 @@ def bench_synthesis(film: Path, repeats: int = 3) -> dict[str, Any]:
 
 
 def _compare(clip: Clip, output: Path, repeats: int, processes: int) -> dict[str, Any]:
-    with ProcessPoolExecutor(processes, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+    with worker_pool(processes) as pool:
 
         def all_of(work: Callable[[Clip, Path], int]) -> int:
             jobs = [pool.submit(work, clip, output / str(number)) for number in range(processes)]
@@ -66,6 +65,7 @@ def _compare(clip: Clip, output: Path, repeats: int, processes: int) -> dict[str
 
 
 def _decode(clip: Clip, output: Path) -> int:  # noqa: ARG001 - as _make
+    cv2.setNumThreads(1)  # as make_film
     return sum(frame is not None for frame in read_frames(clip))
 
 
