@@ -24,11 +24,17 @@ OVERLAP_PX = 64
 LARGEST_TILE_PX = 1024
 MOST_TILE_BYTES = 1 << 30  # on a CPU larger tiles are no faster, and a 50-megapixel photo shall run in 4 GB
 GARBAGE_DB = 20.0
+GARBAGE = "the result does not look like the input: do not trust it"
 OnTile = Callable[[int, int], None]
+OnDoubt = Callable[[str], None]
 
 
 class GarbageWarning(UserWarning):
     """The restored image does not look like the input, even seen from afar."""
+
+
+def _warn(doubt: str) -> None:
+    warnings.warn(doubt, GarbageWarning, stacklevel=6)  # of the line that called the deblurrer
 
 
 class Deblurrer:
@@ -67,24 +73,25 @@ class Deblurrer:
         """A deblurrer with a model by name (``"default"`` ships with the package) or from a weights file."""
         return cls(load_network(find_model(model)), **options)
 
-    def __call__(self, image: Any, *, on_tile: OnTile | None = None) -> Any:
+    def __call__(self, image: Any, *, on_tile: OnTile | None = None, on_doubt: OnDoubt = _warn) -> Any:
         """Restore an image; the answer has the type, size and depth of what came in.
 
         Takes a torch float tensor ``b 3 h w`` or ``3 h w`` in [0, 1], a uint8 or uint16 array ``h w c`` or ``h w``
         (c: grey, grey and alpha, RGB, RGB and alpha), or a PIL image. Alpha is handed through. ``on_tile`` is
-        called with the tiles done and in all. Warns with GarbageWarning where the result looks like garbage;
-        raises UserError for anything else.
+        called with the tiles done and in all, ``on_doubt`` with a sentence where the result looks like garbage: a
+        GarbageWarning if it is left out; threads give it, for warnings are the process's. Raises UserError for
+        anything else.
         """
         if isinstance(image, Tensor):
-            return self._restore_tensor(image, on_tile)
+            return self._restore_tensor(image, on_tile, on_doubt)
         if isinstance(image, Image.Image):
             mode = image.mode if image.mode in ("L", "LA", "RGB", "RGBA") else "RGB"
-            return Image.fromarray(self._restore_array(np.asarray(image.convert(mode)), on_tile))
+            return Image.fromarray(self._restore_array(np.asarray(image.convert(mode)), on_tile, on_doubt))
         if isinstance(image, np.ndarray):
-            return self._restore_array(cast("NDArray[Any]", image), on_tile)
+            return self._restore_array(cast("NDArray[Any]", image), on_tile, on_doubt)
         raise UserError(f"a deblurrer takes torch tensors, numpy arrays and PIL images, not {type(image).__name__}")
 
-    def _restore_tensor(self, image: Tensor, on_tile: OnTile | None) -> Tensor:
+    def _restore_tensor(self, image: Tensor, on_tile: OnTile | None, on_doubt: OnDoubt) -> Tensor:
         batch = image[None] if image.dim() == 3 else image
         if batch.dim() != 4 or batch.shape[1] != 3 or not image.is_floating_point():
             raise UserError(f"an image tensor is float b 3 h w; this one is {image.dtype} {tuple(image.shape)}")
@@ -93,17 +100,17 @@ class Deblurrer:
             raise UserError(
                 f"an image tensor has values in [0, 1]; this one has {low:.3g} to {high:.3g}: scale it first"
             )
-        restored = torch.stack([self._restore_planes(planes, 1.0, on_tile) for planes in batch])
+        restored = torch.stack([self._restore_planes(planes, 1.0, on_tile, on_doubt) for planes in batch])
         return restored.to(image.device, image.dtype).reshape(image.shape)
 
-    def _restore_array(self, image: NDArray[Any], on_tile: OnTile | None) -> NDArray[Any]:
+    def _restore_array(self, image: NDArray[Any], on_tile: OnTile | None, on_doubt: OnDoubt) -> NDArray[Any]:
         pixels = image[..., None] if image.ndim == 2 else image
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or str(pixels.dtype) not in ("uint8", "uint16"):
             raise UserError(f"an image array is uint8 or uint16 h w c; this one is {image.dtype} {image.shape}")
         top = int(np.iinfo(pixels.dtype).max)
         colours = 1 if pixels.shape[2] <= 2 else 3
         planes = torch.from_numpy(pixels[..., :colours].astype(np.int32 if top > 255 else np.uint8)).permute(2, 0, 1)
-        restored = self._restore_planes(planes, 1 / top, on_tile)
+        restored = self._restore_planes(planes, 1 / top, on_tile, on_doubt)
         answer = pixels.copy()
         for row in range(0, pixels.shape[0], 256):  # by bands, so that no second float image is made
             band = restored[:, row : row + 256].clamp(0, 1).mul(top).round()
@@ -113,7 +120,7 @@ class Deblurrer:
         return answer.reshape(image.shape)
 
     @torch.inference_mode()
-    def _restore_planes(self, planes: Tensor, scale: float, on_tile: OnTile | None) -> Tensor:
+    def _restore_planes(self, planes: Tensor, scale: float, on_tile: OnTile | None, on_doubt: OnDoubt) -> Tensor:
         """Restore ``c h w`` values, which ``scale`` brings to [0, 1]; answers float RGB ``3 h w`` on the CPU."""
         height, width = planes.shape[-2:]
         if not height or not width:
@@ -126,7 +133,8 @@ class Deblurrer:
             whole[(slice(None), *piece.area)] += self._run(blurry)[0] * piece.weights
             if on_tile is not None:
                 on_tile(done, len(pieces))
-        self._check(planes, scale, whole)
+        if _differs_from_afar(planes, scale, whole):
+            on_doubt(GARBAGE)
         return whole.clamp_(0, 1)
 
     def _run(self, blurry: Tensor) -> Tensor:
@@ -153,13 +161,13 @@ class Deblurrer:
             return whole, 0
         return tile, min(self.overlap_px, tile // 4)
 
-    def _check(self, planes: Tensor, scale: float, restored: Tensor) -> None:
-        """Warn where the restored image, seen from afar, is another one than the blurry image."""
-        size = (max(1, restored.shape[1] // 32), max(1, restored.shape[2] // 32))
-        before = _thumbnail(planes, size) * scale
-        error = float((_thumbnail(restored, size).clamp(0, 1) - before).square().mean())
-        if error > 10 ** (-GARBAGE_DB / 10):
-            warnings.warn("the result does not look like the input: do not trust it", GarbageWarning, stacklevel=4)
+
+def _differs_from_afar(planes: Tensor, scale: float, restored: Tensor) -> bool:
+    """Whether the restored image, seen from afar, is another one than the blurry image."""
+    size = (max(1, restored.shape[1] // 32), max(1, restored.shape[2] // 32))
+    before = _thumbnail(planes, size) * scale
+    error = float((_thumbnail(restored, size).clamp(0, 1) - before).square().mean())
+    return error > 10 ** (-GARBAGE_DB / 10)
 
 
 def _thumbnail(planes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +67,9 @@ def run_job(deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None) ->
     """Restore one picture; a user's error becomes part of the outcome."""
     try:
         picture = read_image(job.source)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            restored = picture.with_pixels(deblurrer(picture.pixels, on_tile=on_tile))
-        notes = [str(warning.message) for warning in caught] + write_image(job.target, restored)
+        notes: list[str] = []
+        restored = picture.with_pixels(deblurrer(picture.pixels, on_tile=on_tile, on_doubt=notes.append))
+        notes += write_image(job.target, restored)
         if job.comparison is not None:
             write_image(job.comparison, side_by_side(picture, restored))
         return Outcome(job, sharpness(picture.pixels), sharpness(restored.pixels), tuple(notes))

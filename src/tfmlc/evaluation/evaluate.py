@@ -6,7 +6,6 @@ import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from tfmlc.data.folders import Pair, find_pairs, read_pair
 from tfmlc.data.stills import to_tensor
-from tfmlc.deblur import Deblurrer, GarbageWarning
+from tfmlc.deblur import Deblurrer
 from tfmlc.errors import UserError, different_sizes
 from tfmlc.evaluation.fidelity import psnr_of
 from tfmlc.evaluation.metrics import score_images, unavailable
@@ -38,7 +37,7 @@ WHY_NOT_FINITE = "pictures of one colour, or equal to the sharp ones, have none"
 FORMAT = 1  # of the files; one more when their meaning changes
 AHEAD = 2  # images that wait to be scored
 Image = NDArray[Any]
-Restore = Callable[[Pair, NDArray[np.uint8]], Image]
+Restore = Callable[[Pair, NDArray[np.uint8], Callable[[str], None]], Image]
 
 
 def evaluate(
@@ -89,13 +88,11 @@ def evaluate(
         for pair, (blurry, sharp) in zip(todo, read_ahead(map(read_pair, todo), 1), strict=True):
             for record in waiting[pair.name]:
                 started = time.monotonic()
-                with warnings.catch_warnings(record=True) as doubts:
-                    warnings.simplefilter("always", GarbageWarning)
-                    restored = record.source.restore(pair, blurry)
+                doubts: list[str] = []
+                restored = record.source.restore(pair, blurry, doubts.append)
                 seconds = time.monotonic() - started
-                for doubt in doubts:  # others may come from the threads that score
-                    if issubclass(doubt.category, GarbageWarning):
-                        progress.say(f"{record.source.about['model']}, {pair.name}: {doubt.message}")
+                for doubt in doubts:
+                    progress.say(f"{record.source.about['model']}, {pair.name}: {doubt}")
                 scored.append(scorer.submit(record.add, pair.name, restored, sharp, seconds, pool))
             while len(scored) > AHEAD * len(records):
                 scored.pop(0).result()
@@ -111,10 +108,10 @@ class _Source:
     def __init__(self, model: str, pairs: Sequence[Pair], device: str, tile_px: int | None, *, floats: bool) -> None:
         self.model, self.device = model, "cpu"
         self.about: dict[str, Any] = {"model": Path(model).name if Path(model).exists() else model}
-        self.restore: Restore = lambda _, blurry: blurry
+        self.restore: Restore = lambda _, blurry, __: blurry
         if model != BLURRY and Path(model).is_dir():
             files = _finished_pictures(Path(model), pairs)
-            self.restore = lambda pair, blurry: _finished(files[pair.name], blurry)
+            self.restore = lambda pair, blurry, _: _finished(files[pair.name], blurry)
         elif model != BLURRY:
             network = load_network(find_model(model.removesuffix(TLC)))
             if model.endswith(TLC):
@@ -124,13 +121,14 @@ class _Source:
             about = network.about
             self.about |= {"network": about.name, "sha256": about.sha256, "precision": deblurrer.precision}
             self.about["tile_px"] = "auto" if tile_px is None else tile_px
-            whole: Restore = lambda _, blurry: deblurrer(blurry)  # noqa: E731
-            self.restore = (lambda _, blurry: _as_floats(deblurrer, blurry)) if floats else whole
 
+            def restore(_: Pair, blurry: NDArray[np.uint8], on_doubt: Callable[[str], None]) -> Image:
+                if not floats:
+                    return deblurrer(blurry, on_doubt=on_doubt)
+                restored: torch.Tensor = deblurrer(to_tensor(blurry), on_doubt=on_doubt)
+                return np.ascontiguousarray(restored.permute(1, 2, 0).numpy(), np.float32)
 
-def _as_floats(deblurrer: Deblurrer, blurry: NDArray[np.uint8]) -> NDArray[np.float32]:
-    restored: torch.Tensor = deblurrer(to_tensor(blurry))
-    return np.ascontiguousarray(restored.permute(1, 2, 0).numpy(), np.float32)
+            self.restore = restore
 
 
 def _finished_pictures(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
