@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,20 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
+RUN_AND_MEASURE = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
+)
+for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):  # what the tests read was not written on a terminal
+    os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _own_accelerate() -> Iterator[None]:
+    """Accelerate keeps its device for the life of a process: let each test choose its own."""
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +53,16 @@ def photos(tmp_path: Path) -> Path:
     for number in range(3):
         write_image(folder / f"{number}.png", Picture(make_photo(120 + 8 * number, 150)))
     return folder
+
+
+def run_and_measure(*command: str) -> tuple[str, float]:
+    """What a Python command prints, and its peak memory in MiB.
+
+    It is started by a small process: it would inherit the peak of this one.
+    """
+    measured = [sys.executable, "-c", RUN_AND_MEASURE, sys.executable, *command]
+    *said, peak = subprocess.run(measured, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    return "\n".join(said), float(peak)
 
 
 def make_photo(height: int, width: int) -> np.ndarray:

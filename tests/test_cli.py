@@ -133,7 +133,7 @@ def test_deblur_refuses_in_one_line(tmp_path: Path, model: str) -> None:
 
 
 def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
-    """A limit on the size of files stands in for a full disk: both end a write halfway."""
+    """A limit on the size of files stands in for a full disk: both end a write halfway (-B: Python's own too)."""
     source = save(tmp_path / "in.png", 200, 200)
     target = tmp_path / "out.png"
     target.write_bytes(b"what was there before")
@@ -143,7 +143,7 @@ def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
         "sys.argv = ['tfmlc', *sys.argv[1:]]; main()"
     )
     arguments = ["deblur", str(source), "-o", str(target), "--model", model]
-    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-B", "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 2, result.stderr
     assert f"cannot write {target}" in result.stderr
     assert "Traceback" not in result.stderr

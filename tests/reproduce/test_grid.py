@@ -31,6 +31,7 @@ def test_cells_are_the_papers() -> None:
 def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TFMLC_WEIGHTS", raising=False)
     monkeypatch.setattr(grid, "kept_weights", lambda *_: None)
+    monkeypatch.setattr(grid, "unavailable", lambda _: {})  # which asks the hub
     said = reproduce_table("table1", GridConfig(gopro=tmp_path), tmp_path / "out", tmp_path / "work")
     line = next(line for line in said.splitlines() if line.startswith("- RealBlur-J-hinet-tfmlc"))
     assert "set realblur_j=FOLDER" in line

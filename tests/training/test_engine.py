@@ -24,6 +24,8 @@ from tfmlc.training.presets import load_recipe
 pytest.importorskip("accelerate", reason="training needs the extra train")
 SAME = 1e-3
 SMOKE = ["loop.steps=6", "loop.batch_size=4", "loop.precision=fp32", "loop.workers=0"]
+SMOKE.append("loop.gradient_clip=0.01")  # Adam enlarges the rounding of tiny gradients less
+PATIENCE_S = 300
 
 
 class Numbers:
@@ -88,14 +90,18 @@ def in_two_processes(*command: str) -> None:
         )
         for rank in range(2)
     ]
-    for process in processes:
-        errors = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, errors.decode()
+    try:
+        for process in processes:
+            errors = process.communicate(timeout=PATIENCE_S)[1]
+            assert process.returncode == 0, errors.decode()
+    finally:
+        for process in processes:
+            process.kill()  # one waits for the other, even where that has failed
 
 
 @pytest.mark.parametrize("loss", [[], FEATURES], ids=["pixels", "features"])
 def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path, loss: list[str]) -> None:
-    """To rounding: sums in another order, which Adam's first steps enlarge where gradients are almost zero."""
+    """To rounding: sums in another order."""
     settings = [f"data.photos=[{photos}]", *SMOKE, *loss, "loop.device=cpu"]
     finetune(load_recipe("smoke", settings), tmp_path / "one")
     in_two_processes("-m", "tfmlc.cli", "train", "smoke", *settings, "-o", str(tmp_path / "two"))
@@ -104,7 +110,6 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path, loss
 
 def test_fsdp_gives_the_result_of_one_process_and_resumes(tmp_path: Path, photos: Path) -> None:
     settings = [f"data.photos=[{photos}]", *SMOKE, "loop.device=cpu", "loop.save_every_steps=3"]
-    settings.append("loop.gradient_clip=0.01")  # Adam enlarges the rounding of tiny gradients less
     finetune(load_recipe("smoke", settings), tmp_path / "one")
     script = str(Path(__file__).with_name("sharded_run.py"))
     for stop_at in ("3", "0"):
@@ -122,7 +127,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path, photos: Path
         time.sleep(0.05)
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=60)[1].decode()
+    said = process.communicate(timeout=PATIENCE_S)[1].decode()
     assert process.returncode == 143
     assert "the same command goes on" in said
     stopped = line_of(said)

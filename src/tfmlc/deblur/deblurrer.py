@@ -45,8 +45,7 @@ class Deblurrer:
     free memory, 0 does not tile. ``overlap_px``: how much neighbouring tiles share.
 
     >>> import numpy as np
-    >>> from tfmlc.networks import build_network
-    >>> deblur = Deblurrer(build_network("hinet", width=8))
+    >>> deblur = Deblurrer.load("default")
     >>> deblur(np.zeros((30, 50, 3), np.uint8)).shape
     (30, 50, 3)
     """

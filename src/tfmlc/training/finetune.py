@@ -212,4 +212,4 @@ def _check_writable(folder: Path) -> None:
     except OSError as error:
         raise UserError(f"cannot write the run folder {folder}: {error.strerror}; choose one with -o") from error
     write_atomically(folder / ".writable", b"")
-    (folder / ".writable").unlink()
+    (folder / ".writable").unlink(missing_ok=True)  # another process of the run may have been here
