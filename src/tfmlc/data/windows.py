@@ -25,6 +25,8 @@ TRACKING = {
 COLOUR_BINS, CELLS, CELL_PX = 32, 3, 32
 CUT_COLOUR, CUT_LAYOUT = 0.026, 0.6
 LAYOUT_PX, LEAST_CONTRAST = 16, 4.0
+WHERE = np.arange(CELLS * CELL_PX) // CELL_PX
+FIRST_BIN = ((WHERE[:, None, None] * CELLS + WHERE[:, None]) * 3 + np.arange(3)) * COLOUR_BINS  # of a pixel's cell
 
 
 @dataclass(frozen=True)
@@ -178,10 +180,8 @@ class Look:
 def look_of(frame: Frame) -> Look:
     """The look of a frame, RGB uint8 ``h w 3``."""
     small = cv2.resize(frame, (CELLS * CELL_PX, CELLS * CELL_PX), interpolation=cv2.INTER_NEAREST)
-    lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.int64)
-    where = np.arange(CELLS * CELL_PX) // CELL_PX
-    cell = (where[:, None] * CELLS + where[None, :])[..., None]
-    bins = (cell * 3 + np.arange(3)) * COLOUR_BINS + lab * COLOUR_BINS // 256
+    lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.uint8)
+    bins = FIRST_BIN + lab // (256 // COLOUR_BINS)
     counts = np.bincount(bins.reshape(-1), minlength=CELLS**2 * 3 * COLOUR_BINS)
     shares = counts.reshape(-1, COLOUR_BINS).cumsum(axis=1) / CELL_PX**2
     tiny = cv2.resize(lab[..., 0].astype(np.float32), (LAYOUT_PX, LAYOUT_PX), interpolation=cv2.INTER_AREA)
