@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from typer.testing import CliRunner, Result
 from conftest import make_photo
 from tfmlc.cli import app
 from tfmlc.images import Picture, read_image, write_image
-from tfmlc.networks import build_network, save_network
+from tfmlc.networks import build_network, load_network, save_network
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,7 @@ def test_help_needs_no_heavy_import() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
     assert tfmlc("--help").exit_code == 0
+    assert tfmlc("--version").stdout.strip() == version("tfmlc")
 
 
 def test_one_photo(tmp_path: Path, model: str) -> None:
@@ -87,7 +89,7 @@ def test_folder_keeps_names_order_and_formats_and_goes_on_past_bad_files(tmp_pat
     assert "cut.jpg" in summary
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (7, 7)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3), (7, 7)])
 def test_odd_sizes(tmp_path: Path, model: str, size: tuple[int, int]) -> None:
     source = save(tmp_path / "in.png", *size)
     assert tfmlc("deblur", source, "-o", tmp_path / "out.png", "--model", model).exit_code == 0
@@ -100,9 +102,46 @@ def test_in_place_is_said_or_refused(tmp_path: Path, model: str) -> None:
     refused(tfmlc("deblur", source, "-o", source, "--model", model), "--in-place", "overwritten")
     refused(tfmlc("deblur", source, "-o", tmp_path, "--model", model), "--in-place")
     refused(tfmlc("deblur", source, "--model", model), "-o", "--in-place")
+    refused(tfmlc("deblur", source, "-o", tmp_path / "x.png", "--in-place"), "not both")
+    refused(tfmlc("deblur", tmp_path, "-o", tmp_path), "is the folder of the pictures")
+    refused(tfmlc("deblur", source, "-o", tmp_path / "x.gif"), "x.gif", "ends in")
     assert source.read_bytes() == before
     assert tfmlc("deblur", source, "--in-place", "--model", model).exit_code == 0
     assert source.read_bytes() != before
+
+
+def test_in_place_keeps_the_mode_follows_links_and_leaves_what_would_be_garbage(tmp_path: Path, model: str) -> None:
+    source, link = save(tmp_path / "in.png"), tmp_path / "link.png"
+    source.chmod(0o640)
+    link.symlink_to(source)
+    before = source.read_bytes()
+    assert tfmlc("deblur", link, "--in-place", "--model", model).exit_code == 0
+    assert link.is_symlink()
+    assert source.read_bytes() != before
+    assert source.stat().st_mode & 0o777 == 0o640
+    network = load_network(model)
+    torch.nn.init.constant_(network.get_parameter("last.bias"), 3.0)
+    save_network(tmp_path / "broken.safetensors", network, origin="a test", licence="CC0-1.0")
+    before = source.read_bytes()
+    refused(tfmlc("deblur", source, "--in-place", "--model", tmp_path / "broken.safetensors"), "was left as it was")
+    assert source.read_bytes() == before
+
+
+def test_comparisons_do_not_collide_and_are_no_photos(tmp_path: Path, model: str) -> None:
+    save(tmp_path / "same.jpg")
+    save(tmp_path / "same.png")
+    names = {"same.jpg", "same.png", "same-compare.png", "same.png-compare.png"}
+    for _ in range(2):
+        assert tfmlc("deblur", tmp_path, "--in-place", "--compare", "--model", model).exit_code == 0
+        assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "photos" / "a.png", 200, 200)
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.delitem(sys.modules, "tfmlc.training.engine", raising=False)
+    command = ("train", "smoke", f"data.photos=[{tmp_path / 'photos'}]", "-o", tmp_path / "run")
+    refused(tfmlc(*command), "needs the extra train", "pip install 'tfmlc[train]'")
 
 
 def test_an_output_folder_inside_the_input_is_not_deblurred_again(tmp_path: Path, model: str) -> None:

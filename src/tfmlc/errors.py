@@ -18,8 +18,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """
     names = list(known)
     nearest = get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f" did you mean {nearest[0]!r}?" if nearest else ""
-    return UserError(f"unknown {kind} {name!r}:{hint} (known: {', '.join(names)})")
+    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+    return UserError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
 
 
 def different_sizes(

@@ -12,9 +12,12 @@ from tfmlc.errors import UserError
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: an interruption or a full disk leaves what was there before.
 
-    Makes the folder where it is missing; raises UserError where the disk refuses.
+    Makes the folder where it is missing, follows a link, and keeps the mode of a file that was there; raises UserError
+    where the disk refuses.
     """
     try:
+        path = path.resolve() if path.is_symlink() else path
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
@@ -22,7 +25,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; nothing was changed") from error

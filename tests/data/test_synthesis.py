@@ -89,10 +89,18 @@ def test_other_settings_are_refused(tmp_path: Path, photos: Path) -> None:
         synthesize_pairs([photos], tmp_path / "set", BlurConfig(strength_px=(1, 2)), workers=1)
 
 
+def test_another_seed_is_refused(tmp_path: Path, photos: Path) -> None:
+    synthesize("pairs", [photos], tmp_path / "out", pictures="photos")
+    before = sorted(path.read_bytes() for path in (tmp_path / "out").rglob("*.png"))
+    with pytest.raises(UserError, match="was made with --seed 0"):
+        synthesize("pairs", [photos], tmp_path / "out", pictures="photos", seed=3)
+    assert sorted(path.read_bytes() for path in (tmp_path / "out").rglob("*.png")) == before
+
+
 def test_a_photo_with_the_same_name_is_refused(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "other").mkdir()
     write_image(tmp_path / "other" / "a.png", Picture(make_photo(9, 9)))
-    with pytest.raises(UserError, match="same name"):
+    with pytest.raises(UserError, match="would both become a"):
         synthesize_pairs([photos, tmp_path / "other"], tmp_path / "s", BlurConfig(), workers=1)
 
 

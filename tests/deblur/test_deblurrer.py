@@ -86,6 +86,14 @@ def test_tiles_equal_the_whole_where_the_overlap_covers_the_view() -> None:
     assert float((whole - tiled).abs().max()) < 1e-3
 
 
+@pytest.mark.parametrize("size", [(2000, 3), (600, 20), (177, 27), (3, 2000)])
+def test_narrow_pictures_are_restored_as_wide_ones(size: tuple[int, int]) -> None:
+    """PyTorch's bf16 convolutions of maps one wide gave noise on a CPU."""
+    image = make_photo(*size)
+    low, full = (Deblurrer.load(precision=precision)(image).astype(int) for precision in ("bf16", "fp32"))
+    assert np.abs(low - full).max() <= 4
+
+
 def test_progress_counts_every_tile(photo: np.ndarray) -> None:
     seen: list[tuple[int, int]] = []
     Deblurrer(Same(), tile_px=64)(photo, on_tile=lambda done, total: seen.append((done, total)))

@@ -11,9 +11,16 @@ from tfmlc.cli.verbs import Seed, one_line_errors, synthesize
 
 Values = dict[str, object]
 Pictures = Annotated[Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")]
-Strength = Annotated[tuple[float, float] | None, typer.Option(help="Photos: least and most motion, in px.")]
-Exposure = Annotated[tuple[float, float] | None, typer.Option(help="Photos: exposure time, in periods of tremor.")]
-Patches = Annotated[tuple[int, int] | None, typer.Option(help="Photos: fewest and most objects moving on their own.")]
+Strength = Annotated[
+    tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Photos: least and most motion, in px.")
+]
+Exposure = Annotated[
+    tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Photos: exposure time, in periods of tremor.")
+]
+Patches = Annotated[
+    tuple[int, int] | None,
+    typer.Option(metavar="LOW HIGH", help="Photos: fewest and most objects moving on their own."),
+]
 PerPhoto = Annotated[int, typer.Option(min=1, help="Photos: blurry versions of each.")]
 MinFrames = Annotated[int | None, typer.Option(min=2, help="Films: least frames of a window.")]
 MinDisplacement = Annotated[float | None, typer.Option(min=0, help="Films: least motion of a window, in px.")]
@@ -38,7 +45,8 @@ def synthesize_pairs(
         Literal["stored", "linear", "mixed"], typer.Option(help="What is averaged: stored values or linear light.")
     ] = "stored",
     jpeg: Annotated[
-        tuple[int, int] | None, typer.Option(help="Photos: lowest and highest JPEG quality. Default: no JPEG.")
+        tuple[int, int] | None,
+        typer.Option(metavar="LOW HIGH", help="Photos: lowest and highest JPEG quality. Default: no JPEG."),
     ] = None,
     min_frames: MinFrames = None,
     min_displacement_px: MinDisplacement = None,

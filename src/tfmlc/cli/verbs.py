@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 app = typer.Typer(
     name="tfmlc",
-    help="Sharper photos, blur-aware losses, and scores that hold.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,9 +29,32 @@ Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, mps, cpu), or a torch device name.")]
 
 
+EXTRAS = {
+    "train": ("accelerate", "tensorboard", "matplotlib"),
+    "metrics": ("pyiqa", "scipy"),
+    "video": ("av",),
+    "app": ("gradio",),
+}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("tfmlc"))
+        raise typer.Exit
+
+
+@app.callback()
+def tfmlc(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Sharper photos, blur-aware losses, and scores that hold."""
+
+
 @contextmanager
 def one_line_errors() -> Generator[None]:
-    """A user's error is printed as one line, exit status 2; an interruption leaves with 130."""
+    """A user's error or a missing extra is printed as one line, exit status 2; an interruption leaves with 130."""
     from tfmlc.errors import UserError
 
     try:
@@ -39,6 +62,13 @@ def one_line_errors() -> Generator[None]:
     except UserError as error:
         typer.echo(f"tfmlc: {error}", err=True)
         raise typer.Exit(2) from error
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        for extra, packages in EXTRAS.items():
+            if package in packages:
+                typer.echo(f"tfmlc: this needs the extra {extra}: pip install 'tfmlc[{extra}]'", err=True)
+                raise typer.Exit(2) from error
+        raise
     except KeyboardInterrupt:
         typer.echo("tfmlc: interrupted; what was finished is kept", err=True)
         raise typer.Exit(130) from None

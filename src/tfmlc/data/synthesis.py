@@ -80,7 +80,9 @@ def plan_stills(photos: Iterable[Path], per_photo: int, seed: int, *, leave_out:
     for source, relative in (pair for path in photos for pair in find_pictures(path, leave_out=leave_out)):
         scene = "-".join(relative.with_suffix("").parts)
         if (other := scenes.setdefault(scene, source)) != source:
-            raise UserError(f"{other} and {source} have the same name; give the folder they share")
+            raise UserError(
+                f"{other} and {source} would both become {scene}: rename one, or give the folder they share"
+            )
         key = int.from_bytes(hashlib.sha256(scene.encode()).digest()[:6], "big")
         stills += [
             Still(source, f"{scene}/{version + 1:06d}.png", scene, (seed, key, version)) for version in range(per_photo)
@@ -120,6 +122,8 @@ def synthesize(
         whole = {row["name"]: row for row in manifest.whole}
         sources = {still.name: still.source for still in stills} | {clip.name: clip.path for clip in clips}
         for row in manifest.whole:
+            if row.get("seed", [seed])[0] != seed:
+                raise UserError(f"{output} was made with --seed {row['seed'][0]}: take that, or another folder")
             source = sources.get(row["name"])
             if source is not None and row["source"] != str(source):
                 raise UserError(f"{source} has the name of {row['source']}, of which {output} was made before")

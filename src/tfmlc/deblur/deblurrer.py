@@ -137,9 +137,13 @@ class Deblurrer:
         return whole.clamp_(0, 1)
 
     def _run(self, blurry: Tensor) -> Tensor:
-        """Run the network on one tile; where reduced precision gives values that are not finite, in full."""
+        """Run the network on one tile; where reduced precision gives values that are not finite, in full.
+
+        So are tiles that are one cell wide inside the network: PyTorch's bf16 convolutions of them on a CPU are wrong.
+        """
+        narrow = blurry.shape[-1] <= self.network.step_px
         blurry = blurry.to(self.device, memory_format=torch.channels_last)
-        for precision in (self.precision, "fp32"):
+        for precision in ("fp32",) if narrow else (self.precision, "fp32"):
             with autocast(self.device, precision):
                 restored = cast(Tensor, self.network(blurry)[-1]).float()
             if bool(torch.isfinite(restored).all()):

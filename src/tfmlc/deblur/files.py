@@ -13,6 +13,8 @@ from tfmlc.deblur.sharpness import sharpness
 from tfmlc.errors import UserError
 from tfmlc.images import FORMATS, Picture, find_pictures, read_image, to_depth, write_image
 
+COMPARISON = "-compare.png"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -44,13 +46,25 @@ def plan_jobs(
     that is an input (unless ``in_place``), and two inputs with one output.
     """
     if in_place == (output is not None):
-        raise UserError("say where the results go with -o, or overwrite the pictures themselves with --in-place")
+        both = ", not both" if in_place else ""
+        raise UserError(f"say where the results go with -o, or overwrite the pictures themselves with --in-place{both}")
     inputs = list(inputs)
+    for path in inputs:
+        if output is not None and path.is_dir() and path.resolve() == output.resolve():
+            raise UserError(f"{output} is the folder of the pictures: choose another -o, or say --in-place")
     found = [pair for path in inputs for pair in find_pictures(path, leave_out=output)]
+    if compare:  # those of a former run are no photos
+        names = {name for source, _ in found for name in (source, source.with_suffix(""))}
+        found = [pair for pair in found if not _is_comparison(pair[0], names)]
     to_file = output is not None and output.suffix.lower() in FORMATS and not output.is_dir()
     if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
         raise UserError(f"{output} is one file, but there are more pictures: give a folder")
+    if output is not None and output.suffix and not (to_file or output.is_dir()) and inputs[0].is_file():
+        raise UserError(
+            f"cannot write {output}: the name of a picture ends in {' '.join(FORMATS)}; make a folder first"
+        )
     jobs: list[Job] = []
+    comparisons: set[Path] = set()
     taken: dict[Path, Path] = {}
     sources = {source.resolve() for source, _ in found}
     for source, name in found:
@@ -59,8 +73,16 @@ def plan_jobs(
             raise UserError(f"{target} would be overwritten by its own result: choose another -o, or say --in-place")
         if (other := taken.setdefault(target.resolve(), source)) != source:
             raise UserError(f"{other} and {source} would both become {target}: give the folder they share")
-        jobs.append(Job(source, target, target.with_name(f"{target.stem}-compare.png") if compare else None))
+        beside = target.with_name(f"{target.stem}{COMPARISON}")
+        if beside in comparisons:  # same.jpg and same.png
+            beside = target.with_name(f"{target.name}{COMPARISON}")
+        comparisons.add(beside)
+        jobs.append(Job(source, target, beside if compare else None))
     return jobs
+
+
+def _is_comparison(source: Path, names: set[Path]) -> bool:
+    return source.name.endswith(COMPARISON) and source.with_name(source.name.removesuffix(COMPARISON)) in names
 
 
 def run_job(deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None) -> Outcome:
@@ -69,6 +91,8 @@ def run_job(deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None) ->
         picture = read_image(job.source)
         notes: list[str] = []
         restored = picture.with_pixels(deblurrer(picture.pixels, on_tile=on_tile, on_doubt=notes.append))
+        if notes and job.target == job.source:
+            return Outcome(job, error=f"{job.source} was left as it was: {notes[0]} (-o writes it elsewhere)")
         notes += write_image(job.target, restored)
         if job.comparison is not None:
             write_image(job.comparison, side_by_side(picture, restored))
