@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tfmlc.errors import UserError
 from tfmlc.evaluation.metrics import unavailable
 from tfmlc.reproduce import grid, paper
 from tfmlc.reproduce.grid import Cell, GridConfig, Run, as_table, cells_of, generated_photo, reproduce_table
@@ -43,6 +44,11 @@ def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: p
         "- GoPro-hinet-origin: missing: HINet-GoPro.pth: the network's official GoPro weights, "
         "into the folder that TFMLC_WEIGHTS names"
     )
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder .*nowhere, which gopro= names"):
+        reproduce_table("table1", GridConfig(gopro=tmp_path / "nowhere"), tmp_path / "out", tmp_path / "work")
 
 
 @pytest.mark.weights

@@ -17,6 +17,7 @@ from tfmlc.config import Config, checked, override
 from tfmlc.data.blur import BlurConfig
 from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import synthesize
+from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.metrics import unavailable
 from tfmlc.evaluation.provenance import write_result
@@ -131,6 +132,10 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
     where weights are missing, random ones: every cell's code runs, and the numbers mean nothing.
     """
     cells = cells_of(table, config.backbone)
+    for key in ("gopro", "realblur_j", "realblur_r", "triplets"):
+        folder = getattr(config, key)
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"there is no folder {folder}, which {key}= names")
     if quick:
         config = _quick_data(config, work)
     sets = {"GoPro": config.gopro, "RealBlur-J": config.realblur_j, "RealBlur-R": config.realblur_r}
