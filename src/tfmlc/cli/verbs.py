@@ -27,8 +27,6 @@ app.add_typer(models, name="models")
 
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, mps, cpu), or a torch device name.")]
-
-
 EXTRAS = {
     "train": ("accelerate", "tensorboard", "matplotlib"),
     "metrics": ("pyiqa", "scipy"),

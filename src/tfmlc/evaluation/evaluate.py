@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tfmlc.data.folders import Pair, find_pairs, read_pair
 from tfmlc.data.stills import to_tensor
 from tfmlc.deblur import Deblurrer
+from tfmlc.deblur.deblurrer import OnDoubt
 from tfmlc.errors import UserError, different_sizes
 from tfmlc.evaluation.fidelity import psnr_of
 from tfmlc.evaluation.metrics import score_images, unavailable
@@ -37,7 +38,7 @@ WHY_NOT_FINITE = "pictures of one colour, or equal to the sharp ones, have none"
 FORMAT = 1  # of the files; one more when their meaning changes
 AHEAD = 2  # images that wait to be scored
 Image = NDArray[Any]
-Restore = Callable[[Pair, NDArray[np.uint8], Callable[[str], None]], Image]
+Restore = Callable[[Pair, NDArray[np.uint8], OnDoubt], Image]
 
 
 def evaluate(
@@ -122,7 +123,7 @@ class _Source:
             self.about |= {"network": about.name, "sha256": about.sha256, "precision": deblurrer.precision}
             self.about["tile_px"] = "auto" if tile_px is None else tile_px
 
-            def restore(_: Pair, blurry: NDArray[np.uint8], on_doubt: Callable[[str], None]) -> Image:
+            def restore(_: Pair, blurry: NDArray[np.uint8], on_doubt: OnDoubt) -> Image:
                 if not floats:
                     return deblurrer(blurry, on_doubt=on_doubt)
                 restored: torch.Tensor = deblurrer(to_tensor(blurry), on_doubt=on_doubt)
