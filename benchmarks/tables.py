@@ -1,4 +1,4 @@
-"""Rewrite the tables of README.md and docs/models.md from the JSON files in results/: no number is typed by hand.
+"""Rewrite the tables of README.md and docs/ from the JSON files in results/: no number is typed by hand.
 
 python benchmarks/tables.py           rewrite
 python benchmarks/tables.py --check   fail where a table is not what the results say
@@ -148,6 +148,18 @@ def study_table() -> str:
     return "\n".join([as_table(content["rows"]), "", f"{content['device']}, commit {content['commit']}."])
 
 
+def periodicity_table() -> str:
+    content = _read("periodicity.json")
+    periods = [key for key in content["rows"][0] if key.isdecimal()]
+    lines = ["| images | number | " + " | ".join(f"{period} px" for period in periods) + " |"]
+    lines.append("| --- | ---: |" + " ---: |" * len(periods))
+    for row in content["rows"]:
+        values = [" / ".join(f"{value:.1f}" for value in row[period].values()) for period in periods]
+        lines.append(f"| {row['images']} | {row['count']} | " + " | ".join(values) + " |")
+    origin = f"{content['device']}, commit {content['commit']}"
+    return "\n".join([*lines, "", f"Median, what one in ten exceeds, and the most; {origin}."])
+
+
 def _read(name: str) -> Any:
     return json.loads((REPOSITORY / "results" / name).read_text(encoding="utf-8"))
 
@@ -162,6 +174,7 @@ TABLES = {
     "scores": scores_table,
     "costs": costs_table,
     "adapters": adapters_table,
+    "periodicity": periodicity_table,
 }
 
 

@@ -21,6 +21,7 @@ from tfmlc.data.stills import to_tensor
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.evaluation.fidelity import Image, Image8, psnr, ssim_2d, ssim_3d, ssim_luma, white
 from tfmlc.losses.peers import pyiqa_metric
+from tfmlc.periodicity import PERIOD_PX, periodicity
 
 CW_TOLERANCE = 1e-3
 Metric = Callable[[Image8, Image8], float]
@@ -170,6 +171,13 @@ def _by_pyiqa(name: str, higher_is_better: bool, needs_reference: bool, source: 
     )
 
 
+def _by_periodicity(period_px: int) -> Row:
+    def compute(restored: Image8, sharp: Image8) -> float:  # noqa: ARG001
+        return periodicity(restored, period_px)
+
+    return Row(compute, False, False, f"tfmlc, period of {period_px} px", "Apache-2.0")
+
+
 NON_COMMERCIAL = "pyiqa: non-commercial"
 METRICS: dict[str, Row] = {
     "psnr": Row(psnr, True, True, "tfmlc", "Apache-2.0"),
@@ -184,6 +192,10 @@ METRICS: dict[str, Row] = {
     "niqe": _by_pyiqa("niqe", False, False, ""),
     "brisque": _by_pyiqa("brisque", False, False, ""),
     "pi": _by_pyiqa("pi", False, False, ""),
+    "periodicity": _by_periodicity(PERIOD_PX),  # a mesh that the network draws
+    "periodicity-8": _by_periodicity(8),  # JPEG's blocks
+    "periodicity-14": _by_periodicity(14),  # patches of ViT-*/14
+    "periodicity-16": _by_periodicity(16),  # patches of ViT-*/16
 }
 
 

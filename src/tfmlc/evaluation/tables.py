@@ -136,6 +136,8 @@ def arrow(column: str) -> str:
 def digits(column: str) -> int:
     """How many are shown."""
     name = column.rpartition("/")[2]
+    if name.startswith("periodicity"):
+        return 1
     return {"psnr": 3, "niqe": 3, "pi": 3, "brisque": 2, "aligned": 2}.get(name, 4)
 
 
