@@ -1,39 +1,89 @@
-"""Files that are written whole or not at all."""
+"""Files that are opened only if they are files, and written whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from tfmlc.errors import UserError
+
+TEMPORARY = ".tfmlc-"  # begins the name of a file that is being written; short, so that any legal name can be written
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading, in bytes; a pipe, socket or device is refused instead of waited for.
+
+    Raises UserError where there is no such file, it may not be read, or it is a folder or no regular file.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        kind = _kind_of_special(path)
+        raise UserError(f"cannot read {path}: {kind or (error.strerror or str(error)).lower()}") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UserError(f"cannot read {path}: {_kind_of_special(path) or 'it is no regular file'}")
+    return os.fdopen(handle, "rb")
+
+
+def _kind_of_special(path: Path) -> str | None:
+    """What a path is that is no regular file, in a half sentence."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None
+    named = {
+        stat.S_IFDIR: "is a directory",
+        stat.S_IFIFO: "it is a pipe, not a file; write its content to a file first",
+        stat.S_IFSOCK: "it is a socket, not a file",
+        stat.S_IFCHR: "it is a device, not a file",
+        stat.S_IFBLK: "it is a device, not a file",
+    }
+    return named.get(stat.S_IFMT(mode))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: an interruption or a full disk leaves what was there before.
 
-    Makes the folder where it is missing, follows a link, and keeps the mode of a file that was there; raises UserError
-    where the disk refuses.
+    Makes the folder where it is missing, follows a link, and keeps the mode, owner and extended attributes of a file
+    that was there; raises UserError where the disk refuses.
     """
     try:
         path = path.resolve() if path.is_symlink() else path
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        if (path.exists() or path.is_symlink()) and not path.is_file():
+            raise UserError(f"cannot write {path}: {_kind_of_special(path) or 'it is no regular file'}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
+            file.flush()
+            if path.exists():
+                os.fsync(file.fileno())  # what replaces a photo is on the disk before the photo goes
+        if path.exists():
+            _copy_standing(path, temporary)
+        temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; nothing was changed") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _copy_standing(old: Path, new: Path) -> None:
+    """Give a new file the mode, and as far as the system allows the owner and attributes, of the one it replaces."""
+    was = old.stat()
+    with contextlib.suppress(OSError):
+        if (was.st_uid, was.st_gid) != (new.stat().st_uid, new.stat().st_gid):
+            os.chown(new, was.st_uid, was.st_gid)
+    if hasattr(os, "listxattr"):
+        with contextlib.suppress(OSError):
+            for name in os.listxattr(old):
+                os.setxattr(new, name, os.getxattr(old, name))
+    new.chmod(was.st_mode & 0o777)

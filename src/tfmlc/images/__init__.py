@@ -1,15 +1,20 @@
 """The door between picture files and arrays: depth, alpha, orientation, EXIF and colour profile survive."""
 
-from tfmlc.images.picture import FORMATS, Picture, Pixels, find_pictures, is_image_name, natural_key, to_depth
+from tfmlc.images.formats import FORMATS, READ_ONLY, FileKind, is_image_name, kind_of_file, kind_of_name
+from tfmlc.images.picture import Picture, Pixels, find_pictures, natural_key, to_depth
 from tfmlc.images.reading import read_image, read_rgb8, read_size
 from tfmlc.images.writing import write_image
 
 __all__ = [
     "FORMATS",
+    "READ_ONLY",
+    "FileKind",
     "Picture",
     "Pixels",
     "find_pictures",
     "is_image_name",
+    "kind_of_file",
+    "kind_of_name",
     "natural_key",
     "read_image",
     "read_rgb8",

@@ -10,17 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.errors import UserError
-
-FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
-READABLE = "JPEG, PNG, WebP, TIFF and BMP"
+from tfmlc.images.formats import FORMATS, is_image_name
 
 Pixels = NDArray[np.uint8 | np.uint16]
 
@@ -46,11 +36,6 @@ class Picture:
     def with_pixels(self, pixels: Pixels) -> Picture:
         """The same picture with other pixels."""
         return replace(self, pixels=pixels)
-
-
-def is_image_name(path: Path) -> bool:
-    """Whether a file's name says that it is a picture of a format read here."""
-    return path.suffix.lower() in FORMATS
 
 
 def find_pictures(path: Path, *, leave_out: Path | None = None) -> list[tuple[Path, Path]]:

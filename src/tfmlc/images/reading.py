@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from tfmlc.errors import UserError
-from tfmlc.images.picture import FORMATS, READABLE, Picture, Pixels, to_depth
+from tfmlc.files import open_regular
+from tfmlc.images.formats import FORMATS, HEAD_BYTES, READABLE, kind_of_bytes
+from tfmlc.images.picture import Picture, Pixels, to_depth
 
 FIRST_TURNED_ORIENTATION = 5  # the first that swaps width and height
 ORIENTATION = 0x0112
@@ -43,7 +45,7 @@ STORAGE_TAGS = {
 
 
 def read_image(path: str | Path) -> Picture:
-    """Read a JPEG, PNG, WebP, TIFF or BMP file.
+    """Read a JPEG, PNG, WebP, AVIF, TIFF or BMP file.
 
     The orientation in its EXIF block is applied to the pixels and removed from the block. CMYK becomes RGB by
     its profile, a palette its colours. Raises UserError for a file that is missing, empty, cut off, of another
@@ -51,12 +53,9 @@ def read_image(path: str | Path) -> Picture:
     a channel.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    if not content:
-        raise UserError(f"{path} is empty")
+    with open_regular(path) as file:
+        content = file.read()
+    _check_content(path, content)
     with _decoding_errors(path), Image.open(io.BytesIO(content)) as image:
         _check_kind(path, image)
         image.load()
@@ -84,7 +83,7 @@ def read_rgb8(path: str | Path) -> NDArray[np.uint8]:
 def read_size(path: str | Path) -> tuple[int, int]:
     """Width and height of a picture as it is shown; only the file's head is read."""
     path = Path(path)
-    with _decoding_errors(path), Image.open(path) as image:
+    with open_regular(path) as file, _decoding_errors(path), Image.open(file) as image:
         turned = int(image.getexif().get(ORIENTATION, 1)) >= FIRST_TURNED_ORIENTATION
         width, height = image.size
         return (height, width) if turned else (width, height)
@@ -105,6 +104,15 @@ def _decoding_errors(path: Path) -> Generator[None]:
         raise UserError(f"{path} is not opened, it could be a decompression bomb: {error}") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, cv2.error) as error:
         raise UserError(f"{path} is damaged or cut off: {str(error).splitlines()[0]}") from error
+
+
+def _check_content(path: Path, content: bytes) -> None:
+    """Raise UserError for an empty file, and for one that is of a known kind which is not read."""
+    if not content:
+        raise UserError(f"{path} is empty")
+    kind = kind_of_bytes(content[:HEAD_BYTES], path.suffix)
+    if kind is not None and not kind.is_read:
+        raise UserError(f"{path} is {kind.name}: {kind.remedy}")
 
 
 def _check_kind(path: Path, image: Image.Image) -> None:

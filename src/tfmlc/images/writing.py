@@ -15,10 +15,11 @@ from PIL import Image
 
 from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
-from tfmlc.images.picture import FORMATS, Picture, Pixels, is_image_name, to_depth
+from tfmlc.images.formats import FORMATS
+from tfmlc.images.picture import Picture, Pixels, to_depth
 from tfmlc.images.reading import swap_red_blue
 
-JPEG_QUALITY, ISAL_LEVEL = 95, 2
+JPEG_QUALITY, AVIF_QUALITY, ISAL_LEVEL = 95, 90, 2
 PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels, RFC 2083 section 4.1.1
 
 
@@ -30,7 +31,7 @@ def write_image(path: str | Path, picture: Picture, *, fast: bool = False) -> li
     UserError for an unknown suffix or where the disk refuses.
     """
     path = Path(path)
-    if not is_image_name(path):
+    if path.suffix.lower() not in FORMATS:
         raise UserError(f"cannot write {path}: the name must end in one of {' '.join(FORMATS)}")
     name = FORMATS[path.suffix.lower()]
     lost: list[str] = []
@@ -65,6 +66,8 @@ def _encode(picture: Picture, name: str, *, fast: bool) -> bytes:
     options = {key: value for key, value in options.items() if value is not None}
     if name in ("JPEG", "WEBP"):
         options["quality"] = JPEG_QUALITY
+    if name == "AVIF":
+        options |= {"quality": AVIF_QUALITY, "subsampling": "4:4:4"}
     if name == "JPEG":
         options["subsampling"] = 0
     if name == "PNG" and fast:
