@@ -69,7 +69,7 @@ KINDS = {
     "BMP": FileKind("a BMP image", (".bmp", ".dib")),
     "HEIC": FileKind("a HEIC photo", (".heic", ".heif", ".hif"), FOR_HEIC),
     "HEIF": FileKind("a HEIF image of a rare kind", (".avci", ".heics", ".heifs"), SAVE_AS),
-    "GIF": FileKind("a GIF image", (".gif",), SAVE_AS),
+    "GIF": FileKind("a GIF file", (".gif",), SAVE_AS),
     "JPEG XL": FileKind("a JPEG XL image", (".jxl",), SAVE_AS),
     "JPEG 2000": FileKind("a JPEG 2000 image", (".jp2", ".j2k", ".jpx", ".jpf"), SAVE_AS),
     "JPEG XR": FileKind("a JPEG XR image", (".jxr", ".wdp", ".hdp"), SAVE_AS),
@@ -100,7 +100,6 @@ KINDS = {
     "LFS": FileKind("a Git LFS pointer, not the photo", (), "fetch the photo: git lfs pull", visual=False),
     "AppleDouble": FileKind("a macOS companion file (AppleDouble)", (), "give the photo beside it", visual=False),
     "sound": FileKind("a sound file", (), GIVE_THE_PHOTO, visual=False),
-    "text": FileKind("a text file", (), GIVE_THE_PHOTO, visual=False),
 }
 """Every kind of file that is recognised, by name; those without a remedy are read and written."""
 
@@ -190,7 +189,7 @@ def kind_of_bytes(head: bytes, suffix: str = "") -> FileKind | None:
     """What a file is, by its first bytes and, for camera raw files built on TIFF, its suffix.
 
     >>> kind_of_bytes(b"GIF89a").name
-    'a GIF image'
+    'a GIF file'
     >>> kind_of_bytes(b"<!DOCTYPE html><html>").name
     'an HTML page'
     """
@@ -224,13 +223,4 @@ def _kind_of_text(head: bytes) -> str | None:
     if found := MARKUP.match(head.removeprefix(b"\xef\xbb\xbf")):
         word = found[1].lower().split(b":")[-1]
         return "SVG" if word == b"svg" else "HTML" if word.endswith(b"html") else "XML"
-    printable = set(range(32, 127)) | {9, 10, 12, 13} | set(range(128, 256))
-    return "text" if head and set(head) <= printable and _is_utf8(head) else None
-
-
-def _is_utf8(head: bytes) -> bool:
-    try:
-        head[: len(head) - 4 if len(head) == HEAD_BYTES else None].decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return None
