@@ -25,6 +25,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "mprnet": {"width": 16, "unet_step": 8, "original_step": 4, "original_blocks": 2},
     "mprnet-lite": {"original_blocks": 1},
     "nafnet": {"width": 8, "middle_blocks": 1, "encoder_blocks": (1, 2), "decoder_blocks": (1, 1)},
+    "spectral-unet": {
+        "widths": (8, 12, 16),
+        "encoder_blocks": (1, 2, 1),
+        "decoder_blocks": (2, 1),
+        "code": 8,
+        "head": 4,
+    },
 }
 VARIANTS = [
     *SMALL.items(),
@@ -32,6 +39,10 @@ VARIANTS = [
     ("hinet", {"width": 8, "depth": 3, "normalised_levels": (0, 1), "unshuffle": 2}),
     ("nafnet", {"width": 8, "encoder_blocks": (1,), "decoder_blocks": (2,), "unshuffle": 4}),
     ("nafnet", {"width": 8, "middle_blocks": 0, "encoder_blocks": (0, 1), "decoder_blocks": (1, 0)}),
+    (
+        "spectral-unet",
+        {"widths": (8, 16), "encoder_blocks": (1, 3), "decoder_blocks": (2,), "code": 8, "head": 3, "shuffle": 2},
+    ),
     ("mprnet", {"width": 8, "unet_step": 4, "original_step": 2, "original_blocks": 3, "reduction": 2}),
 ]
 
@@ -58,7 +69,9 @@ def test_any_size_in_same_size_out(name: str, size: tuple[int, int]) -> None:
     assert all(torch.isfinite(stage).all() for stage in stages)
 
 
-@pytest.mark.parametrize(("name", "step"), [("hinet", 16), ("mprnet", 8), ("mprnet-lite", 8), ("nafnet", 16)])
+@pytest.mark.parametrize(
+    ("name", "step"), [("hinet", 16), ("mprnet", 8), ("mprnet-lite", 8), ("nafnet", 16), ("spectral-unet", 32)]
+)
 def test_steps(name: str, step: int) -> None:
     assert build_network(name, **({} if name != "hinet" else {"width": 8})).step_px == step
 

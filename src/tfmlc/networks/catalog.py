@@ -16,6 +16,7 @@ from tfmlc.networks.hinet import HINet
 from tfmlc.networks.mprnet import MPRNet
 from tfmlc.networks.nafnet import NAFNet
 from tfmlc.networks.network import Network
+from tfmlc.networks.spectral_unet import SpectralUNet
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -72,6 +73,19 @@ def _measure_nafnet(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def _measure_spectral_unet(shapes: Shapes) -> dict[str, Any]:
+    levels = range(_count(shapes, "encoders"))
+    shuffle = _unshuffle(shapes["output.weight"][0])
+    return {
+        "widths": tuple(shapes[f"encoders.{level}.0.conv_1.weight"][0] for level in levels),
+        "encoder_blocks": tuple(_count(shapes, f"encoders.{level}") for level in levels),
+        "decoder_blocks": tuple(_count(shapes, f"decoders.{level}") for level in levels[:-1]),
+        "code": shapes["motion.weight"][1],
+        "head": shapes["features.weight"][0] // shuffle**2,
+        "shuffle": shuffle,
+    }
+
+
 NETWORKS: dict[str, Row] = {
     "hinet": Row(HINet, {"width": 64}, "cat12.weight", _measure_hinet, "Chen et al., CVPRW 2021"),
     "mprnet": Row(MPRNet, {"width": 96}, "concat23.weight", _measure_mprnet, "Zamir et al., CVPR 2021"),
@@ -83,6 +97,9 @@ NETWORKS: dict[str, Row] = {
         "Zamir et al., CVPR 2021; sizes of its lite GoPro weights",
     ),
     "nafnet": Row(NAFNet, {"width": 32}, "intro.weight", _measure_nafnet, "Chen et al., ECCV 2022"),
+    "spectral-unet": Row(
+        SpectralUNet, {}, "motion.weight", _measure_spectral_unet, "ours; modulation: Perez et al., AAAI 2018"
+    ),
 }
 
 

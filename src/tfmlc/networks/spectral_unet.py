@@ -1,0 +1,187 @@
+"""A U-Net that measures the local spectrum of its input and scales its features by what it finds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tfmlc.networks.network import Network
+
+RADII = (0.025, 0.05, 0.09, 0.16)  # cycles per px
+DIRECTIONS = 12
+CELL_PX = 16
+KERNEL_PX, STRIDE, MARGIN = 32, 4, 14  # of the Gabor filters, at half resolution
+SMALLEST_POWER = 1e-6
+MOTION_FREQUENCIES = 24  # data/spectrum.py
+SLOPE = 0.2
+
+
+def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    """3x3 convolution that keeps the size."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def gabor_bank() -> Tensor:
+    """Cosine and sine Gabor filters of every radius and direction, ``2 radii directions`` rows: ``n 1 32 32``."""
+    place = torch.arange(KERNEL_PX, dtype=torch.float32) - (KERNEL_PX - 1) / 2
+    y, x = torch.meshgrid(place, place, indexing="ij")
+    filters: list[Tensor] = []
+    for radius in RADII:
+        std = min(KERNEL_PX / 4, 0.2 / radius)
+        window = torch.exp(-(x**2 + y**2) / (2 * std**2))
+        window = window / window.sum()
+        for direction in range(DIRECTIONS):
+            angle = math.pi * direction / DIRECTIONS
+            phase = 4 * math.pi * radius * (x * math.cos(angle) + y * math.sin(angle))
+            cosine, sine = window * torch.cos(phase), window * torch.sin(phase)
+            filters += [cosine - window * cosine.sum(), sine]  # no answer to a constant
+    return KERNEL_PX * torch.stack(filters)[:, None]
+
+
+class LocalSpectrum(nn.Module):
+    """Logarithm of the power of the grey image at 48 frequencies, for every cell of 16 px.
+
+    ``rgb`` is ``b 3 h w`` with sides that are multiples of 16; the answer is ``b 52 h/16 w/16``: for each of 4 radii
+    and 12 directions the log power relative to the mean over directions, then these 4 means. Motion blur takes power
+    away along its direction, so this shows it where a convolution would first have to learn to square and average.
+    """
+
+    channels = len(RADII) * (DIRECTIONS + 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("bank", gabor_bank(), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, rgb: Tensor) -> Tensor:
+        grey = functional.avg_pool2d(rgb.mean(dim=1, keepdim=True), 2)
+        mode = "reflect" if min(grey.shape[-2:]) > MARGIN else "replicate"
+        grey = functional.pad(grey, (MARGIN,) * 4, mode=mode)
+        answers = functional.conv2d(grey, cast(Tensor, self.bank).to(grey.dtype), stride=STRIDE).float()
+        batch, _, height, width = answers.shape
+        power = answers.view(batch, -1, 2, height, width).square().sum(dim=2)
+        power = functional.avg_pool2d(functional.avg_pool2d(power, 3, 1, 1, count_include_pad=False), 2)
+        logarithm = torch.log(power + SMALLEST_POWER).view(batch, len(RADII), DIRECTIONS, *power.shape[-2:])
+        mean = logarithm.mean(dim=2, keepdim=True)
+        return 0.5 * torch.cat([(logarithm - mean).flatten(1, 2), mean.squeeze(2) + 4], dim=1)
+
+
+class ModulatedBlock(nn.Module):
+    """Residual block of two 3x3 convolutions, the first one's output scaled and shifted by the blur code.
+
+    The modulation is FiLM (Perez et al., AAAI 2018) with factors that vary over the image.
+    """
+
+    def __init__(self, inputs: int, outputs: int, code: int) -> None:
+        super().__init__()
+        self.conv_1, self.conv_2 = conv3x3(inputs, outputs), conv3x3(outputs, outputs)
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.modulation = nn.Conv2d(code, 2 * outputs, 1)
+        nn.init.zeros_(cast(Tensor, self.modulation.bias))
+        self.modulation.weight.data.mul_(0.5)
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        out = self.conv_1(features)
+        factors = functional.interpolate(
+            self.modulation(code), size=out.shape[-2:], mode="bilinear", align_corners=False
+        )
+        scale, shift = factors.chunk(2, dim=1)
+        out = torch.addcmul(shift, out, 1 + scale)
+        return self.conv_2(functional.leaky_relu(out, SLOPE)) + self.skip(features)
+
+
+class SpectralUNet(Network):
+    """A U-Net at a quarter of the resolution, steered by the local spectrum, with a light full-resolution head.
+
+    Images are RGB in [0, 1], ``b c h w``, of any size; the answer is a tuple of one image. ``widths`` are the channels
+    of every level from fine to coarse, ``encoder_blocks`` counts their blocks, ``decoder_blocks`` those on the way
+    back from coarse to fine. ``code`` is the number of channels that describe the blur of a cell, ``head`` that of
+    the full-resolution features. The head lets neighbours in one block of 4x4 pixels see each other, so that no
+    mesh of 4 px is drawn.
+
+    >>> import torch
+    >>> network = SpectralUNet(widths=(8, 8), encoder_blocks=(1, 1), decoder_blocks=(1,), code=8, head=4)
+    >>> tuple(network(torch.rand(1, 3, 20, 30))[-1].shape)
+    (1, 3, 20, 30)
+    """
+
+    padding = "reflect"
+
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = (48, 96, 160, 256),
+        encoder_blocks: Sequence[int] = (1, 1, 2, 2),
+        decoder_blocks: Sequence[int] = (2, 1, 1),
+        code: int = 96,
+        head: int = 12,
+        shuffle: int = 4,
+    ) -> None:
+        step = max(shuffle * 2 ** (len(widths) - 1), CELL_PX)
+        super().__init__(step=step, floats_per_px=6 * widths[0] / shuffle**2 + 2 * (head + 22))
+        self.shuffle = shuffle
+        channels = 3 * shuffle**2
+        self.spectrum = LocalSpectrum()
+        self.code = nn.Sequential(
+            conv3x3(LocalSpectrum.channels, code),
+            nn.LeakyReLU(SLOPE),
+            conv3x3(code, code),
+            nn.LeakyReLU(SLOPE),
+            conv3x3(code, code),
+            nn.LeakyReLU(SLOPE),
+        )
+        self.motion = nn.Conv2d(code, MOTION_FREQUENCIES, 1)
+        self.stem = conv3x3(channels, widths[0])
+        self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
+        self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()
+        for width, blocks in zip(widths, encoder_blocks, strict=True):
+            self.encoders.append(nn.ModuleList(ModulatedBlock(width, width, code) for _ in range(blocks)))
+        for fine, coarse in pairwise(widths):
+            self.downs.append(nn.Conv2d(fine, coarse, 2, stride=2))
+        for fine, coarse, blocks in zip(widths[-2::-1], widths[:0:-1], decoder_blocks, strict=True):
+            self.ups.append(nn.ConvTranspose2d(coarse, fine, 2, stride=2))
+            inputs = [2 * fine] + [fine] * (blocks - 1)
+            self.decoders.append(nn.ModuleList(ModulatedBlock(width, fine, code) for width in inputs))
+        self.output = conv3x3(widths[0], channels)
+        self.features = conv3x3(widths[0], head * shuffle**2)
+        self.head_1, self.head_2 = conv3x3(head + 6, 16), conv3x3(16, 3)
+        for last in (self.output, self.head_2):  # begins as the identity
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(cast(Tensor, last.bias))
+
+    def restore(self, blurry: Tensor) -> tuple[Tensor, ...]:
+        return (self._restore(blurry, self.code(self.spectrum(blurry))),)
+
+    def with_motion(self, blurry: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The restored image, and the blur's spectrum: ``b 24 h/16 w/16`` in [0, 1], see ``data.spectrum``.
+
+        The sides of ``blurry`` are multiples of the network's step.
+        """
+        code = self.code(self.spectrum(blurry))
+        return (self._restore(blurry, code),), torch.sigmoid(self.motion(code).float())
+
+    def _restore(self, blurry: Tensor, code: Tensor) -> Tensor:
+        centred = blurry - 0.5
+        folded = functional.pixel_unshuffle(centred, self.shuffle).contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.stem(folded)
+        skips: list[Tensor] = []
+        for level, blocks in enumerate(self.encoders):
+            for block in cast(nn.ModuleList, blocks):
+                features = block(features, code)
+            if level < len(self.downs):
+                skips.append(features)
+                features = self.downs[level](features)
+        for up, blocks, skip in zip(self.ups, self.decoders, reversed(skips), strict=True):
+            features = torch.cat([up(features), skip], dim=1)
+            for block in cast(nn.ModuleList, blocks):
+                features = block(features, code)
+        coarse = functional.pixel_shuffle(self.output(features), self.shuffle) + blurry
+        fine = functional.pixel_shuffle(self.features(features), self.shuffle)
+        joined = torch.cat([fine, centred, coarse - blurry], dim=1).contiguous(memory_format=torch.channels_last)
+        return coarse + self.head_2(functional.leaky_relu(self.head_1(joined), SLOPE))
