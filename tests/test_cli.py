@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typer.testing import CliRunner, Result
 from conftest import make_photo
 from tfmlc.cli import app
 from tfmlc.images import Picture, read_image, write_image
+from tfmlc.locks import LOCK, folder_lock
 from tfmlc.networks import build_network, load_network, save_network
 
 
@@ -215,6 +217,34 @@ def test_synthesize_and_evaluate(tmp_path: Path, model: str) -> None:
     assert "gopro-hinet/psnr" in result.stdout
     refused(tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "s.json", "--metrics", "psrn"), "'psnr'")
     refused(tfmlc("evaluate", model, tmp_path / "photos", "-o", tmp_path / "s.json"), "no folder blur")
+
+
+def test_every_verb_that_fills_a_folder_refuses_one_in_which_another_run_is_at_work(tmp_path: Path) -> None:
+    photo = save(tmp_path / "photos" / "a.png", 200, 200)
+    for folder, arguments in (
+        ("run", ("train", "smoke", f"data.photos=[{photo}]", "-o", tmp_path / "run")),
+        ("adapter.run", ("adapt", tmp_path / "set", "-o", tmp_path / "adapter.safetensors")),
+        ("set", ("synthesize", "pairs", photo, "-o", tmp_path / "set")),
+    ):
+        with folder_lock(tmp_path / folder):
+            refused(tfmlc(*arguments), "another run of tfmlc", folder)
+            assert [path.name for path in (tmp_path / folder).iterdir()] == [LOCK]
+
+
+def test_names_that_are_not_utf8_are_printed_with_their_bytes(tmp_path: Path) -> None:
+    """Standard output is strict of itself, and a name may reach it too."""
+    name = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(name)  # noqa: PTH102 - a name in bytes
+    save(tmp_path / "a.png", 60, 60).rename(os.fsdecode(name + b"/na\xefve.png"))
+    command = [sys.executable, "-m", "tfmlc.cli", "synthesize", "pairs", "--workers", "1"]
+    made = subprocess.run([*command, name, "-o", name + b"/set"], capture_output=True, check=False)
+    assert (made.returncode, made.stderr) == (0, b"")
+    assert b"1 pairs made, 0 were there already: " in made.stdout
+    assert made.stdout.endswith(b"caf\\xe9/set\n")
+    again = subprocess.run([*command, name, "-o", name + b"/set"], capture_output=True, check=False)
+    assert again.stdout.startswith(b"0 pairs made, 1 were there already")
+    refused = subprocess.run([*command, name + b"/no", "-o", name + b"/set"], capture_output=True, check=False)
+    assert refused.stderr.endswith(b"caf\\xe9/no\n")
 
 
 def test_train_refuses_in_one_line(tmp_path: Path) -> None:

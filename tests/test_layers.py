@@ -8,7 +8,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "tfmlc"
 FLOORS = {
-    1: {"errors", "files", "weights", "checkpoint", "config", "shapes", "precision", "progress", "processes"}
+    1: {"errors", "files", "weights", "checkpoint", "config", "shapes", "precision", "progress", "processes", "locks"}
     | {"periodicity"},
     2: {"networks", "backbones", "images", "video"},
     3: {"losses", "data", "deblur"},

@@ -5,9 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, by errors of a general kind
+
 
 class UserError(ValueError):
     """A mistake in what was asked for or given; its text is a single line, and the command line prints only that."""
+
+
+def in_one_line(error: BaseException, source: object) -> str:
+    """What went wrong with a file, in one line that names it, whatever raised it.
+
+    >>> in_one_line(ZeroDivisionError("division by zero"), "a.jpg")
+    'a.jpg cannot be processed: division by zero (ZeroDivisionError)'
+    >>> in_one_line(MemoryError(), "a.jpg")
+    'a.jpg does not fit into memory: close other programs, or cut it into parts'
+    """
+    reason = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return reason
+    if isinstance(error, MemoryError) or any(words in reason.lower() for words in OUT_OF_MEMORY):
+        return f"{source} does not fit into memory: close other programs, or cut it into parts"
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename if isinstance(error.filename, str) else source
+        return f"{place}: {error.strerror.lower()}"
+    kind = type(error).__name__
+    return f"{source} cannot be processed: {f'{reason} ({kind})' if reason else kind}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ import pytest
 
 from conftest import make_photo
 from tfmlc.data.blur import BlurConfig
-from tfmlc.data.crops import PairCrops
+from tfmlc.data.crops import PairCrops, prepare_crops
 from tfmlc.data.folders import find_pairs
 from tfmlc.data.manifest import MANIFEST, read_manifest
 from tfmlc.data.stills import ShakenPhotos
-from tfmlc.data.synthesis import synthesize
+from tfmlc.data.synthesis import make_still, plan_stills, synthesize
 from tfmlc.errors import UserError
 from tfmlc.images import Picture, read_rgb8, write_image
+from tfmlc.processes import worker_pool
 
 
 @pytest.fixture
@@ -102,6 +105,48 @@ def test_a_photo_with_the_same_name_is_refused(tmp_path: Path, photos: Path) -> 
     write_image(tmp_path / "other" / "a.png", Picture(make_photo(9, 9)))
     with pytest.raises(UserError, match="would both become a"):
         synthesize_pairs([photos, tmp_path / "other"], tmp_path / "s", BlurConfig(), workers=1)
+
+
+def test_photos_of_one_stem_are_scenes_of_their_own(tmp_path: Path, photos: Path) -> None:
+    write_image(photos / "a.bmp", Picture(make_photo(80, 70)))
+    (photos / "c").mkdir()
+    write_image(photos / "c" / "d.png", Picture(make_photo(60, 70)))
+    write_image(photos / "c-d.png", Picture(make_photo(50, 70)))
+    assert synthesize_pairs([photos, photos / "a.bmp"], tmp_path / "set", BlurConfig(), workers=1) == (5, 0, [])
+    sizes = {pair.name: read_rgb8(pair.sharp).shape[0] for pair in find_pairs(tmp_path / "set")}
+    assert sizes == {
+        "a-png/000001.png": 70, "a/000001.png": 80, "b/000001.png": 70, "c-d/000001.png": 50, "c-d-png/000001.png": 60
+    }  # fmt: skip
+
+
+def test_whatever_a_photo_raises_becomes_its_line(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class UnforeseenError(Exception):
+        pass
+
+    def read(path: Path) -> Any:
+        raise UnforeseenError(f"of\n{path.name}")
+
+    monkeypatch.setattr("tfmlc.data.synthesis.read_rgb8", read)
+    still = plan_stills([photos], 1, 0)[0]
+    made = make_still(still, output=tmp_path / "set", names=("sharp", "blur"), blur=BlurConfig())
+    assert made.error == f"{photos / 'a.png'} cannot be processed: of a.png (UnforeseenError)"
+
+
+def test_a_process_that_is_ended_from_outside_is_a_line() -> None:
+    with pytest.raises(UserError, match="a worker process was ended from outside"), worker_pool(1) as pool:
+        pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL).result()
+
+
+def test_pairs_of_one_stem_are_cut_into_crops_of_their_own(tmp_path: Path) -> None:
+    for side in ("blur", "sharp"):
+        for value, suffix in enumerate(("png", "bmp")):
+            image = np.full((64, 128, 3), 100 * value, np.uint8)
+            write_image(tmp_path / "set" / side / f"a.{suffix}", Picture(image))
+    crops = prepare_crops(find_pairs(tmp_path / "set"), tmp_path / "crops", crop_px=64, step_px=64, workers=1)
+    assert [int(read_rgb8(crop.sharp).mean()) for crop in crops] == [0, 0, 100, 100]
+    assert prepare_crops(find_pairs(tmp_path / "set"), tmp_path / "crops", crop_px=64, step_px=64) == crops
 
 
 def test_missing_partner_and_size_are_named(tmp_path: Path, photos: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfmlc.cli.verbs import app, one_line_errors, reproduce
+from tfmlc.cli.verbs import app, check_unlocked, one_line_errors, reproduce
 
 GridSettings = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="gopro=DIR, realblur_j=LIST, triplets=DIR, ...")
@@ -32,7 +32,10 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Resume although settings changed.")] = False,
 ) -> None:
     """Train a deblurring network; a run folder that exists is resumed."""
+    folder = output or Path("runs") / f"{Path(recipe).stem}{'-smoke' if smoke else ''}"
     with one_line_errors():
+        if not print_config:
+            check_unlocked(folder)
         from tfmlc.training.presets import load_recipe, scale_to
 
         config = load_recipe(recipe, settings or [], smoke=smoke)
@@ -42,7 +45,6 @@ def train(
         if print_config:
             typer.echo(config.to_yaml())
             return
-        folder = output or Path("runs") / f"{Path(recipe).stem}{'-smoke' if smoke else ''}"
         if sweep is not None:
             from tfmlc.training.sweep import sweep_shares
 
@@ -64,6 +66,7 @@ def adapt(
 ) -> None:
     """Teach an adapter on a frozen backbone to rank blur; a run that was stopped is taken up."""
     with one_line_errors():
+        check_unlocked(output.with_suffix(".run"))
         from tfmlc.config import checked, override
         from tfmlc.training.adapt import AdaptConfig
         from tfmlc.training.adapt import adapt as run

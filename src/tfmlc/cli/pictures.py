@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfmlc.cli.verbs import Seed, one_line_errors, synthesize
+from tfmlc.cli.verbs import Seed, check_unlocked, one_line_errors, synthesize
 
 Values = dict[str, object]
 Pictures = Annotated[Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")]
@@ -121,6 +121,7 @@ def _synthesize(
     workers: int | None,
 ) -> None:
     with one_line_errors():
+        check_unlocked(output)
         from tfmlc.config import checked
         from tfmlc.data.blur import BlurConfig
         from tfmlc.data.films import FilmConfig

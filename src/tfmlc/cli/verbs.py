@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +31,7 @@ app.add_typer(models, name="models")
 
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, mps, cpu), or a torch device name.")]
+UNPRINTABLE = "tfmlc-escapes"
 EXTRAS = {
     "train": ("accelerate", "tensorboard", "matplotlib"),
     "metrics": ("pyiqa", "scipy"),
@@ -43,11 +48,32 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def tfmlc(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Sharper photos, blur-aware losses, and scores that hold."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=UNPRINTABLE)
+
+
+def _as_escapes(error: UnicodeError) -> tuple[str, int]:
+    r"""What a stream cannot print, as escapes: of a name that is not UTF-8 the byte, as ``\xe9``."""
+    assert isinstance(error, UnicodeEncodeError)
+    rest = error.object[error.start : error.end]
+    raw = rest.encode("utf-8", "surrogateescape") if all("\udc80" <= sign <= "\udcff" for sign in rest) else b""
+    return raw.decode("ascii", "backslashreplace") or rest.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error(UNPRINTABLE, _as_escapes)
+
+
+def check_unlocked(folder: Path) -> None:
+    """Refuse at once a folder in which another run is at work."""
+    from tfmlc.locks import check_unlocked as check
+
+    check(folder)
 
 
 @contextmanager

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tfmlc.data.folders import Pair, find_pairs, read_pair
-from tfmlc.data.manifest import MANIFEST, Manifest, file_sha256, read_manifest
+from tfmlc.data.manifest import MANIFEST, Manifest, distinct_stems, file_sha256, read_manifest
 from tfmlc.data.stills import random_turn, to_tensor
 from tfmlc.errors import UserError
 from tfmlc.images import Picture, write_image
+from tfmlc.locks import folder_lock
 from tfmlc.processes import worker_pool
 from tfmlc.progress import Steps
 
@@ -75,11 +76,12 @@ def prepare_crops(
     """Cut pairs into overlapping squares, once, as PNG files in ``folder/blur`` and ``folder/sharp``; return these.
 
     Crops begin every ``step_px``; the last of a row or column ends at the border. A folder that an interrupted run
-    left is finished. Raises UserError for a picture smaller than a crop.
+    left is finished; while another process cuts, it is waited for. Raises UserError for a picture smaller than a crop.
     """
     settings = {"crop_px": crop_px, "step_px": step_px, "pairs": [pair.name for pair in pairs]}
     if not _is_complete(folder, settings):
         with (
+            folder_lock(folder, wait=True),
             Manifest(folder, settings) as manifest,
             worker_pool(workers) as pool,
             Steps("crops", len(pairs)) as progress,
@@ -87,7 +89,9 @@ def prepare_crops(
             done = {row["pair"] for row in manifest.whole}
             progress.update(len(done))
             cut = partial(_cut, folder=folder, crop_px=crop_px, step_px=step_px)
-            for task in as_completed(pool.submit(cut, pair) for pair in pairs if pair.name not in done):
+            names = dict(zip(pairs, distinct_stems([Path(pair.name) for pair in pairs]), strict=True))
+            jobs = [pool.submit(cut, pair, names[pair]) for pair in pairs if pair.name not in done]
+            for task in as_completed(jobs):
                 manifest.add([task.result()])
                 progress.advance()
     return find_pairs(folder)
@@ -113,7 +117,7 @@ def crop_starts(size_px: int, crop_px: int, step_px: int) -> list[int]:
     return starts if starts[-1] == last else [*starts, last]
 
 
-def _cut(pair: Pair, *, folder: Path, crop_px: int, step_px: int) -> dict[str, object]:
+def _cut(pair: Pair, name: Path, *, folder: Path, crop_px: int, step_px: int) -> dict[str, object]:
     blurry, sharp = read_pair(pair)
     height, width = map(int, blurry.shape[:2])
     if min(height, width) < crop_px:
@@ -121,9 +125,9 @@ def _cut(pair: Pair, *, folder: Path, crop_px: int, step_px: int) -> dict[str, o
     files: dict[str, str] = {}
     for top in crop_starts(height, crop_px, step_px):
         for left in crop_starts(width, crop_px, step_px):
-            name = Path(pair.name).with_suffix("") / f"{top:05d}-{left:05d}.png"
+            file = name / f"{top:05d}-{left:05d}.png"
             for side, image in (("blur", blurry), ("sharp", sharp)):
-                path = folder / side / name
+                path = folder / side / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_image(
                     path, Picture(np.ascontiguousarray(image[top : top + crop_px, left : left + crop_px])), fast=True

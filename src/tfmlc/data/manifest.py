@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -29,6 +29,23 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if not rows or "settings" not in rows[0]:
         raise UserError(f"{path} is not a manifest of tfmlc: remove it or choose another folder")
     return rows[0]["settings"], rows[1:]
+
+
+def distinct_stems(names: Sequence[Path]) -> list[Path]:
+    """Names without suffix; of those that share a stem, all but the first keep their suffix as a part of the name.
+
+    >>> [stem.as_posix() for stem in distinct_stems([Path("a.jpg"), Path("a.png"), Path("b/a.png"), Path("a-png.jpg")])]
+    ['a', 'a-png', 'b/a', 'a-png-jpg']
+    """
+    stems: list[Path] = []
+    taken: set[Path] = set()
+    for name in names:
+        stem = name.with_suffix("")
+        while stem in taken:
+            stem = stem.with_name(f"{stem.name}-{name.suffix.removeprefix('.')}")
+        taken.add(stem)
+        stems.append(stem)
+    return stems
 
 
 def file_sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -17,17 +18,17 @@ from numpy.typing import NDArray
 
 from tfmlc.data.blur import BlurConfig, blur_levels
 from tfmlc.data.films import FilmConfig, FilmWindow, film_windows
-from tfmlc.data.manifest import Manifest, file_sha256
+from tfmlc.data.manifest import Manifest, distinct_stems, file_sha256
 from tfmlc.data.sheet import write_sheet
 from tfmlc.data.windows import BlurWindow
-from tfmlc.errors import UserError
+from tfmlc.errors import UserError, in_one_line
 from tfmlc.images import Picture, find_pictures, is_image_name, read_rgb8, write_image
+from tfmlc.locks import folder_lock
 from tfmlc.processes import worker_pool
 from tfmlc.progress import Steps
 from tfmlc.video import Clip, find_clips, is_video_name
 
 Kind = Literal["pairs", "triplets"]
-FAILURES = (UserError, OSError, MemoryError, cv2.error)  # of one source, the others go on
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,18 @@ def plan_stills(photos: Iterable[Path], per_photo: int, seed: int, *, leave_out:
     """What to make of photos and folders of photos: ``SCENE/000001.png``, one scene a photo.
 
     A still's seed depends on ``seed``, the photo's name and the version alone, so adding photos changes no other.
+    ``a.jpg`` and ``a.png`` are two scenes. Raises UserError for two photos of one name in different folders.
     """
-    stills: list[Still] = []
-    scenes: dict[str, Path] = {}
+    sources: dict[Path, Path] = {}
     for source, relative in (pair for path in photos for pair in find_pictures(path, leave_out=leave_out)):
-        scene = "-".join(relative.with_suffix("").parts)
-        if (other := scenes.setdefault(scene, source)) != source:
+        if (other := sources.setdefault(relative, source)) != source:
             raise UserError(
-                f"{other} and {source} would both become {scene}: rename one, or give the folder they share"
+                f"{other} and {source} would both become {relative.stem}: rename one, or give the folder they share"
             )
-        key = int.from_bytes(hashlib.sha256(scene.encode()).digest()[:6], "big")
+    stills: list[Still] = []
+    scenes = distinct_stems([Path("-".join(relative.parts)) for relative in sources])
+    for source, scene in zip(sources.values(), map(str, scenes), strict=True):
+        key = int.from_bytes(hashlib.sha256(os.fsencode(scene)).digest()[:6], "big")
         stills += [
             Still(source, f"{scene}/{version + 1:06d}.png", scene, (seed, key, version)) for version in range(per_photo)
         ]
@@ -106,7 +109,8 @@ def synthesize(
 
     Video files are films; pictures are photos to be shaken (``blur``) or the frames of films (``film``). Runs in
     ``workers`` processes, by default one a core. What an earlier run with the same settings finished is kept; a
-    folder made with other settings is refused. A source that cannot be read is reported and the others go on.
+    folder made with other settings is refused, so is one in which another run is at work. A source that cannot be
+    read is reported and the others go on.
     """
     blur, film = blur or BlurConfig(), film or FilmConfig()
     if kind == "pairs":
@@ -118,7 +122,7 @@ def synthesize(
     settings |= {"blur": blur.model_dump(mode="json")} if photos else {}
     settings |= {"film": film.model_dump(mode="json")} if films else {}
     summary = Summary()
-    with Manifest(output, settings) as manifest:
+    with folder_lock(output), Manifest(output, settings) as manifest:
         whole = {row["name"]: row for row in manifest.whole}
         sources = {still.name: still.source for still in stills} | {clip.name: clip.path for clip in clips}
         for row in manifest.whole:
@@ -130,7 +134,7 @@ def synthesize(
         finished = _finished(manifest.whole)
         kept = [still for still in stills if whole.get(still.name, {}).get("seed") == list(still.seed)]
         summary.kept = len(kept) + sum("window" in row for row in whole.values())
-        still_job = partial(_make_still, output=output, names=settings["folders"], blur=blur)
+        still_job = partial(make_still, output=output, names=settings["folders"], blur=blur)
         film_job = partial(make_film, output=output, names=settings["folders"], film=film, whole=frozenset(whole))
         with (
             worker_pool(workers) as pool,
@@ -174,7 +178,8 @@ def _sort_inputs(inputs: Iterable[Path], pictures: Literal["photos", "frames"]) 
     return films, photos
 
 
-def _make_still(still: Still, *, output: Path, names: Sequence[str], blur: BlurConfig) -> Made:
+def make_still(still: Still, *, output: Path, names: Sequence[str], blur: BlurConfig) -> Made:
+    """Write the pictures of one photo; whatever goes wrong becomes its error."""
     cv2.setNumThreads(1)  # the processes are the parallelism
     made = Made()
     try:
@@ -182,8 +187,8 @@ def _make_still(still: Still, *, output: Path, names: Sequence[str], blur: BlurC
         levels, sharp, record = blur_levels(read_rgb8(still.source), blur, rng, levels=len(names) - 1)
         files = {f"{folder}/{still.name}": _write(output / folder / still.name, pixels)
                  for folder, pixels in zip(names, [sharp, *levels], strict=True)}  # fmt: skip
-    except FAILURES as error:
-        made.error = _in_a_line(error, still.source)
+    except Exception as error:  # whatever it is, the other photos go on
+        made.error = in_one_line(error, still.source)
         return made
     row = {
         "name": still.name,
@@ -224,12 +229,12 @@ def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfi
                 files = writer.submit(_write_window, found, output, [f"{folder}/{name}" for folder in names])
                 pending.append(({"name": name, "clip": clip.name, **source, **_describe(found.window, film)}, files))
             settle()
-        except FAILURES as error:
-            made.error = _in_a_line(error, clip.path)
+        except Exception as error:
+            made.error = in_one_line(error, clip.path)
             try:
                 settle()
-            except FAILURES as second:
-                made.error = _in_a_line(second, clip.path)
+            except Exception as second:
+                made.error = in_one_line(second, clip.path)
             return made
     made.rows.append({"name": clip.name, **source, "windows": number, "files": {}})
     if number == 0:
@@ -238,10 +243,6 @@ def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfi
             f"{film.min_displacement_px:g} px of motion between cuts"
         )
     return made
-
-
-def _in_a_line(error: BaseException, source: Path) -> str:
-    return str(error) if isinstance(error, UserError) else f"{source}: {' '.join(str(error).split())}"
 
 
 def _describe(window: BlurWindow, film: FilmConfig) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tfmlc.data.triplets import Alignment, Augmentation, Triplet, augmented, cen
 from tfmlc.errors import UserError
 from tfmlc.evaluation.provenance import write_result
 from tfmlc.files import write_atomically
+from tfmlc.locks import run_lock
 from tfmlc.losses.adapter import Adapter, Mode, as_tokens
 from tfmlc.losses.triplet import distance, ranking_loss
 from tfmlc.progress import Steps
@@ -151,11 +152,17 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
 
     The set is split by films. An unfinished run in ``OUTPUT.run`` is taken up. The result, also written beside the
     adapter as JSON: loss and accuracy by epoch, and triplet accuracy on unseen films before and after, with members
-    cropped alike and each on its own.
+    cropped alike and each on its own. Raises UserError while another run is at work in ``OUTPUT.run``.
     """
     if output.suffix != ".safetensors":
         raise UserError(f"an adapter's name ends in .safetensors, {output.name} does not")
-    train, held = split_by_clip(find_triplets(folder), config.validation_share, config.seed)
+    triplets = find_triplets(folder)
+    with run_lock(output.with_suffix(".run")):
+        return _adapt(triplets, folder, output, config)
+
+
+def _adapt(triplets: list[Triplet], folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
+    train, held = split_by_clip(triplets, config.validation_share, config.seed)
     run = output.with_suffix(".run")
     backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -19,6 +19,7 @@ from tfmlc.data.stills import ShakenPhotos
 from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
 from tfmlc.images import find_pictures
+from tfmlc.locks import run_lock
 from tfmlc.networks import Network, build_network, describe_network, load_network, save_network
 from tfmlc.progress import Steps
 from tfmlc.training.blur_heads import BlurHeads
@@ -79,9 +80,15 @@ def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None, f
 
     Writes ``config.yaml``, logs, and every ``loop.save_every_steps`` the state for resuming and
     ``weights.safetensors`` (the averaged weights); with ``validation.pairs`` also ``best.safetensors`` and sample
-    pictures. ``force`` resumes with other settings. Raises UserError for settings that do not fit together.
+    pictures. ``force`` resumes with other settings. Raises UserError for settings that do not fit together, and
+    while another run is at work in the folder.
     """
     _check_writable(folder)
+    with run_lock(folder):
+        return _finetune(config, folder, stop_at=stop_at, force=force)
+
+
+def _finetune(config: TrainConfig, folder: Path, *, stop_at: int | None, force: bool) -> Path:
     network = start_network(config.network)
     module: nn.Module = network
     if config.blur_heads:

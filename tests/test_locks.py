@@ -1,0 +1,91 @@
+"""One run a folder: refused while another lives, free after any end of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfmlc.errors import UserError
+from tfmlc.locks import LOCK, folder_lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tfmlc.locks import folder_lock
+with folder_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_the_second_run_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    with (
+        holder(folder) as first,
+        pytest.raises(UserError, match=rf"another run of tfmlc \(process {first.pid}\) is at work in {folder}"),
+        folder_lock(folder),
+    ):
+        pass
+    assert first.returncode == 0
+    with folder_lock(folder):
+        assert (folder / LOCK).exists()
+    assert not list(folder.iterdir())
+
+
+def test_a_killed_run_does_not_block(tmp_path: Path) -> None:
+    with holder(tmp_path) as first:
+        first.send_signal(signal.SIGKILL)
+    assert (tmp_path / LOCK).exists()
+    with folder_lock(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_forked_child_that_outlives_its_parent_does_not_block(tmp_path: Path) -> None:
+    """As the processes of a data loader do for some seconds after their parent was killed."""
+    code = HOLD.replace('    print("held"', '    import os\n    if os.fork() == 0: time.sleep(30)\n    print("held"')
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        try:
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            with folder_lock(tmp_path):
+                pass
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+
+
+def test_the_same_process_is_refused_too(tmp_path: Path) -> None:
+    with folder_lock(tmp_path), pytest.raises(UserError, match="another run"), folder_lock(tmp_path):
+        pass
+
+
+def test_waiting_is_for_the_end_of_the_other(tmp_path: Path) -> None:
+    with holder(tmp_path) as first:
+        assert first.stdin is not None
+        first.stdin.close()
+        with folder_lock(tmp_path, wait=True):
+            assert first.wait() == 0
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write into"), folder_lock(tmp_path / "file" / "folder"):
+        pass
