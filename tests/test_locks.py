@@ -56,7 +56,8 @@ def test_a_killed_run_does_not_block(tmp_path: Path) -> None:
 
 def test_a_forked_child_that_outlives_its_parent_does_not_block(tmp_path: Path) -> None:
     """As the processes of a data loader do for some seconds after their parent was killed."""
-    code = HOLD.replace('    print("held"', '    import os\n    if os.fork() == 0: time.sleep(30)\n    print("held"')
+    code = HOLD.replace('print("held", flush=True)', 'os.fork() or (print("held", flush=True), time.sleep(30))')
+    code = code.replace("import sys", "import os, sys")  # the child speaks: what it inherited is closed by then
     command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
