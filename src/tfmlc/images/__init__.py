@@ -2,7 +2,7 @@
 
 from tfmlc.images.formats import FORMATS, READ_ONLY, FileKind, is_image_name, kind_of_file, kind_of_name
 from tfmlc.images.picture import Picture, Pixels, find_pictures, natural_key, to_depth
-from tfmlc.images.reading import read_image, read_rgb8, read_size
+from tfmlc.images.reading import read_image, read_rgb8, read_size, restored_mark
 from tfmlc.images.writing import write_image
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "read_image",
     "read_rgb8",
     "read_size",
+    "restored_mark",
     "to_depth",
     "write_image",
 ]

@@ -20,13 +20,16 @@ class Picture:
     """A decoded picture: uint8 or uint16 ``h w c``, upright, and what travels with it.
 
     Channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha. ``icc`` is the colour profile, ``exif`` the EXIF
-    block without orientation (the pixels are already turned), ``resolution`` dots per inch.
+    block without orientation (the pixels are already turned), ``resolution`` dots per inch, ``xmp`` the XMP packet.
+    ``restored`` is the mark of an image that was restored here and must not be again: what restored it, in a word.
     """
 
     pixels: Pixels
     icc: bytes | None = None
     exif: bytes | None = None
     resolution: tuple[float, float] | None = None
+    xmp: bytes | None = None
+    restored: str | None = None
 
     @property
     def bits(self) -> int:

@@ -19,6 +19,7 @@ from tfmlc.errors import UserError
 from tfmlc.files import open_regular
 from tfmlc.images.formats import FORMATS, HEAD_BYTES, READABLE, kind_of_bytes
 from tfmlc.images.picture import Picture, Pixels, to_depth
+from tfmlc.images.xmp import get_restored
 
 FIRST_TURNED_ORIENTATION = 5  # the first that swaps width and height
 ORIENTATION = 0x0112
@@ -70,7 +71,8 @@ def read_image(path: str | Path) -> Picture:
         resolution = cast("tuple[float, float] | None", image.info.get("dpi"))
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    return Picture(pixels, icc, _photo_tags(exif), resolution)
+    xmp = _xmp_of(image)
+    return Picture(pixels, icc, _photo_tags(exif), resolution, xmp, get_restored(xmp))
 
 
 def read_rgb8(path: str | Path) -> NDArray[np.uint8]:
@@ -87,6 +89,23 @@ def read_size(path: str | Path) -> tuple[int, int]:
         turned = int(image.getexif().get(ORIENTATION, 1)) >= FIRST_TURNED_ORIENTATION
         width, height = image.size
         return (height, width) if turned else (width, height)
+
+
+def restored_mark(path: str | Path) -> str | None:
+    """The mark of an image that was restored here (``Picture.restored``), or None; the pixels are not decoded.
+
+    Raises UserError where there is no image to read.
+    """
+    path = Path(path)
+    with open_regular(path) as file, _decoding_errors(path), Image.open(file) as image:
+        return get_restored(_xmp_of(image))
+
+
+def _xmp_of(image: Image.Image) -> bytes | None:
+    found = cast("bytes | str | None", image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"))
+    if found is None and image.format == "TIFF":
+        found = cast("bytes | None", cast("Any", image).tag_v2.get(700))
+    return found.encode() if isinstance(found, str) else found
 
 
 @contextmanager

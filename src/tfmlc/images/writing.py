@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import cv2
 import numpy as np
 from isal import isal_zlib
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
 from tfmlc.images.formats import FORMATS
 from tfmlc.images.picture import Picture, Pixels, to_depth
 from tfmlc.images.reading import swap_red_blue
+from tfmlc.images.xmp import get_restored, set_restored
 
 JPEG_QUALITY, AVIF_QUALITY, ISAL_LEVEL = 95, 90, 2
 PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels, RFC 2083 section 4.1.1
@@ -42,8 +45,10 @@ def write_image(path: str | Path, picture: Picture, *, fast: bool = False) -> li
     if pixels.shape[2] in (2, 4) and name in ("JPEG", "BMP"):
         pixels = _on_white(pixels)
         lost.append(f"{name} has no alpha channel: laid on white")
-    if name == "BMP" and (picture.icc or picture.exif):
-        lost.append("BMP keeps neither EXIF nor colour profile")
+    if name == "BMP" and (picture.icc or picture.exif or picture.xmp or picture.restored):
+        lost.append("BMP keeps neither EXIF, XMP, colour profile nor the mark that it was restored")
+    if picture.restored is not None and get_restored(picture.xmp) != picture.restored:
+        picture = replace(picture, xmp=set_restored(picture.xmp, picture.restored))
     picture = picture.with_pixels(pixels)
     deep = pixels.dtype == np.uint16
     write_atomically(path, _encode_deep(picture, name) if deep else _encode(picture, name, fast=fast))
@@ -59,7 +64,7 @@ def _on_white(pixels: Pixels) -> Pixels:
 
 def _encode(picture: Picture, name: str, *, fast: bool) -> bytes:
     pixels = picture.pixels
-    if fast and name == "PNG" and not (picture.icc or picture.exif or picture.resolution):
+    if fast and name == "PNG" and not (picture.icc or picture.exif or picture.resolution or picture.xmp):
         return _fast_png(pixels)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     options: dict[str, Any] = {"exif": picture.exif, "icc_profile": picture.icc, "dpi": picture.resolution}
@@ -76,9 +81,19 @@ def _encode(picture: Picture, name: str, *, fast: bool) -> bytes:
         options["compression"] = "tiff_adobe_deflate"
     if name == "BMP":
         options = {}
+    elif picture.xmp:
+        options |= _xmp_option(picture.xmp, name)
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
     return buffer.getvalue()
+
+
+def _xmp_option(xmp: bytes, name: str) -> dict[str, Any]:
+    if name == "PNG":
+        text = PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+        return {"pnginfo": text}
+    return {"tiffinfo": {700: xmp}} if name == "TIFF" else {"xmp": xmp}
 
 
 def _fast_png(pixels: Pixels) -> bytes:
@@ -105,6 +120,8 @@ def _encode_deep(picture: Picture, name: str) -> bytes:
         blocks.append((cv2.IMAGE_METADATA_EXIF, picture.exif.removeprefix(b"Exif\0\0")))
     if picture.icc:
         blocks.append((cv2.IMAGE_METADATA_ICCP, picture.icc))
+    if picture.xmp:
+        blocks.append((cv2.IMAGE_METADATA_XMP, picture.xmp))
     pixels = picture.pixels
     if pixels.shape[2] == 2:  # OpenCV has no grey with alpha
         pixels = pixels[..., [0, 0, 0, 1]]
@@ -125,6 +142,8 @@ def _encode_deep_tiff(picture: Picture) -> bytes:
     for tag, value in exif.items():
         if isinstance(value, str) and tag != 0x0131:  # tifffile writes the software tag itself
             extratags.append((tag, 2, 0, value, True))
+    if picture.xmp:
+        extratags.append((700, 1, len(picture.xmp), picture.xmp, True))
     buffer = io.BytesIO()
     tifffile.imwrite(
         buffer,

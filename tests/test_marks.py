@@ -1,0 +1,54 @@
+"""An image that was restored is known again by its file, whatever the format and whatever XMP it had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfmlc.images import Picture, read_image, restored_mark, write_image
+from tfmlc.images.xmp import get_property, get_restored, set_property, set_restored
+
+RATED = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="5"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".tif"])
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("xmp", [None, RATED, b"no XMP at all"])
+def test_a_mark_is_found_again(tmp_path: Path, photo: np.ndarray, suffix: str, deep: bool, xmp: bytes | None) -> None:
+    path = tmp_path / f"a{suffix}"
+    pixels = photo.astype(np.uint16) * 257 if deep else photo
+    write_image(path, Picture(pixels, xmp=xmp))
+    assert restored_mark(path) is None
+    write_image(path, Picture(pixels, xmp=xmp, restored='default & "more"'))
+    assert restored_mark(path) == 'default & "more"'
+    back = read_image(path)
+    assert back.restored == 'default & "more"'
+    assert xmp is None or (back.xmp is not None and xmp[:150] in back.xmp)
+    write_image(path, back)
+    assert restored_mark(path) == 'default & "more"'
+
+
+def test_a_format_without_room_for_the_mark_says_so(tmp_path: Path, photo: np.ndarray) -> None:
+    assert "mark" in " ".join(write_image(tmp_path / "a.bmp", Picture(photo, restored="default")))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_properties_are_changed_in_place(encoding: str) -> None:
+    text = (
+        "<rdf:RDF><rdf:Description tiff:Orientation = '6' dc:x=\"ä\"><tiff:Orientation>6</tiff:Orientation></rdf:RDF>"
+    )
+    wanted = text.replace("6", "1").encode(encoding)
+    assert set_property(text.encode(encoding), "tiff:Orientation", "1") == wanted
+    assert get_property(wanted, "tiff:Orientation") == "1"
+    assert get_property(wanted, "xmp:Rating") is None
+    assert get_restored(set_restored(wanted, "<default>")) == "<default>"
+
+
+def test_bytes_that_are_no_text_stay() -> None:
+    xmp = b'<rdf:Description dc:x="\xe9\xff" tiff:Orientation="6"/>'
+    assert set_property(xmp, "tiff:Orientation", "1") == xmp.replace(b"6", b"1")
