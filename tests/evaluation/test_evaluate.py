@@ -13,7 +13,7 @@ import torch
 
 from conftest import make_photo
 from tfmlc.errors import UserError
-from tfmlc.evaluation import evaluate as module
+from tfmlc.evaluation import record as module
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.fidelity import psnr, ssim_2d, ssim_3d
 from tfmlc.evaluation.metrics import METRICS, unavailable
@@ -93,7 +93,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path, pairs: Path, monkeypa
     assert len(partial.read_text().splitlines()) == 3
     with partial.open("a") as file:
         file.write('{"image": "2.png", "sco')  # cut off
-    with pytest.raises(UserError, match="is of another model, dataset or version"):
+    with pytest.raises(UserError, match=r"is of another run \(metrics\)"):
         evaluate({"blurry": tmp_path / "a.json"}, pairs, metrics=["ssim_2d"])
     evaluate({"blurry": tmp_path / "a.json"}, pairs)
     assert len(scored) == 4

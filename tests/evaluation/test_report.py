@@ -67,7 +67,7 @@ def test_tables_say_what_the_files_say(tmp_path: Path, files: list[Path]) -> Non
 def test_published_values_stand_beside_ours(tmp_path: Path, pairs: Path) -> None:
     file = tmp_path / "ours.json"
     published = find_values("table1/hinet/tfmlc/GoPro")
-    evaluate({"blurry": file}, pairs, protocols=["tfmlc-paper-hinet"], metrics=[], published=published)
+    evaluate({"blurry": file}, pairs, protocols=["tfmlc-paper-hinet"], metrics=[], more={"published": published})
     page = write_report([file], tmp_path / "out").read_text()
     ours = json.loads(file.read_text())["mean"]["tfmlc-paper-hinet/psnr"]
     assert [f">{text}<" in page for text in (f"{ours:.3f}", "32.438", f"{ours - 32.4385:+.3f}", "0.0554")] == [True] * 4

@@ -7,38 +7,51 @@ from typing import Annotated
 
 import typer
 
-from tfmlc.cli.verbs import Device, app, bench, one_line_errors
+from tfmlc.cli.verbs import Device, Precision, app, bench, one_line_errors
 
 
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A model's name, a weights file, a folder of restored pictures, or 'blurry'.")
+        str, typer.Argument(help="A model's name, a weights file, a folder of restored images, or 'blurry'.")
     ],
-    dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/, GOPRO_Large, RealBlur list, HIDE.")],
+    datasets: Annotated[
+        list[Path],
+        typer.Argument(metavar="SET...", help="Folders with blur/ and sharp/, GOPRO_Large, RealBlur list, HIDE."),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the scores.")],
     protocol: Annotated[
         str, typer.Option(help="What PSNR and SSIM mean; names by commas, or all. See docs/scores.md.")
     ] = "gopro-hinet",
-    metrics: Annotated[str, typer.Option(help="More scores, by commas: lpips, dists, niqe, brisque, pi, ...")] = "",
-    tile: Annotated[int | None, typer.Option(help="Side of a tile in px; 0: whole picture.")] = None,
+    metrics: Annotated[
+        str, typer.Option(help="More scores, by commas: periodicity, lpips, dists, niqe, brisque, pi, ...")
+    ] = "",
+    tile: Annotated[int | None, typer.Option(help="Side of a tile in px; 0: whole image.")] = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     tlc: Annotated[bool, typer.Option("--tlc", help="Also with local statistics; scores in NAME-tlc.json.")] = False,
-    save: Annotated[bool, typer.Option("--save", help="Keep the restored pictures, for a report.")] = False,
+    save: Annotated[bool, typer.Option("--save", help="Keep the restored images, for a report.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also where the file holds scores of another model or dataset.")
+    ] = False,
     paper: Annotated[
         str | None,
         typer.Option(help="Row of the paper for the report: table1/NETWORK/LOSS/SET, table2/BACKBONE, table3/BLOCK."),
     ] = None,
 ) -> None:
-    """Score a model on pairs of blurry and sharp pictures."""
+    """Score a model on pairs of blurry and sharp images; several sets give one table."""
     with one_line_errors():
-        from tfmlc.evaluation.evaluate import TLC, WHY_NOT_FINITE
+        from tfmlc.errors import UserError
         from tfmlc.evaluation.evaluate import evaluate as run
         from tfmlc.evaluation.protocols import find_protocols
+        from tfmlc.evaluation.show import as_text, unavailable_in
+        from tfmlc.evaluation.sources import TLC
         from tfmlc.reproduce.paper import find_values
 
-        wanted = [name for name in metrics.split(",") if name]
+        wanted = [name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"]  # the protocol's
         protocols = find_protocols(protocol)
+        if paper is not None and len(datasets) > 1:
+            raise UserError("--paper is a row for one dataset: evaluate one set a call")
         published = None if paper is None else find_values(paper)
         if published is not None:
             needed = dict.fromkeys(key.partition("/")[0] for key in published if "/" in key)
@@ -48,22 +61,20 @@ def evaluate(
             models[f"{model}{TLC}"] = output.with_stem(f"{output.stem}-tlc")
         results = run(
             models,
-            dataset,
+            datasets,
             metrics=wanted,
             protocols=protocols,
             device=device,
+            precision=precision,
             tile_px=tile,
             save=save,
-            published=published,
+            overwrite=overwrite,
+            more=None if published is None else {"published": published},
         )
-        typer.echo(f"{dataset.name}, {results[model]['images']} images: {', '.join(models)}")
-        for name in results[model]["mean"]:
-            values = [result["mean"][name] for result in results.values()]
-            texts = ["not finite" if value is None else f"{value:.4f}" for value in values]
-            typer.echo(f"  {name:<28} " + "  ".join(f"{text:>10}" for text in texts))
-        for name, result in results.items():
-            for metric, count in result["not_finite"].items():
-                typer.echo(f"{name}: {metric} is not finite on {count} images, left out of its mean: {WHY_NOT_FINITE}")
+        typer.echo(as_text(results))
+        if missing := unavailable_in(results):
+            typer.echo("\n".join(f"tfmlc: {reason}" for reason in missing), err=True)
+            raise typer.Exit(1)
 
 
 @app.command()

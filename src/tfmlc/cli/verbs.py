@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,6 +32,7 @@ app.add_typer(models, name="models")
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, mps, cpu), or a torch device name.")]
 UNPRINTABLE = "tfmlc-escapes"
+Precision = Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")]
 EXTRAS = {
     "train": ("accelerate", "tensorboard", "matplotlib"),
     "metrics": ("pyiqa", "scipy"),

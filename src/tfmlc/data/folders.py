@@ -42,10 +42,25 @@ def find_pairs(folder: Path, *, split: Split = "test", blur: BlurKind = "blur") 
 
     Read are ``blur/`` and ``sharp/`` with the same names in both, and GOPRO_Large, RealBlur (its folder, or one of
     its lists) and HIDE as they are distributed; where these hold both, ``split`` says which part. ``blur`` says
-    which of GoPro's two averages: of stored values, or of linear light. Raises UserError for another layout and for a
-    picture without a partner, which it names.
+    which of GoPro's two averages: of stored values, or of linear light. Raises UserError for another layout, for an
+    image without a partner, and for two pairs whose names differ by the suffix alone; it names them.
     """
-    return LAYOUTS[layout_of(folder)].pairs(folder, split, blur)
+    pairs = LAYOUTS[layout_of(folder)].pairs(folder, split, blur)
+    _check_stems(pairs)
+    return pairs
+
+
+def _check_stems(pairs: Sequence[Pair]) -> None:
+    """Crops and restored images are named after a pair, in formats of their own: two of one stem would become one."""
+    taken: dict[str, Pair] = {}
+    for pair in pairs:
+        if (other := taken.setdefault(str(Path(pair.name).with_suffix("")), pair)) is not pair:
+            if other.blurry == pair.blurry:
+                raise UserError(f"{pair.blurry} is listed twice")
+            raise UserError(
+                f"{other.blurry} and {pair.blurry} would both be called {Path(pair.name).with_suffix('')}: "
+                "rename one, or move the stale one away"
+            )
 
 
 def layout_of(folder: Path) -> str:

@@ -113,13 +113,13 @@ def _piq_loss() -> Callable[..., Any]:
     try:
         import piq  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise UserError("metric pieapp_piq needs piq: pip install piq") from error
+        raise UserError("metric pieapp_piq needs piq: pip install piq (https://pypi.org/project/piq)") from error
     try:
         return cast(Any, piq).PieAPP(stride=27, enable_grad=False)
     except Exception as error:  # whatever a failed download raises
         raise UserError(
-            "metric pieapp_piq is not available: its weights PieAPPv0.1.pth cannot be downloaded; "
-            "put the file into torch's cache (TORCH_HOME)/hub/checkpoints"
+            "metric pieapp_piq is not available: its weights cannot be downloaded; get "
+            f"{PIQ_WEIGHTS} and put it into {Path(torch.hub.get_dir()) / 'checkpoints'}"
         ) from error
 
 
@@ -129,6 +129,8 @@ def _piq_pieapp(restored: Image8, sharp: Image8) -> float:
         return float(loss(to_tensor(restored)[None], to_tensor(sharp)[None]))
 
 
+PIQ_WEIGHTS = "https://github.com/photosynthesis-team/piq/releases/download/v0.5.4/PieAPPv0.1.pth"
+PYIQA_WEIGHTS = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
 FILES = {  # what pyiqa downloads for a metric; cw_ssim needs nothing
     "lpips": "LPIPS_v0.1_alex-df73285e.pth",
     "dists": "DISTS_weights-f5e65c96.pth",
@@ -145,13 +147,15 @@ def _pyiqa_metric(name: str) -> tuple[Callable[..., Any], bool]:
     try:
         metric = pyiqa_metric(name)
     except ImportError as error:
-        raise UserError(f"metric {name} needs the extra metrics: pip install 'tfmlc[metrics]'") from error
+        raise UserError(
+            f"metric {name} needs the extra metrics: pip install 'tfmlc[metrics]' (https://pypi.org/project/pyiqa)"
+        ) from error
     except Exception as error:  # whatever a failed download raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         folder = Path(torch.hub.get_dir()) / "pyiqa"
         raise UserError(
             f"metric {name} is not available: {FILES.get(name, 'its weights')} cannot be had ({reason}); "
-            f"get it from pyiqa's weights on the Hugging Face hub and put it into {folder}"
+            f"get {PYIQA_WEIGHTS}/{FILES.get(name, '')} and put it into {folder}"
         ) from error
     warnings.filterwarnings("ignore", r"cov\(\): degrees of freedom", module="pyiqa")  # NIQE of small images
     if name == "dists":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,10 @@ from PIL import Image
 
 from tfmlc.data.folders import find_pairs, read_pair
 from tfmlc.errors import UserError
-from tfmlc.evaluation.evaluate import BLURRY, FORMAT, WHY_NOT_FINITE, pictures_of
+from tfmlc.evaluation.evaluate import WHY_NOT_FINITE
+from tfmlc.evaluation.identity import DataSet, read_sections
+from tfmlc.evaluation.record import FORMAT, pictures_of
+from tfmlc.evaluation.sources import BLURRY
 from tfmlc.evaluation.tables import arrow, beside_published, build_table, digits, higher_is_better
 from tfmlc.files import write_atomically
 from tfmlc.images import read_rgb8
@@ -29,14 +31,20 @@ Image8 = NDArray[np.uint8]
 
 @dataclass
 class Scores:
-    """One scores file."""
+    """What a scores file says of one dataset; ``pictures`` is the folder of the restored images, if they were kept."""
 
     path: Path
     label: str
     dataset: str
     mean: dict[str, float | None]
     per_image: dict[str, dict[str, float | None]]
+    pictures: Path | None = None
     about: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether its numbers only show that the code runs."""
+        return bool(self.about.get("rehearsal"))
 
     @property
     def is_input(self) -> bool:
@@ -65,16 +73,18 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
     """
     from jinja2 import Environment, StrictUndefined
 
-    scores = _distinct([read_scores(path) for path in files])
+    scores = _distinct([item for path in files for item in read_scores(path)])
     sections: list[dict[str, Any]] = []
-    for name in dict.fromkeys(item.dataset for item in scores):
-        inside = [item for item in scores if item.dataset == name]
+    for name, inside in _by_dataset(scores).items():
         inside.sort(key=lambda item: not item.is_input)
         table = build_table(
             [(item.label, item.mean) for item in inside], [item.label for item in inside if item.is_input]
         )
         for suffix, text in ((".md", table.as_markdown()), (".tex", table.as_latex()), (".csv", table.as_csv())):
-            write_atomically(output / f"{name}{suffix}", text.encode())
+            target = output / f"{name.replace('/', '-')}{suffix}"
+            if target.resolve() in {path.with_suffix(".csv").resolve() for path in files}:
+                raise UserError(f"{target} holds the scores of every image: choose another folder for the report, -o")
+            write_atomically(target, text.encode())
         sections.append(
             {
                 "name": name,
@@ -86,6 +96,7 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
                 "examples": find_examples(inside, dataset) if dataset is not None else [],
                 "failures": failures(inside),
                 "scores": inside,
+                "rehearsal": any(item.is_rehearsal for item in inside),
             }
         )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -96,20 +107,24 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
     return path
 
 
-def read_scores(path: Path) -> Scores:
-    """A scores file, checked."""
-    try:
-        content = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no scores file: {error}") from error
-    if not isinstance(cast(object, content), dict) or not {"model", "dataset", "mean", "per_image"} <= content.keys():
-        raise UserError(f"{path} is no scores file: tfmlc evaluate makes them")
-    if content.get("format") != FORMAT:
-        raise UserError(f"{path} has format {content.get('format')}, this version writes {FORMAT}: evaluate again")
-    mean = cast("dict[str, float | None]", content["mean"])
-    rows = cast("dict[str, dict[str, float | None]]", content["per_image"])
+def read_scores(path: Path) -> list[Scores]:
+    """A scores file, checked: one entry for each of its datasets."""
+    sections = read_sections(path)
+    scores: list[Scores] = []
+    for content in sections:
+        if content.get("format") != FORMAT:
+            raise UserError(f"{path} has format {content.get('format')}, this version writes {FORMAT}: evaluate again")
+        mean = cast("dict[str, float | None]", content["mean"])
+        rows = cast("dict[str, dict[str, float | None]]", content["per_image"])
+        _check_means(path, mean, rows)
+        pictures = pictures_of(path, content["dataset"] if len(sections) > 1 else None)
+        kept = content.get("pictures", True) and pictures.is_dir()
+        label = f"rehearsal: {content['model']}" if content.get("rehearsal") else content["model"]
+        scores.append(Scores(path, label, content["dataset"], mean, rows, pictures if kept else None, content))
+    return scores
+
+
+def _check_means(path: Path, mean: dict[str, float | None], rows: dict[str, dict[str, float | None]]) -> None:
     for key, value in mean.items():
         pooled = key.endswith("/psnr") and any(f"{key.rpartition('/')[0]}/mse" in row for row in rows.values())
         there = [row[key] for row in rows.values() if row.get(key) is not None]
@@ -117,7 +132,25 @@ def read_scores(path: Path) -> Scores:
         same = expected is value if None in (expected, value) else math.isclose(value or 0, expected or 0, abs_tol=1e-6)
         if not same and not pooled:
             raise UserError(f"{path}: the mean of {key} does not fit its images; was it edited? evaluate again")
-    return Scores(path, content["model"], content["dataset"], mean, rows, content)
+
+
+def _by_dataset(scores: Sequence[Scores]) -> dict[str, list[Scores]]:
+    """Scores of the same images together; datasets of one name and other content are numbered."""
+    kinds: dict[str, list[Scores]] = {}
+    for item in scores:
+        name, number = item.dataset, 1
+        while name in kinds and not _same_images(kinds[name][0], item):
+            number += 1
+            name = f"{item.dataset} ({number})"
+        kinds.setdefault(name, []).append(item)
+    return kinds
+
+
+def _same_images(one: Scores, other: Scores) -> bool:
+    if set(one.per_image) != set(other.per_image):
+        return False
+    prints = [item.about.get("dataset_sha256") for item in (one, other)]
+    return None in prints or prints[0] == prints[1]  # files of earlier versions have none
 
 
 def _distinct(scores: list[Scores]) -> list[Scores]:
@@ -125,7 +158,7 @@ def _distinct(scores: list[Scores]) -> list[Scores]:
     seen = [(item.dataset, item.label) for item in scores]
     for item in scores:
         if seen.count((item.dataset, item.label)) > 1:
-            item.label = item.path.stem
+            item.label = f"rehearsal: {item.path.stem}" if item.is_rehearsal else item.path.stem
     return scores
 
 
@@ -133,7 +166,7 @@ def published_values(scores: Sequence[Scores]) -> list[tuple[list[str], list[tup
     """Columns, and each model's values beside published ones; models with the same columns share a table."""
     tables: dict[tuple[str, ...], list[tuple[str, dict[str, list[str]]]]] = {}
     for item in scores:
-        if published := item.about.get("published"):
+        if (published := item.about.get("published")) and not item.is_rehearsal:
             rows = tables.setdefault(tuple(published), [])
             rows.append((item.label, beside_published(item.mean, published, list(published))))
     return [(list(columns), rows) for columns, rows in tables.items()]
@@ -143,6 +176,9 @@ def failures(scores: Sequence[Scores]) -> list[str]:
     """Lines on what went wrong: images made worse, not aligned, not finite, metrics that were not there."""
     lines: list[str] = []
     before = next((item for item in scores if item.is_input), None)
+    if swapped := scores[0].about.get("swapped"):
+        some = ", ".join(swapped[:3]) + (", ..." if len(swapped) > 3 else "")
+        lines.append(f"blurry is sharper than sharp in {len(swapped)} pairs ({some})")
     for item in scores:
         column = _psnr_column([item])
         if before is not None and item is not before and column in before.mean:
@@ -175,15 +211,18 @@ def _gain(before: Scores, after: Scores, name: str, column: str) -> float:
 
 def find_examples(scores: Sequence[Scores], dataset: Path) -> list[Example]:
     """The images on which the last model improved most, middling and least, with the place that changed most."""
-    models = [item for item in scores if pictures_of(item.path).is_dir()]
+    models = [(item, item.pictures) for item in scores if item.pictures is not None]
     before = next((item for item in scores if item.is_input), None)
     pairs = {pair.name: pair for pair in find_pairs(dataset)}
-    if not models or not pairs.keys() >= models[-1].per_image.keys():
+    if not models or not pairs.keys() >= models[-1][0].per_image.keys():
         return []
-    column = _psnr_column([models[-1]] if before is None else [before, models[-1]])
+    last = models[-1][0]
+    if (known := last.about.get("dataset_sha256")) and known != DataSet("", dataset, list(pairs.values())).sha256():
+        return []  # other images under the same names
+    column = _psnr_column([last] if before is None else [before, last])
     gains = {
-        name: _gain(before, models[-1], name, column) if before is not None else float(row.get(column) or 0.0)
-        for name, row in models[-1].per_image.items()
+        name: _gain(before, last, name, column) if before is not None else float(row.get(column) or 0.0)
+        for name, row in last.per_image.items()
     }
     ranked = sorted(gains, key=lambda name: -gains[name])
     places = {len(ranked) - 1: "worst", len(ranked) // 2: "median", 0: "most improved"}
@@ -193,16 +232,16 @@ def find_examples(scores: Sequence[Scores], dataset: Path) -> list[Example]:
     for place, why in sorted(places.items()):
         name = ranked[place]
         blurry, sharp = read_pair(pairs[name])
-        restored = {item.label: read_rgb8(pictures_of(item.path) / Path(name).with_suffix(".png")) for item in models}
-        area = changed_place(blurry, restored[models[-1].label])
+        restored = {item.label: read_rgb8(folder / Path(name).with_suffix(".png")) for item, folder in models}
+        area = changed_place(blurry, restored[last.label])
         crops = {"blurry": blurry, **{key: value for key, value in restored.items() if key != BLURRY}, "sharp": sharp}
         examples.append(
             Example(
                 name,
                 f"{why}: {gains[name]:+.2f} dB" if before is not None else why,
                 as_data(blurry, WIDE_PX),
-                as_data(restored[models[-1].label], WIDE_PX),
-                models[-1].label,
+                as_data(restored[last.label], WIDE_PX),
+                last.label,
                 [(label, as_data(image[area], CROP_PX, enlarge=True)) for label, image in crops.items()],
                 (int(blurry.shape[1]), int(blurry.shape[0])),
             )

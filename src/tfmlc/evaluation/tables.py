@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tfmlc.evaluation.metrics import METRICS
 
@@ -55,22 +56,30 @@ class Table:
 
     def as_csv(self) -> str:
         """All digits, no marks."""
-        rows = {label: [cell.value for cell in cells] for label, cells in self.rows}
+        rows = [[label, *(cell.value for cell in cells)] for label, cells in self.rows]
         return csv_text(["model", *self.columns], rows)
 
 
-def csv_text(head: Sequence[str], rows: Mapping[str, Iterable[float | None]]) -> str:
-    """Named rows as CSV; empty where there is no value.
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
+    """Rows as CSV; empty where there is no value.
 
-    >>> csv_text(["image", "psnr"], {"a.png": [30.5], "b.png": [None]}).splitlines()
+    >>> csv_text(["image", "psnr"], [["a.png", 30.5], ["b.png", None]]).splitlines()
     ['image,psnr', 'a.png,30.5', 'b.png,']
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    for name, values in rows.items():
-        writer.writerow([name, *("" if value is None else value for value in values)])
+    writer.writerows(["" if value is None else value for value in row] for row in rows)
     return text.getvalue()
+
+
+def is_own_csv(path: Path) -> bool:
+    """Whether a file is the CSV of every image that goes beside a scores file."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline(100).partition(",")[0] in ("set", "image")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def build_table(rows: Sequence[tuple[str, dict[str, float | None]]], unmarked: Sequence[str] = ()) -> Table:

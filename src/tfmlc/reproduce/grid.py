@@ -156,7 +156,7 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
                 network = cell.run.preset.split("-")[0]
                 beside = paper.as_columns(network, dict(cell.paper))
                 protocols = [paper.protocol_of(network)]
-                evaluate({str(weights): path}, folder, metrics=metrics, protocols=protocols, published=beside)
+                evaluate({str(weights): path}, folder, metrics=metrics, protocols=protocols, more={"published": beside})
             plan.append(f"- {cell.name}: {'missing: ' + '; '.join(lacks) if lacks else 'done'}")
             progress.update(number + 1)
     files = {cell.name: output / f"{cell.name}.json" for cell in cells}

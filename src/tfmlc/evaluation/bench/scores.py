@@ -14,8 +14,9 @@ import torch
 from tfmlc.data.folders import Pair, find_pairs
 from tfmlc.errors import UserError
 from tfmlc.evaluation.bench.measure import timed
-from tfmlc.evaluation.evaluate import BLURRY, evaluate
+from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.metrics import unavailable
+from tfmlc.evaluation.sources import BLURRY
 from tfmlc.losses.peers import pyiqa_metric
 from tfmlc.progress import Steps
 

@@ -1,0 +1,128 @@
+"""What scores belong to, told by content: weights, restored images and dataset; never by names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from tfmlc.data.folders import Pair, find_pairs
+from tfmlc.data.manifest import file_sha256
+from tfmlc.errors import UserError
+from tfmlc.evaluation.tables import is_own_csv
+
+MODEL_KEYS = ("sha256", "restored_sha256", "local_statistics")
+
+
+def pair_sha256(pair: Pair) -> str:
+    """Fingerprint of the content of both files of a pair."""
+    return _joined(file_sha256(path) for path in (pair.blurry, pair.sharp))
+
+
+def dataset_sha256(pairs: Mapping[str, str]) -> str:
+    """Fingerprint of a dataset, from its pairs' names in it and their fingerprints."""
+    return _joined(f"{name} {pairs[name]}" for name in sorted(pairs))
+
+
+def files_sha256(folder: Path, files: Iterable[Path]) -> str:
+    """Fingerprint of a list of files: names within the folder, and content."""
+    return _joined(f"{path.relative_to(folder)} {file_sha256(path)}" for path in sorted(files))
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One dataset of a call: its folder, its pairs, and a label that tells it from the others of the call."""
+
+    label: str
+    folder: Path
+    pairs: list[Pair]
+
+    def sha256(self) -> str:
+        """Fingerprint of its content; reads every file."""
+        return dataset_sha256({pair.name: pair_sha256(pair) for pair in self.pairs})
+
+
+def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
+    """The datasets of a call; folders of one name are labelled with as much of their path as tells them apart.
+
+    Raises UserError for a folder that comes twice, and for what ``find_pairs`` refuses.
+    """
+    places = [folder.resolve() for folder in folders]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise UserError(f"{folders[number]} is given twice")
+    labels: list[str] = []
+    places = [folder.absolute() if folder.name not in ("", "..") else folder.resolve() for folder in folders]
+    for place in places:
+        parts = 1
+        while parts < len(place.parts) and sum(other.parts[-parts:] == place.parts[-parts:] for other in places) > 1:
+            parts += 1
+        labels.append("/".join(place.parts[-parts:]).strip("/"))
+    return [DataSet(label, folder, find_pairs(folder)) for label, folder in zip(labels, folders, strict=True)]
+
+
+def read_sections(path: Path) -> list[dict[str, Any]]:
+    """What a scores file holds of each dataset; raises UserError for a file that is none."""
+    try:
+        content: object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is no scores file: {error}") from error
+    whole = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    sets = whole.get("sets")
+    sections: list[object] = list(cast("dict[str, object]", sets).values()) if isinstance(sets, dict) else [whole]
+    for section in sections:
+        if not isinstance(section, dict) or not {"model", "dataset", "mean", "per_image"} <= section.keys():
+            raise UserError(f"{path} is no scores file: tfmlc evaluate makes them")
+    return cast("list[dict[str, Any]]", sections)
+
+
+def check_output(
+    path: Path, abouts: Sequence[Mapping[str, Any]], datasets: Sequence[DataSet], *, overwrite: bool
+) -> None:
+    """Raise UserError where scores of a model on datasets may not be written to ``path``.
+
+    They may where nothing is, or scores of the same model on the same datasets; with ``overwrite`` also where scores
+    of another model or dataset are. ``abouts`` is what the file will say of the model, for each dataset.
+    """
+    if path.suffix.lower() != ".json":
+        raise UserError(f"{path} cannot take scores, its name must end in .json: a .csv of every image goes beside it")
+    table = path.with_suffix(".csv")
+    if table.exists() and not (path.exists() or is_own_csv(table)):
+        raise UserError(f"{table}, where the scores of every image go, holds something else: choose another -o")
+    if not path.exists():
+        return
+    sections = read_sections(path)
+    if overwrite:
+        return
+    for number, section in enumerate(sections):
+        if not _same_model(section, abouts[min(number, len(abouts) - 1)]):
+            raise UserError(f"{path} holds scores of {_named(section)}: choose another -o, or say --overwrite")
+    if len(sections) != len(datasets) or not all(map(_same_dataset, sections, datasets)):
+        held = ", ".join(str(section["dataset"]) for section in sections)
+        raise UserError(f"{path} holds scores on other images, of {held}: choose another -o, or say --overwrite")
+
+
+def _same_model(section: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    ours, theirs = ([content.get(key) or None for key in MODEL_KEYS] for content in (about, section))
+    return ours == theirs if any(ours) or any(theirs) else section["model"] == about["model"]
+
+
+def _same_dataset(section: Mapping[str, Any], dataset: DataSet) -> bool:
+    if "dataset_sha256" in section:
+        return section["dataset_sha256"] == dataset.sha256()
+    names = {pair.name for pair in dataset.pairs}  # files of earlier versions say no more
+    return section["dataset"] == dataset.label and set(section["per_image"]) == names
+
+
+def _named(section: Mapping[str, Any]) -> str:
+    weights = str(section.get("sha256") or "")[:12]
+    return f"{section['model']} (weights {weights}...)" if weights else str(section["model"])

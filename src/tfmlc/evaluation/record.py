@@ -1,0 +1,198 @@
+"""The scores of one model on one dataset, image by image; what an interrupted run scored is taken up."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfmlc.data.folders import Pair
+from tfmlc.data.manifest import file_sha256
+from tfmlc.errors import UserError
+from tfmlc.evaluation.fidelity import psnr_of
+from tfmlc.evaluation.identity import DataSet, dataset_sha256, pair_sha256
+from tfmlc.evaluation.metrics import score_images
+from tfmlc.evaluation.protocols import PROTOCOLS
+from tfmlc.evaluation.provenance import provenance
+from tfmlc.evaluation.sources import Image, Source
+from tfmlc.files import write_atomically
+from tfmlc.images import Picture, write_image
+
+FORMAT = 1  # of the files; one more when their meaning changes
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is computed of each image; ``missing`` are metrics that cannot be had, with the reason."""
+
+    metrics: Sequence[str]
+    protocols: Sequence[str]
+    missing: Mapping[str, str]
+    save: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record's files lie: the partial one beside ``output``, and a folder for restored images."""
+
+    output: Path
+    section: str | None = None  # the dataset's label, where the file holds several
+
+    @property
+    def partial(self) -> Path:
+        """The rows that were scored so far."""
+        middle = "" if self.section is None else f".{self.section.replace('/', '-')}"
+        return self.output.with_name(f"{self.output.name}{middle}.partial")
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of the restored images."""
+        return pictures_of(self.output, self.section)
+
+
+def pictures_of(output: Path, section: str | None = None) -> Path:
+    """Where the restored images of a scores file lie, if they were kept."""
+    folder = output.with_suffix(".pictures")
+    return folder if section is None else folder / section.replace("/", "-")
+
+
+class Record:
+    """The scores of one model on one dataset.
+
+    Rows lie in ``place.partial``, one a line, after a head that says of what they are. A row is taken up where the
+    head, and the content of the pair and of a finished image, are the same as now. Raises UserError for rows of
+    another model, dataset, protocol, precision, metric or version.
+    """
+
+    def __init__(self, source: Source, place: Place, dataset: DataSet, scoring: Scoring, tell: Tell) -> None:
+        self.source, self.place, self.dataset, self.scoring = source, place, dataset, scoring
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.about = {**source.about, "dataset": dataset.label, "protocols": list(scoring.protocols)}
+        head = {
+            "model": [source.about.get("sha256"), source.about.get("local_statistics"), bool(source.files)],
+            "precision": source.about.get("precision"),
+            "tile_px": source.about.get("tile_px"),
+            "device": source.device.partition(":")[0],
+            "protocols": list(scoring.protocols),
+            "metrics": list(scoring.metrics),
+            "packages": provenance(source.device)["packages"],
+            "format": FORMAT,
+        }
+        head = cast("dict[str, Any]", json.loads(json.dumps(head)))
+        if place.partial.exists():
+            self._take_up(head, tell)
+        lines = [json.dumps(head), *(json.dumps(row) for row in self.rows.values()), ""]
+        write_atomically(place.partial, "\n".join(lines).encode())
+
+    def _take_up(self, head: Mapping[str, Any], tell: Tell) -> None:
+        lines = self.place.partial.read_text(encoding="utf-8", errors="replace").splitlines()
+        earlier: Any = _parsed(lines[0] if lines else "")
+        found = cast("dict[str, Any]", earlier) if isinstance(earlier, dict) else {}
+        if changed := [key for key in head if found.get(key) != head[key]]:
+            raise UserError(f"{self.place.partial} is of another run ({', '.join(changed)}): {WHAT_NOW}")
+        rows = {row["image"]: row for row in map(_parsed, lines[1:]) if row}
+        pairs = {pair.name: pair for pair in self.dataset.pairs}
+        if strange := [name for name in rows if name not in pairs]:
+            raise UserError(f"{self.place.partial} is of another dataset, it has scores of {strange[0]}: {WHAT_NOW}")
+        current = {name: row for name, row in rows.items() if self._is_current(row, pairs[name])}
+        if rows and not current:
+            raise UserError(f"{self.place.partial} is of other images under the same names: {WHAT_NOW}")
+        if len(current) < len(rows):
+            count = len(rows) - len(current)
+            tell(f"{self.place.partial}: {count} of {len(rows)} images changed since and are scored again")
+        self.rows = {name: row for name, row in current.items() if not self.scoring.save or self._has_picture(row)}
+
+    def _is_current(self, row: Mapping[str, Any], pair: Pair) -> bool:
+        """Whether a row is of the pair, and of the finished image if there is one, as they are now."""
+        restored = self.source.files.get(pair.name)
+        finished = None if restored is None else file_sha256(restored)
+        return row.get("pair") == pair_sha256(pair) and row.get("restored") == finished
+
+    def _has_picture(self, row: Mapping[str, Any]) -> bool:
+        kept = self.picture_of(row["image"])
+        return kept.is_file() and row.get("picture") == file_sha256(kept)
+
+    def picture_of(self, name: str) -> Path:
+        """Where the restored image of a pair is kept."""
+        return self.place.pictures / Path(name).with_suffix(".png")
+
+    def add(
+        self,
+        name: str,
+        restored: Image,
+        sharp: NDArray[np.uint8],
+        pool: ThreadPoolExecutor,
+        about: Mapping[str, Any],
+    ) -> None:
+        """Score an image and write its row down, with ``about`` it."""
+        rounded = np.rint(restored * 255).astype(np.uint8) if restored.dtype == np.float32 else restored
+        exact = restored if restored.dtype == np.float32 else np.float32(1 / 255) * restored
+        jobs = {
+            protocol: pool.submit(PROTOCOLS[protocol].scores, rounded, sharp)
+            if PROTOCOLS[protocol].rounded
+            else pool.submit(PROTOCOLS[protocol].scores, exact, np.float32(1 / 255) * sharp)
+            for protocol in self.scoring.protocols
+        }
+        row: dict[str, Any] = {"image": name, **about}
+        if (file := self.source.files.get(name)) is not None:
+            row["restored"] = file_sha256(file)
+        if self.scoring.save:
+            path = self.picture_of(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_image(path, Picture(rounded), fast=True)
+            row["picture"] = file_sha256(path)
+        others = score_images(rounded, sharp, self.scoring.metrics, pool)
+        scores = {f"{name}/{key}": value for name, job in jobs.items() for key, value in job.result().items()} | others
+        row["scores"] = {key: value if math.isfinite(value) else None for key, value in scores.items()}
+        self.rows[name] = row
+        with self.place.partial.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def result(self, **more: Any) -> dict[str, Any]:
+        """What is written; values that are not finite are left out of the means and counted."""
+        rows = {pair.name: self.rows[pair.name] for pair in self.dataset.pairs}
+        seconds = [row["seconds"] for row in rows.values()]
+        scores = {name: row["scores"] for name, row in rows.items()}
+        columns = {key: [row[key] for row in scores.values()] for key in next(iter(scores.values()))}
+        mean: dict[str, float | None] = {}
+        for key, values in columns.items():
+            finite = [value for value in values if value is not None]
+            mean[key] = float(np.mean(finite)) if finite else None
+        for protocol in self.scoring.protocols:
+            error = mean.pop(f"{protocol}/mse", None)
+            if PROTOCOLS[protocol].pooled and error:
+                mean[f"{protocol}/psnr"] = psnr_of(error)
+        return {
+            "format": FORMAT,
+            **self.about,
+            "dataset_sha256": dataset_sha256({name: row["pair"] for name, row in rows.items()}),
+            "images": len(rows),
+            "mean": mean,
+            **more,
+            "not_finite": {key: values.count(None) for key, values in columns.items() if None in values},
+            "unavailable": dict(self.scoring.missing),
+            "swapped": [name for name, row in rows.items() if row["swapped"]],
+            "pictures": self.scoring.save,
+            "seconds_per_image": round(float(np.mean(seconds)), 3),
+            "provenance": provenance(self.source.device),
+            "per_image": {name: {**row["scores"], "seconds": row["seconds"]} for name, row in rows.items()},
+        }
+
+
+WHAT_NOW = "remove it, or choose another -o"
+
+
+def _parsed(line: str) -> Any:
+    """A line's content; nothing where an interruption cut it off."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None

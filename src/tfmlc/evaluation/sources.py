@@ -1,0 +1,105 @@
+"""Where restored images come from: the blurry input itself, a folder that another program filled, or a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tfmlc.checkpoint import tensors_sha256
+from tfmlc.data.folders import Pair
+from tfmlc.data.stills import to_tensor
+from tfmlc.deblur import Deblurrer
+from tfmlc.deblur.deblurrer import OnDoubt
+from tfmlc.errors import UserError, different_sizes
+from tfmlc.evaluation.identity import files_sha256
+from tfmlc.images import find_pictures, read_rgb8
+from tfmlc.networks import load_network
+from tfmlc.networks.local_statistics import with_local_statistics
+from tfmlc.precision import Precision
+from tfmlc.weights import find_model
+
+BLURRY, TLC = "blurry", "+tlc"
+Image = NDArray[Any]
+Restore = Callable[[Pair, NDArray[np.uint8], OnDoubt], Image]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Restored images under a model's name: ``about`` is what the scores say of it, its fingerprint above all."""
+
+    model: str
+    about: dict[str, Any]
+    restore: Restore
+    device: str = "cpu"
+    files: dict[str, Path] = field(default_factory=dict[str, Path])  # by pair, where they are there already
+
+
+def find_source(
+    model: str,
+    pairs: Sequence[Pair],
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    tile_px: int | None = None,
+    floats: bool = False,
+) -> Source:
+    """The source of a model's name, a weights file, a folder of restored images, or ``"blurry"``.
+
+    With ``floats`` networks answer with float images in [0, 1], which were not rounded. Raises UserError for an unknown
+    model and a folder that does not hold one image for each pair.
+    """
+    if model == BLURRY:
+        return Source(model, {"model": BLURRY}, lambda _, blurry, __: blurry)
+    if Path(model).is_dir():
+        files = _restored_files(Path(model), pairs)
+        about = {"model": Path(model).resolve().name, "restored_sha256": files_sha256(Path(model), files.values())}
+        return Source(model, about, lambda pair, blurry, _: _read_restored(files[pair.name], blurry), files=files)
+    plain = model.removesuffix(TLC)
+    network = load_network(find_model(plain))
+    about: dict[str, Any] = {
+        "model": (Path(plain).name if Path(plain).exists() else plain) + model[len(plain) :],
+        "network": network.about.name,
+        "sha256": network.about.sha256 or tensors_sha256(network.state_dict()),
+    }
+    if model.endswith(TLC):
+        network = with_local_statistics(network)
+        about["local_statistics"] = True
+    deblurrer = Deblurrer(network, device=device, precision=precision, tile_px=tile_px)
+    about |= {"precision": deblurrer.precision, "tile_px": "auto" if tile_px is None else tile_px}
+
+    def restore(_: Pair, blurry: NDArray[np.uint8], on_doubt: OnDoubt) -> Image:
+        if not floats:
+            return deblurrer(blurry, on_doubt=on_doubt)
+        restored: torch.Tensor = deblurrer(to_tensor(blurry), on_doubt=on_doubt)
+        return np.ascontiguousarray(restored.permute(1, 2, 0).numpy(), np.float32)
+
+    return Source(model, about, restore, str(deblurrer.device))
+
+
+def _restored_files(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
+    """The image of each pair, whatever its format; raises UserError for one that is missing or too many."""
+    found: dict[str, Path] = {}
+    for path, name in find_pictures(folder):
+        if (twin := found.setdefault(str(name.with_suffix("")), path)) != path:
+            raise UserError(f"{twin} and {path} are two answers to one image: move the stale one away")
+    wanted = {str(Path(pair.name).with_suffix("")): pair for pair in pairs}
+    if alone := [name for name in wanted if name not in found]:
+        raise UserError(
+            f"{folder} has no picture {alone[0]}, the partner of {wanted[alone[0]].sharp} ({len(alone)} such)"
+        )
+    if extra := [name for name in found if name not in wanted]:
+        raise UserError(f"{found[extra[0]]} belongs to no pair of the dataset ({len(extra)} such): move it away")
+    return {pair.name: found[name] for name, pair in wanted.items()}
+
+
+def _read_restored(path: Path, blurry: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    image = read_rgb8(path)
+    if image.shape != blurry.shape:
+        raise different_sizes(path, image.shape, "its blurry picture", blurry.shape)
+    return image
