@@ -69,8 +69,8 @@ def _value_of(name: str) -> re.Pattern[str]:
 def _encoding_of(xmp: bytes) -> str:
     """UTF-8, unless the packet holds its markup in wider characters (XMP part 1, 7.3)."""
     for encoding in ENCODINGS:
-        width = {"utf-1": 2, "utf-3": 4}.get(encoding[:5], 1)
+        width = len("x".encode(encoding))
         places = [xmp.find(word.encode(encoding)) for word in ("xmpmeta", "rdf:")]
-        if any(place >= 0 and place % width == 0 for place in places):  # the other byte order is found at odd places
+        if any(place >= 0 and place % width == 0 for place in places):
             return encoding
     return ENCODINGS[0]
