@@ -9,7 +9,14 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, 
 
 
 class UserError(ValueError):
-    """A mistake in what was asked for or given; its text is a single line, and the command line prints only that."""
+    """A mistake in what was asked for or given; its text is a single line, and the command line prints only that.
+
+    ``option`` names the keyword argument that would allow what was refused; the command line adds its own word for it.
+    """
+
+    def __init__(self, text: str = "", *, option: str = "") -> None:
+        super().__init__(text)
+        self.option = option
 
 
 def in_one_line(error: BaseException, source: object) -> str:

@@ -1,14 +1,16 @@
 """The door between picture files and arrays: depth, alpha, orientation, EXIF and colour profile survive."""
 
 from tfmlc.images.formats import FORMATS, READ_ONLY, FileKind, is_image_name, kind_of_file, kind_of_name
-from tfmlc.images.picture import Picture, Pixels, find_pictures, natural_key, to_depth
+from tfmlc.images.picture import Picture, Pixels, to_depth
 from tfmlc.images.reading import read_image, read_rgb8, read_size, restored_mark
+from tfmlc.images.search import Found, find_pictures, natural_key, nothing_found, search_images, skipped_line
 from tfmlc.images.writing import write_image
 
 __all__ = [
     "FORMATS",
     "READ_ONLY",
     "FileKind",
+    "Found",
     "Picture",
     "Pixels",
     "find_pictures",
@@ -16,10 +18,13 @@ __all__ = [
     "kind_of_file",
     "kind_of_name",
     "natural_key",
+    "nothing_found",
     "read_image",
     "read_rgb8",
     "read_size",
     "restored_mark",
+    "search_images",
+    "skipped_line",
     "to_depth",
     "write_image",
 ]
