@@ -35,8 +35,8 @@ class Backbone(nn.Module, ABC):
         self.last_block: Block = "final"
         self.about = Origin()
         mean, deviation = statistics
-        self.register_buffer("mean", torch.tensor(mean, device="cpu").view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(deviation, device="cpu").view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", _per_channel(mean), persistent=False)
+        self.register_buffer("deviation", _per_channel(deviation), persistent=False)
         self.requires_grad_(False)
         self.train()
 
@@ -58,6 +58,7 @@ class Backbone(nn.Module, ABC):
         if block != "final":
             self._drop_after(block)
             self.last_block = block
+            self.train()  # a shorter container is a new one
 
     def forward(self, images: Tensor, block: Block, *, normalize: bool = True) -> Tensor:
         if not torch.compiler.is_compiling():
@@ -80,3 +81,8 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def _drop_after(self, block: int) -> None:
         """Remove the blocks after ``block`` and the head."""
+
+
+def _per_channel(values: tuple[float, float, float]) -> Tensor:
+    """One float32 value a channel, ``3 1 1``, whatever the default device and dtype are."""
+    return torch.tensor(values, device="cpu", dtype=torch.float32).view(3, 1, 1)

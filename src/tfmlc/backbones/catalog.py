@@ -112,7 +112,7 @@ def build_backbone(
     if weights in (None, RANDOM):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            backbone = row.build()
+            backbone = row.build().float()  # whatever the default dtype is
         backbone.about = Origin("backbone", name)
     else:
         path = find_weights(name, row.download) if weights == "hub" else Path(weights)

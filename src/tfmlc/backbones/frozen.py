@@ -31,9 +31,10 @@ class _QuickGeluMlp(torch.autograd.Function):
             raise RuntimeError("the weights of a backbone do not train: requires_grad_(False) before the images pass")
         scaled, *weights = context.saved_tensors
         first, second = (weight.to(scaled.dtype) for weight in weights)  # another one only under autocast
-        inner = gradient @ second
-        torch.ops.aten.silu_backward.grad_input(inner, scaled, grad_input=inner)
-        return inner @ first, None, None, None, None
+        with torch.autocast(gradient.device.type, enabled=False):  # backward() may be called inside of one
+            inner = gradient @ second
+            torch.ops.aten.silu_backward.grad_input(inner, scaled, grad_input=inner)
+            return inner @ first, None, None, None, None
 
 
 class QuickGeluMlp(nn.Module):
@@ -74,12 +75,13 @@ class _Attention(torch.autograd.Function):
         (queries, keys, values), shares = context.saved_tensors
         batch, count, _, heads, width = context.sizes
         gradient = gradient.view(batch, count, heads, width).transpose(1, 2).reshape(values.shape)
-        found = values.new_empty(3, *values.shape)
-        torch.bmm(shares.transpose(1, 2), gradient, out=found[2])
-        scores = torch.ops.aten._softmax_backward_data(gradient @ values.transpose(1, 2), shares, 2, shares.dtype)
-        _product(scores, keys, width**-0.5, out=found[0])
-        _product(scores.transpose(1, 2), queries, width**-0.5, out=found[1])
-        return found.view(3, batch, heads, count, width).permute(1, 3, 0, 2, 4)
+        gradients = values.new_empty(3, *values.shape)
+        with torch.autocast(gradient.device.type, enabled=False):  # backward() may be called inside of one
+            torch.bmm(shares.transpose(1, 2), gradient, out=gradients[2])
+            scores = torch.ops.aten._softmax_backward_data(gradient @ values.transpose(1, 2), shares, 2, shares.dtype)
+            _product(scores, keys, width**-0.5, out=gradients[0])
+            _product(scores.transpose(1, 2), queries, width**-0.5, out=gradients[1])
+        return gradients.view(3, batch, heads, count, width).permute(1, 3, 0, 2, 4)
 
 
 class SelfAttention(nn.Module):

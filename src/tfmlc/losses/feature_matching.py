@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,13 @@ from tfmlc.backbones import Backbone, Block, build_backbone
 from tfmlc.checkpoint import Origin, read_tensors
 from tfmlc.errors import UserError
 from tfmlc.losses.adapter import Adapter
+from tfmlc.losses.frozen import PARTS, FrozenParts, other_weights
+from tfmlc.losses.inputs import as_stages, check_range, check_rgb
 
 Images = Tensor | Sequence[Tensor]
-Part = TypeVar("Part", bound=nn.Module)
-FrozenParts = Callable[[torch.dtype], tuple[Backbone, Adapter | None]]
+FrozenOn = Callable[[torch.device, torch.dtype], tuple[Backbone, Adapter | None]]
 NATIVE_PX = 224
-SHARP_TOLERANCE = 0.05
 LARGEST_PRODUCT_PX = 512
-RESTORED_TOLERANCE = 1.5  # single pixels of a network in training were seen 0.75 beyond
 
 
 class FeatureMatchingLoss(nn.Module):
@@ -29,13 +28,14 @@ class FeatureMatchingLoss(nn.Module):
 
     ``backbone`` and ``block`` say which features; with an ``adapter`` they are the adapter's outputs (TFMLC). The
     images are resized to ``size`` px (bicubic, no antialiasing, as the paper's code) or left at their own size,
-    ``"native"``. ``normalize=False`` leaves out the backbone's mean and deviation, as the released loss does.
-    ``reduction="none"`` gives one value an image. Neither backbone nor adapter is changed or trained, nor collects
-    gradients; under autocast to 16 bits their weights are kept once in bf16.
+    ``"native"``. ``normalize=False`` leaves out the backbone's mean and standard deviation, as the released loss does.
+    ``reduction="none"`` gives one value an image. Neither backbone nor adapter is changed, trained or collects
+    gradients; they are no submodules, so a module that holds the loss has none of their weights in its parameters and
+    state dict. They compute where the images are, in float32; under autocast to 16 bits a copy in bf16 is kept.
 
     ``loss(restored, sharp)`` takes RGB in [0, 1], ``b 3 h w``; ``restored`` may be the tuple of a network's stages,
-    whose losses are summed while the sharp image passes once. Raises ValueError for another shape, range,
-    dtype, or values that are not finite.
+    whose losses are summed while the sharp image passes once. Raises UserError, a ValueError, for another type,
+    shape, range, dtype, or values that are not finite.
 
     >>> loss = FeatureMatchingLoss(build_backbone("dinov2-vit-s14", weights=None), block=3, size="native")
     >>> sharp = torch.rand(2, 3, 32, 32)
@@ -63,11 +63,11 @@ class FeatureMatchingLoss(nn.Module):
         backbone.check_block(block)
         if adapter is not None:
             _check_adapter(adapter, backbone, block)
-        self.backbone, self.adapter = backbone, adapter
+        self._parts = FrozenParts(backbone, adapter, block)
         self.block: Block = block
         self.normalize, self.reduction = normalize, reduction
         self.size: int | Literal["native"] = size
-        self._frozen: dict[torch.dtype, tuple[object, Backbone, Adapter | None]] = {}
+        self.register_load_state_dict_pre_hook(_leave_out_parts)
 
     @classmethod
     def load(cls, path: str | Path, *, weights: str | Path = "hub", **settings: Any) -> FeatureMatchingLoss:
@@ -89,66 +89,93 @@ class FeatureMatchingLoss(nn.Module):
             raise UserError(f"{path} holds no adapter: {held}")
         return cls(backbone, block=block, adapter=adapter, **settings)
 
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone that was given; it is no submodule, so it is in no state dict and nothing trains it."""
+        return self._parts.backbone
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """The adapter that was given, held like the backbone."""
+        return self._parts.adapter
+
+    def extra_repr(self) -> str:
+        """Backbone, block, adapter and settings."""
+        adapter = "none" if self.adapter is None else self.adapter.mode
+        parts = f"backbone={self.backbone.about.name or type(self.backbone).__name__}, block={self.block!r}"
+        settings = f"normalize={self.normalize}, size={self.size!r}, reduction={self.reduction!r}"
+        return f"{parts}, adapter={adapter}, {settings}"
+
     def forward(self, restored: Images, sharp: Tensor) -> Tensor:
-        stages = [restored] if isinstance(restored, Tensor) else list(restored)
-        for stage in stages or [torch.empty(0)]:
-            check_images(stage, sharp)
+        stages = as_stages(restored)
+        for stage in stages:
+            check_rgb(stage, sharp)
+        check_range(stages, sharp)
+        backbone, adapter = self._running_parts(sharp)
         with torch.no_grad():
-            wanted = self._see(sharp)
-        found = self._see(torch.cat(stages) if len(stages) > 1 else stages[0])
-        if self.adapter is not None and self.adapter.mode == "flatten":
+            sharp_features = self._features(backbone, sharp)
+        restored_features = self._features(backbone, torch.cat(stages) if len(stages) > 1 else stages[0])
+        if adapter is not None and adapter.mode == "flatten":
             # reading its weights is most of such an adapter's work, so all images pass at once
-            adapted = self._adapt(torch.cat([wanted, found]))
-            wanted, found = adapted[: len(wanted)], adapted[len(wanted) :]
+            adapted = _adapt(adapter, torch.cat([sharp_features, restored_features]))
+            sharp_features, restored_features = adapted[: len(sharp)], adapted[len(sharp) :]
         else:
-            wanted, found = self._adapt(wanted), self._adapt(found)
-        wanted, found = wanted.detach().float(), found.float()
-        errors = (found.view(len(stages), *wanted.shape) - wanted).square().flatten(2).mean(dim=2).sum(dim=0)
+            sharp_features, restored_features = (
+                _adapt(adapter, features) for features in (sharp_features, restored_features)
+            )
+        sharp_features, restored_features = sharp_features.detach().float(), restored_features.float()
+        difference = restored_features.view(len(stages), *sharp_features.shape) - sharp_features
+        errors = difference.square().flatten(2).mean(dim=2).sum(dim=0)
         return errors.mean() if self.reduction == "mean" else errors
 
     def embed(self, images: Tensor) -> Tensor:
         """What the loss compares, in float32: the backbone's features, or what the adapter makes of them."""
-        return self._adapt(self._see(images)).float()
+        backbone, adapter = self._running_parts(images)
+        return _adapt(adapter, self._features(backbone, images)).float()
 
-    def _see(self, images: Tensor) -> Tensor:
-        """Features of the backbone, in bf16 under autocast to 16 bits."""
-        device = images.device.type
-        low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) in (torch.bfloat16, torch.float16)
-        dtype = torch.bfloat16 if low else torch.float32
-        backbone, _ = self._parts(dtype)
-        with torch.autocast(device, enabled=False):
+    def _features(self, backbone: Backbone, images: Tensor) -> Tensor:
+        """Features of the backbone, in its own precision."""
+        with torch.autocast(images.device.type, enabled=False):
             images = images.float()
             if self.size != "native":
                 images = resize(images, self.size)
-            return cast(Tensor, backbone(images.to(dtype), self.block, normalize=self.normalize))
+            return cast(Tensor, backbone(images.to(backbone.mean.dtype), self.block, normalize=self.normalize))
 
-    def _adapt(self, features: Tensor) -> Tensor:
-        """What the adapter, where there is one, makes of features."""
-        _, adapter = self._parts(features.dtype)
-        with torch.autocast(features.device.type, enabled=False):
-            return features if adapter is None else cast(Tensor, adapter(features))
+    def _running_parts(self, images: Tensor) -> tuple[Backbone, Adapter | None]:
+        """Backbone and adapter where the images are; in bf16 under autocast to 16 bits, else in float32."""
+        device = images.device.type
+        low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) in (torch.bfloat16, torch.float16)
+        on = cast("FrozenOn", torch.compiler.disable(self._parts.on))
+        return on(images.device, torch.bfloat16 if low else torch.float32)
 
-    def _parts(self, dtype: torch.dtype) -> tuple[Backbone, Adapter | None]:
-        return cast("FrozenParts", torch.compiler.disable(self._frozen_parts))(dtype)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Let ``to``, ``cuda`` and the like move the parts, but not cast them: dtypes follow autocast."""
+        super()._apply(fn, recurse)
+        self._parts.move(fn(torch.empty(0, device=self.backbone.mean.device)).device)
+        return self
 
-    def _frozen_parts(self, dtype: torch.dtype) -> tuple[Backbone, Adapter | None]:
-        """The backbone up to the block, and the adapter, in evaluation mode and without gradients.
 
-        They share memory with the originals unless ``dtype`` is another one; made again when those were moved,
-        cast or loaded anew.
-        """
-        tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
-        tensors += [] if self.adapter is None else [*self.adapter.parameters(), *self.adapter.buffers()]
-        state = [(tensor.data_ptr(), tensor.device, tensor._version) for tensor in tensors]
-        if dtype not in self._frozen or self._frozen[dtype][0] != state:
-            backbone = _frozen_view(self.backbone)
-            backbone.drop_after(self.block)
-            adapter = None if self.adapter is None else _frozen_view(self.adapter)
-            for part in (backbone, adapter):
-                if part is not None:
-                    part.to(dtype)
-            self._frozen[dtype] = (state, backbone, adapter)
-        return self._frozen[dtype][1:]
+def _adapt(adapter: Adapter | None, features: Tensor) -> Tensor:
+    """What the adapter, where there is one, makes of features."""
+    with torch.autocast(features.device.type, enabled=False):
+        return features if adapter is None else cast(Tensor, adapter(features))
+
+
+def _leave_out_parts(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Take what earlier versions stored of the frozen parts out of a checkpoint that is being loaded.
+
+    The loss keeps its own; a warning tells where the checkpoint's are others.
+    """
+    loss = cast(FeatureMatchingLoss, module)
+    for name in PARTS:
+        start = f"{prefix}{name}."
+        stored = {key.removeprefix(start): state.pop(key) for key in list(state) if key.startswith(start)}
+        if other_weights(loss._parts, name, stored):  # pyright: ignore[reportPrivateUsage]
+            warnings.warn(
+                f"the checkpoint holds another {name} than this loss, which keeps its own: build the loss from "
+                f"the same file as then, or give it that {name}",
+                stacklevel=2,
+            )
 
 
 def resize(images: Tensor, size_px: int) -> Tensor:
@@ -166,48 +193,14 @@ def resize(images: Tensor, size_px: int) -> Tensor:
         return images
     if images.device.type != "cpu" or max(images.shape[-2:]) > LARGEST_PRODUCT_PX:
         return nn.functional.interpolate(images, size=[size_px, size_px], mode="bicubic", align_corners=False)
-    rows, columns = (_bicubic_matrix(side, size_px) for side in images.shape[-2:])
+    rows, columns = (_bicubic_matrix(side, size_px).to(images) for side in images.shape[-2:])
     return rows @ images @ columns.T
 
 
 def _bicubic_matrix(side_px: int, size_px: int) -> Tensor:
     """What bicubic resizing of a line does, ``size_px side_px``."""
-    lines = torch.eye(side_px)[None, None]
+    lines = torch.eye(side_px, dtype=torch.float32, device="cpu")[None, None]
     return nn.functional.interpolate(lines, size=[size_px, side_px], mode="bicubic", align_corners=False)[0, 0]
-
-
-def check_images(restored: Tensor, sharp: Tensor) -> None:
-    """Raise ValueError, in a sentence that helps, for images that the loss cannot compare."""
-    for name, images in (("restored", restored), ("sharp", sharp)):
-        if images.dim() != 4 or images.shape[1] != 3:
-            raise ValueError(f"{name} must be RGB images b 3 h w; it is {tuple(images.shape)}")
-        if 0 in images.shape:
-            raise ValueError(f"{name} is empty: {tuple(images.shape)}")
-        if not images.is_floating_point():
-            raise ValueError(f"{name} is {images.dtype}: give floats in [0, 1], for example {name}.float() / 255")
-    if restored.shape != sharp.shape:
-        raise ValueError(f"restored is {tuple(restored.shape)} and sharp {tuple(sharp.shape)}: they must be equal")
-    if restored.dtype != sharp.dtype and not torch.is_autocast_enabled(restored.device.type):
-        raise ValueError(f"restored is {restored.dtype} and sharp {sharp.dtype}: they must be equal")
-    if restored.device != sharp.device:
-        raise ValueError(f"restored is on {restored.device} and sharp on {sharp.device}: they must be on one device")
-    if torch.compiler.is_compiling():  # looking at values would break the graph
-        return
-    for name, images, tolerance in (("restored", restored, RESTORED_TOLERANCE), ("sharp", sharp, SHARP_TOLERANCE)):
-        low, high = (float(value) for value in torch.aminmax(images.detach()))
-        if not (low > -float("inf") and high < float("inf")):
-            raise ValueError(f"{name} has values that are not finite (NaN or inf)")
-        if low < -tolerance or high > 1 + tolerance:
-            raise ValueError(f"{name} must lie in [0, 1]; it reaches from {low:.3g} to {high:.3g}")
-
-
-def _frozen_view(module: Part) -> Part:
-    """A copy of the module's structure on the same memory, in evaluation mode and without gradients."""
-    memo: dict[int, Any] = {
-        id(value): nn.Parameter(value.detach(), requires_grad=False) for value in module.parameters()
-    }
-    memo |= {id(value): value.detach() for value in module.buffers()}
-    return copy.deepcopy(module, memo).eval()
 
 
 def _check_adapter(adapter: Adapter, backbone: Backbone, block: Block) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tfmlc.errors import UserError
+from tfmlc.losses.inputs import as_stages, check_rgb
 
 Peer = Literal["LPIPS-alex", "LPIPS-vgg", "DISTS"]
 PEERS: dict[Peer, str] = {"LPIPS-alex": "lpips", "LPIPS-vgg": "lpips-vgg", "DISTS": "dists"}
@@ -31,7 +32,7 @@ class PeerLoss(nn.Module):
 
     ``loss(restored, sharp)`` takes RGB in [0, 1], ``b 3 h w``, ``restored`` also as the tuple of a network's stages,
     whose losses are summed. ``reduction="none"`` gives one value an image. Raises UserError where pyiqa or its weights
-    cannot be had.
+    cannot be had, and for images that cannot be compared.
     """
 
     def __init__(self, name: Peer, reduction: Literal["mean", "none"] = "mean") -> None:
@@ -44,6 +45,8 @@ class PeerLoss(nn.Module):
         self.reduction = reduction
 
     def forward(self, restored: Tensor | Sequence[Tensor], sharp: Tensor) -> Tensor:
-        stages = [restored] if isinstance(restored, Tensor) else restored
+        stages = as_stages(restored)
+        for stage in stages:
+            check_rgb(stage, sharp)
         errors = torch.stack([cast(Tensor, self.metric(stage, sharp)).reshape(-1) for stage in stages]).sum(dim=0)
         return errors.mean() if self.reduction == "mean" else errors

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tfmlc.losses.inputs import check_images
+
 CHARBONNIER_EPS = 1e-3
 BINOMIAL = (0.05, 0.25, 0.4, 0.25, 0.05)
 
@@ -12,12 +14,14 @@ BINOMIAL = (0.05, 0.25, 0.4, 0.25, 0.05)
 def psnr_loss(restored: Tensor, sharp: Tensor) -> Tensor:
     """Minus the PSNR: ``10 log10(MSE + 1e-8)`` of every image, averaged over the batch (HINet, equation 3).
 
-    Both are ``b c h w`` in [0, 1]; the answer is a scalar in dB, lower is better.
+    Both are ``b c h w`` in [0, 1]; the answer is a scalar in dB, lower is better. Raises UserError for anything
+    else than two float tensors of one shape, as all losses here.
 
     >>> import torch
     >>> round(float(psnr_loss(torch.full((1, 3, 4, 4), 0.1), torch.zeros(1, 3, 4, 4))), 2)
     -20.0
     """
+    check_images(restored, sharp)
     error = (restored.float() - sharp.float()).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(error + 1e-8).mean()
 
@@ -31,6 +35,7 @@ def charbonnier(restored: Tensor, sharp: Tensor) -> Tensor:
     >>> round(float(charbonnier(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))), 4)
     0.001
     """
+    check_images(restored, sharp)
     return ((restored.float() - sharp.float()).square() + CHARBONNIER_EPS**2).sqrt().mean()
 
 
@@ -45,6 +50,7 @@ def edge(restored: Tensor, sharp: Tensor) -> Tensor:
     >>> float(edge(image + 0.1, image)) < 0.1 * float(edge(1 - image, image))  # brightness is not edges
     True
     """
+    check_images(restored, sharp)
     detail = laplacian(restored.float() - sharp.float())
     return (detail.square() + CHARBONNIER_EPS**2).sqrt().mean()
 

@@ -1,0 +1,77 @@
+"""What a loss can compare, and the sentence for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from tfmlc.errors import UserError
+
+SHARP_TOLERANCE = 0.05
+RESTORED_TOLERANCE = 1.5  # single pixels of a network in training were seen 0.75 beyond
+
+
+def as_stages(restored: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """One restored image batch, or the tuple or list of a network's stages, as a list; none is an error."""
+    if isinstance(cast(object, restored), list | tuple):
+        if not restored:
+            raise UserError("restored has no stages: give RGB images b 3 h w, or the tuple of a network's stages")
+        return list(restored)
+    return [cast(Tensor, restored)]
+
+
+def check_images(restored: Tensor, sharp: Tensor, channels: int | None = None) -> None:
+    """Raise UserError for what is not a pair of float image batches of one shape on one device.
+
+    >>> check_images(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 6))
+    Traceback (most recent call last):
+    ...
+    tfmlc.errors.UserError: restored is (1, 3, 4, 4) and sharp (1, 3, 4, 6): they must be equal
+    """
+    wanted = "RGB images b 3 h w" if channels == 3 else "images b c h w"
+    for name, images in (("restored", restored), ("sharp", sharp)):
+        if not isinstance(cast(object, images), Tensor):
+            raise UserError(f"{name} must be a torch tensor, {wanted}; it is a {_type_name(images)}")
+        if images.dim() != 4 or channels not in (None, images.shape[1]):
+            raise UserError(f"{name} must be {wanted}; it is {tuple(images.shape)}")
+        if 0 in images.shape:
+            raise UserError(f"{name} is empty: {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise UserError(f"{name} is {images.dtype}: give floats in [0, 1], for example {name}.float() / 255")
+    if restored.shape != sharp.shape:
+        raise UserError(f"restored is {tuple(restored.shape)} and sharp {tuple(sharp.shape)}: they must be equal")
+    if restored.device != sharp.device:
+        raise UserError(f"restored is on {restored.device} and sharp on {sharp.device}: they must be on one device")
+
+
+def check_rgb(restored: Tensor, sharp: Tensor) -> None:
+    """Raise UserError for what is not a pair of RGB image batches of one shape, device and, but for autocast, dtype."""
+    check_images(restored, sharp, channels=3)
+    if restored.dtype != sharp.dtype and not torch.is_autocast_enabled(restored.device.type):
+        raise UserError(f"restored is {restored.dtype} and sharp {sharp.dtype}: they must be equal")
+
+
+def check_range(stages: Sequence[Tensor], sharp: Tensor) -> None:
+    """Raise UserError for values that are not finite or far from [0, 1]; a device is waited for once.
+
+    Under ``torch.compile`` nothing is looked at: it would break the graph.
+    """
+    if torch.compiler.is_compiling():
+        return
+    named = [*(("restored", stage, RESTORED_TOLERANCE) for stage in stages), ("sharp", sharp, SHARP_TOLERANCE)]
+    bounds = torch.stack([torch.stack(torch.aminmax(images.detach())).float() for _, images, _ in named])
+    for (name, _, tolerance), (low, high) in zip(named, cast("list[list[float]]", bounds.tolist()), strict=True):
+        if not (low > -float("inf") and high < float("inf")):
+            raise UserError(f"{name} has values that are not finite (NaN or inf)")
+        if low < -tolerance or high > 1 + tolerance:
+            raise UserError(f"{name} must lie in [0, 1]; it reaches from {low:.3g} to {high:.3g}")
+
+
+def _type_name(value: object) -> str:
+    """The type of a wrong input, with its package where it has one: ``numpy.ndarray``, ``dict``."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return kind.__qualname__ if package == "builtins" else f"{package}.{kind.__qualname__}"
