@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "encoder_blocks": (1, 2, 1),
         "decoder_blocks": (2, 1),
         "code": 8,
-        "head": 4,
+        "head": (4, 6, 4),
     },
 }
 VARIANTS = [
@@ -41,7 +41,7 @@ VARIANTS = [
     ("nafnet", {"width": 8, "middle_blocks": 0, "encoder_blocks": (0, 1), "decoder_blocks": (1, 0)}),
     (
         "spectral-unet",
-        {"widths": (8, 16), "encoder_blocks": (1, 3), "decoder_blocks": (2,), "code": 8, "head": 3, "shuffle": 2},
+        {"widths": (8, 16), "encoder_blocks": (1, 3), "decoder_blocks": (2,), "code": 8, "head": (3, 4, 5)},
     ),
     ("mprnet", {"width": 8, "unet_step": 4, "original_step": 2, "original_blocks": 3, "reduction": 2}),
 ]

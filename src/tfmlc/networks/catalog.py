@@ -75,14 +75,12 @@ def _measure_nafnet(shapes: Shapes) -> dict[str, Any]:
 
 def _measure_spectral_unet(shapes: Shapes) -> dict[str, Any]:
     levels = range(_count(shapes, "encoders"))
-    shuffle = _unshuffle(shapes["output.weight"][0])
     return {
         "widths": tuple(shapes[f"encoders.{level}.0.conv_1.weight"][0] for level in levels),
         "encoder_blocks": tuple(_count(shapes, f"encoders.{level}") for level in levels),
         "decoder_blocks": tuple(_count(shapes, f"decoders.{level}") for level in levels[:-1]),
         "code": shapes["motion.weight"][1],
-        "head": shapes["features.weight"][0] // shuffle**2,
-        "shuffle": shuffle,
+        "head": (shapes["to_half.weight"][0] // 4, shapes["half_1.weight"][0], shapes["half_2.weight"][0] // 4),
     }
 
 

@@ -18,6 +18,8 @@ DIRECTIONS = 12
 CELL_PX = 16
 KERNEL_PX, STRIDE, MARGIN = 32, 4, 14  # of the Gabor filters, at half resolution
 SMALLEST_POWER = 1e-6
+FOLD = 4  # the U-Net works on blocks of 4x4 px
+FULL_PX_CHANNELS = 16
 MOTION_FREQUENCIES = 24  # data/spectrum.py
 SLOPE = 0.2
 
@@ -101,12 +103,13 @@ class SpectralUNet(Network):
 
     Images are RGB in [0, 1], ``b c h w``, of any size; the answer is a tuple of one image. ``widths`` are the channels
     of every level from fine to coarse, ``encoder_blocks`` counts their blocks, ``decoder_blocks`` those on the way
-    back from coarse to fine. ``code`` is the number of channels that describe the blur of a cell, ``head`` that of
-    the full-resolution features. The head lets neighbours in one block of 4x4 pixels see each other, so that no
-    mesh of 4 px is drawn.
+    back from coarse to fine. ``code`` is the number of channels that describe the blur of a cell. ``head``: channels
+    that the U-Net hands on at half resolution, of the convolutions there, and of those at full resolution. All of the
+    output passes the head's convolutions, so that neighbours in one block of 4x4 pixels see each other and no mesh of
+    4 px need be drawn.
 
     >>> import torch
-    >>> network = SpectralUNet(widths=(8, 8), encoder_blocks=(1, 1), decoder_blocks=(1,), code=8, head=4)
+    >>> network = SpectralUNet(widths=(8, 8), encoder_blocks=(1, 1), decoder_blocks=(1,), code=8, head=(4, 4, 4))
     >>> tuple(network(torch.rand(1, 3, 20, 30))[-1].shape)
     (1, 3, 20, 30)
     """
@@ -120,13 +123,11 @@ class SpectralUNet(Network):
         encoder_blocks: Sequence[int] = (1, 1, 2, 2),
         decoder_blocks: Sequence[int] = (2, 1, 1),
         code: int = 96,
-        head: int = 12,
-        shuffle: int = 4,
+        head: tuple[int, int, int] = (24, 32, 12),
     ) -> None:
-        step = max(shuffle * 2 ** (len(widths) - 1), CELL_PX)
-        super().__init__(step=step, floats_per_px=6 * widths[0] / shuffle**2 + 2 * (head + 22))
-        self.shuffle = shuffle
-        channels = 3 * shuffle**2
+        handed, half, full = head
+        step = max(FOLD * 2 ** (len(widths) - 1), CELL_PX)
+        super().__init__(step=step, floats_per_px=6 * widths[0] / FOLD**2 + half + 2 * (full + FULL_PX_CHANNELS))
         self.spectrum = LocalSpectrum()
         self.code = nn.Sequential(
             conv3x3(LocalSpectrum.channels, code),
@@ -137,7 +138,7 @@ class SpectralUNet(Network):
             nn.LeakyReLU(SLOPE),
         )
         self.motion = nn.Conv2d(code, MOTION_FREQUENCIES, 1)
-        self.stem = conv3x3(channels, widths[0])
+        self.stem = conv3x3(3 * FOLD**2, widths[0])
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()
         for width, blocks in zip(widths, encoder_blocks, strict=True):
@@ -148,12 +149,11 @@ class SpectralUNet(Network):
             self.ups.append(nn.ConvTranspose2d(coarse, fine, 2, stride=2))
             inputs = [2 * fine] + [fine] * (blocks - 1)
             self.decoders.append(nn.ModuleList(ModulatedBlock(width, fine, code) for width in inputs))
-        self.output = conv3x3(widths[0], channels)
-        self.features = conv3x3(widths[0], head * shuffle**2)
-        self.head_1, self.head_2 = conv3x3(head + 6, 16), conv3x3(16, 3)
-        for last in (self.output, self.head_2):  # begins as the identity
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(cast(Tensor, last.bias))
+        self.to_half = conv3x3(widths[0], 4 * handed)
+        self.half_1, self.half_2 = conv3x3(handed + 12, half), conv3x3(half, 4 * full)
+        self.full_1, self.full_2 = conv3x3(full + 3, FULL_PX_CHANNELS), conv3x3(FULL_PX_CHANNELS, 3)
+        nn.init.zeros_(self.full_2.weight)  # begins as the identity
+        nn.init.zeros_(cast(Tensor, self.full_2.bias))
 
     def restore(self, blurry: Tensor) -> tuple[Tensor, ...]:
         return (self._restore(blurry, self.code(self.spectrum(blurry))),)
@@ -168,7 +168,7 @@ class SpectralUNet(Network):
 
     def _restore(self, blurry: Tensor, code: Tensor) -> Tensor:
         centred = blurry - 0.5
-        folded = functional.pixel_unshuffle(centred, self.shuffle).contiguous(memory_format=torch.channels_last)
+        folded = functional.pixel_unshuffle(centred, FOLD).contiguous(memory_format=torch.channels_last)
         features: Tensor = self.stem(folded)
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoders):
@@ -181,7 +181,12 @@ class SpectralUNet(Network):
             features = torch.cat([up(features), skip], dim=1)
             for block in cast(nn.ModuleList, blocks):
                 features = block(features, code)
-        coarse = functional.pixel_shuffle(self.output(features), self.shuffle) + blurry
-        fine = functional.pixel_shuffle(self.features(features), self.shuffle)
-        joined = torch.cat([fine, centred, coarse - blurry], dim=1).contiguous(memory_format=torch.channels_last)
-        return coarse + self.head_2(functional.leaky_relu(self.head_1(joined), SLOPE))
+        joined = _joined(functional.pixel_shuffle(self.to_half(features), 2), functional.pixel_unshuffle(centred, 2))
+        features = functional.leaky_relu(self.half_1(joined), SLOPE)
+        features = functional.leaky_relu(self.half_2(features), SLOPE)
+        joined = _joined(functional.pixel_shuffle(features, 2), centred)
+        return blurry + self.full_2(functional.leaky_relu(self.full_1(joined), SLOPE))
+
+
+def _joined(features: Tensor, image: Tensor) -> Tensor:
+    return torch.cat([features, image], dim=1).contiguous(memory_format=torch.channels_last)
