@@ -187,3 +187,14 @@ def test_every_pair_is_seen_once_a_pass(tmp_path: Path) -> None:
 
 def test_read_back(photos: Path) -> None:
     assert np.array_equal(read_rgb8(photos / "a.png"), make_photo(70, 90))
+
+
+def test_crops_of_another_dataset_of_the_same_names_are_not_taken(tmp_path: Path) -> None:
+    for number, folder in enumerate(("A", "B")):
+        for side in ("blur", "sharp"):
+            noise = np.random.default_rng(number).integers(0, 200 - 100 * number, (32, 32, 3), dtype=np.uint8)
+            write_image(tmp_path / folder / "train" / side / "a.png", Picture(noise))
+    crops = tmp_path / "crops"
+    prepare_crops(find_pairs(tmp_path / "A" / "train"), crops, crop_px=16, step_px=16, workers=1)
+    with pytest.raises(UserError, match=r"crops was made with other settings \(bytes\)"):
+        prepare_crops(find_pairs(tmp_path / "B" / "train"), crops, crop_px=16, step_px=16, workers=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from tfmlc.config import checked
 from tfmlc.data.blur import BlurConfig
 from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import synthesize
-from tfmlc.data.triplets import Augmentation, augmented, centred, find_triplets, split_by_clip
+from tfmlc.data.triplets import Augmentation, Triplet, augmented, centred, find_triplets, split_by_clip
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, write_image
+from tfmlc.images import Picture, read_rgb8, write_image
 from tfmlc.losses import FeatureMatchingLoss
 from tfmlc.losses.triplet import ranking_loss, triplet_loss
+from tfmlc.training import adapt as adapt_module
 from tfmlc.training.adapt import AdaptConfig, adapt, doubt, ranking_accuracy
 
 
@@ -78,7 +80,73 @@ def test_shared_members_differ_by_blur_alone(triplets: Path) -> None:
         return float((members[1] - members[0]).abs().mean())
 
     assert apart(shared) < 0.5 * apart(alone)
-    assert centred(triplet, 200).shape == (4, 3, 200, 200)  # enlarged where the picture is smaller
+    assert centred(triplet, 80).shape == (4, 3, 80, 80)
+    for cropped in (lambda: centred(triplet, 81), lambda: augmented(triplet, Augmentation(), "shared", mild_rng())):
+        with pytest.raises(UserError, match=r"000001\.png is 100x80, smaller than a crop of"):  # not enlarged
+            cropped()
+
+
+def mild_rng() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "wanted"),
+    [
+        ({"a": 90, "b": 50, "c": 20, "d": 9}, 0.1, 20),  # of 169; 9 is farther from 16.9 than 20
+        ({"a": 900, "b": 60, "c": 30, "d": 10}, 0.1, 100),  # all but the long one
+        ({"a": 5, "b": 5}, 0.1, 5),
+        ({"a": 1, "b": 99}, 0.1, 1),
+        ({str(number): 1 for number in range(40)}, 0.1, 4),
+    ],
+)
+def test_the_videos_nearest_to_the_fraction_are_held_out(counts: dict[str, int], share: float, wanted: int) -> None:
+    rows = [Triplet((), clip, 1.0) for clip, count in counts.items() for _ in range(count)]
+    chosen = set()
+    for seed in range(4):
+        train, held = split_by_clip(rows, share, seed)
+        assert len(held) == wanted
+        assert not {row.clip for row in train} & {row.clip for row in held}
+        chosen.add(frozenset(row.clip for row in held))
+    assert len(chosen) > 1 or len(counts) < 40  # which of many depends on the seed
+
+
+def test_a_finished_adapter_is_not_computed_again_and_not_taken_for_another(
+    triplets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "a.safetensors"
+    report = adapt(triplets, output, config(weights))
+    said = capsys.readouterr().err
+    assert f"validation: {len(report['held_out'])} of 6 triplets" in said
+    assert all(clip in said for clip in report["held_out"])
+    with monkeypatch.context() as patch:
+
+        def not_again(*_: object, **__: object) -> None:
+            raise AssertionError("done before")
+
+        patch.setattr(adapt_module, "features_of", not_again)
+        patch.setattr(adapt_module, "Loop", not_again)
+        assert adapt(triplets, output, config(weights)) == report
+    with pytest.raises(UserError, match=r"a\.safetensors is of a run with other settings \(adapt\.hidden 8 -> 16\)"):
+        adapt(triplets, output, config(weights, hidden=16))
+    (tmp_path / "a.json").unlink()  # so its report is not known
+    assert adapt(triplets, output, config(weights))["accuracy"] == report["accuracy"]
+
+
+def test_triplets_smaller_than_a_crop_are_counted_or_refused(
+    triplets: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match=r"all 6 triplets are smaller than augmentation\.crop_px=96"):
+        adapt(triplets, tmp_path / "a.safetensors", config(weights, augmentation={"crop_px": 96}))
+    folder = shutil.copytree(triplets, tmp_path / "set")
+    for kind in folder.iterdir():
+        for path in [*kind.glob("0/*.png"), *kind.glob("1/*.png")]:
+            write_image(path, Picture(read_rgb8(path)[:50]))
+    report = adapt(folder, tmp_path / "b.safetensors", config(weights))
+    assert report["triplets"] | {"validation_fraction": 0} == {
+        "training": 3, "validation": 1, "validation_fraction": 0, "too_small": 2,
+    }  # fmt: skip
+    assert "2 of 6 triplets are smaller than augmentation.crop_px=64 and are left out (0, 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("mode", "views", "alignment"), [("token", 2, "shared"), ("flatten", 0, "independent")])

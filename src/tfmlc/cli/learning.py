@@ -43,7 +43,10 @@ def train(
             config, changes = scale_to(config, batch)
             typer.echo("\n".join(changes), err=True)
         if print_config:
-            typer.echo(config.to_yaml())
+            from tfmlc.training.finetune import resolved
+
+            config, remarks = resolved(config)
+            typer.echo("".join(f"# {remark}\n" for remark in remarks) + config.to_yaml())
             return
         if sweep is not None:
             from tfmlc.training.sweep import sweep_shares

@@ -76,9 +76,12 @@ def prepare_crops(
     """Cut pairs into overlapping squares, once, as PNG files in ``folder/blur`` and ``folder/sharp``; return these.
 
     Crops begin every ``step_px``; the last of a row or column ends at the border. A folder that an interrupted run
-    left is finished; while another process cuts, it is waited for. Raises UserError for a picture smaller than a crop.
+    left is finished, one of other pairs (by the names and sizes of their files) is refused; while another process
+    cuts, it is waited for. Raises UserError for a picture smaller than a crop.
     """
-    settings = {"crop_px": crop_px, "step_px": step_px, "pairs": [pair.name for pair in pairs]}
+    settings: dict[str, object] = {"crop_px": crop_px, "step_px": step_px, "pairs": [pair.name for pair in pairs]}
+    if not (folder / MANIFEST).exists() or "bytes" in read_manifest(folder)[0]:  # earlier versions kept no sizes
+        settings["bytes"] = [[path.stat().st_size for path in (pair.blurry, pair.sharp)] for pair in pairs]
     if not _is_complete(folder, settings):
         with (
             folder_lock(folder, wait=True),

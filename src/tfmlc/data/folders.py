@@ -42,25 +42,10 @@ def find_pairs(folder: Path, *, split: Split = "test", blur: BlurKind = "blur") 
 
     Read are ``blur/`` and ``sharp/`` with the same names in both, and GOPRO_Large, RealBlur (its folder, or one of
     its lists) and HIDE as they are distributed; where these hold both, ``split`` says which part. ``blur`` says
-    which of GoPro's two averages: of stored values, or of linear light. Raises UserError for another layout, for an
-    image without a partner, and for two pairs whose names differ by the suffix alone; it names them.
+    which of GoPro's two averages: of stored values, or of linear light. Raises UserError for another layout and for an
+    image without a partner, which it names.
     """
-    pairs = LAYOUTS[layout_of(folder)].pairs(folder, split, blur)
-    _check_stems(pairs)
-    return pairs
-
-
-def _check_stems(pairs: Sequence[Pair]) -> None:
-    """Crops and restored images are named after a pair, in formats of their own: two of one stem would become one."""
-    taken: dict[str, Pair] = {}
-    for pair in pairs:
-        if (other := taken.setdefault(str(Path(pair.name).with_suffix("")), pair)) is not pair:
-            if other.blurry == pair.blurry:
-                raise UserError(f"{pair.blurry} is listed twice")
-            raise UserError(
-                f"{other.blurry} and {pair.blurry} would both be called {Path(pair.name).with_suffix('')}: "
-                "rename one, or move the stale one away"
-            )
+    return LAYOUTS[layout_of(folder)].pairs(folder, split, blur)
 
 
 def layout_of(folder: Path) -> str:
@@ -95,6 +80,19 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
             f"blur and sharp seem to be swapped: {swapped[0].sharp} is blurrier than {swapped[0].blurry} "
             f"(so in {len(swapped)} of {len(some)} pairs looked at)"
         )
+
+
+def check_stems(pairs: Sequence[Pair]) -> None:
+    """Raise UserError where a pair comes twice, or two pairs are called the same but for the suffix."""
+    taken: dict[str, Pair] = {}
+    for pair in pairs:
+        if (other := taken.setdefault(str(Path(pair.name).with_suffix("")), pair)) is not pair:
+            if other.blurry == pair.blurry:
+                raise UserError(f"{pair.blurry} is listed twice")
+            raise UserError(
+                f"{other.blurry} and {pair.blurry} would both be called {Path(pair.name).with_suffix('')}: "
+                "rename one, or move the stale one away"
+            )
 
 
 def count_remark(folder: Path, split: Split, pairs: Sequence[Pair]) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from tfmlc.config import Config
 from tfmlc.data.manifest import read_manifest
 from tfmlc.errors import UserError
-from tfmlc.images import read_rgb8
+from tfmlc.images import read_rgb8, read_size
 
 Alignment = Literal["shared", "independent"]
 
@@ -62,25 +63,53 @@ def find_triplets(folder: Path) -> list[Triplet]:
 
 
 def split_by_clip(triplets: Sequence[Triplet], share: float, seed: int = 0) -> tuple[list[Triplet], list[Triplet]]:
-    """Training and validation triplets, about ``share`` of them in the latter; no film is on both sides.
+    """Training and validation triplets: the latter are of the whole videos whose number is nearest to ``share``.
 
-    Raises UserError where all are of one film.
+    Which of the sets of videos with that number is taken depends on ``seed``. Raises UserError where all triplets are
+    of one video.
+
+    >>> names = [name for name, count in (("a", 70), ("b", 20), ("c", 10)) for _ in range(count)]
+    >>> train, held = split_by_clip([Triplet((), name, 1.0) for name in names], 0.1)
+    >>> len(train), {triplet.clip for triplet in held}
+    (90, {'c'})
     """
-    clips = sorted({triplet.clip for triplet in triplets})
+    counts = Counter(triplet.clip for triplet in triplets)
+    clips = sorted(counts)
     if len(clips) < 2:
-        raise UserError(f"all triplets are of {clips[0]}: another film or photo is needed to validate on")
+        raise UserError(f"all triplets are of {clips[0]}: another video or photo is needed to validate on")
     np.random.default_rng(seed).shuffle(clips)
-    held: set[str] = set()
-    for clip in clips[:-1]:
-        if sum(triplet.clip in held for triplet in triplets) >= share * len(triplets):
-            break
-        held.add(clip)
+    held = _nearest(clips, counts, share * len(triplets))
     return [t for t in triplets if t.clip not in held], [t for t in triplets if t.clip in held]
+
+
+def _nearest(clips: Sequence[str], counts: Mapping[str, int], wanted: float) -> set[str]:
+    """Some of the clips, not all, whose counts add up to what is nearest to ``wanted``; the fewer if two are."""
+    reachable = {0: -1}  # by sum: the last clip of the first way to it, which is made of the clips before
+    most = max(2 * wanted, min(counts.values()))  # what is above cannot be nearer
+    for place, clip in enumerate(clips):
+        for total in [total for total in reachable if total + counts[clip] <= most]:
+            reachable.setdefault(total + counts[clip], place)
+    whole = sum(counts.values())
+    best = min((total for total in reachable if 0 < total < whole), key=lambda total: (abs(total - wanted), total))
+    held: set[str] = set()
+    while best:
+        clip = clips[reachable[best]]
+        held.add(clip)
+        best -= counts[clip]
+    return held
+
+
+def split_by_size(triplets: Sequence[Triplet], least_px: int) -> tuple[list[Triplet], list[Triplet]]:
+    """Triplets whose images hold a crop of ``least_px``, and the smaller ones; only the files' heads are read."""
+    large = [min(read_size(triplet.files[0])) >= least_px for triplet in triplets]
+    parts = ([t for t, fits in zip(triplets, large, strict=True) if fits is side] for side in (True, False))
+    kept, small = parts
+    return kept, small
 
 
 def augmented(triplet: Triplet, augmentation: Augmentation, alignment: Alignment, rng: np.random.Generator) -> Tensor:
     """Members of a triplet, ``m 3 h w`` in [0, 1], cropped and jittered: all alike, or each on its own."""
-    pictures = [_decoded(file) for file in triplet.files]
+    pictures = [_holding(file, augmentation.crop_px) for file in triplet.files]
     if alignment == "shared":
         state = rng.bit_generator.state
         members: list[Tensor] = []
@@ -95,7 +124,7 @@ def centred(triplet: Triplet, crop_px: int) -> Tensor:
     """Members of a triplet, ``m 3 h w`` in [0, 1]: the middle crop, nothing changed."""
     members: list[Tensor] = []
     for file in triplet.files:
-        picture = _at_least(_decoded(file), crop_px)
+        picture = _holding(file, crop_px)
         top, left = ((size - crop_px) // 2 for size in picture.shape[-2:])
         members.append(picture[:, top : top + crop_px, left : left + crop_px])
     return torch.stack(members).float() / 255
@@ -105,7 +134,6 @@ def _augment(picture: Tensor, augmentation: Augmentation, rng: np.random.Generat
     from torchvision.transforms.v2 import functional
 
     side = augmentation.crop_px
-    picture = _at_least(picture, side)
     top, left = (int(rng.integers(size - side + 1)) for size in picture.shape[-2:])
     crop = picture[:, top : top + side, left : left + side]
     brightness = rng.uniform(1 - augmentation.brightness, 1 + augmentation.brightness)
@@ -118,15 +146,13 @@ def _augment(picture: Tensor, augmentation: Augmentation, rng: np.random.Generat
     return crop.float() / 255
 
 
-def _at_least(picture: Tensor, side: int) -> Tensor:
-    """The picture, enlarged where its shorter side is below ``side``."""
-    from torchvision.transforms.v2 import functional
-
-    if min(picture.shape[-2:]) >= side:
-        return picture
-    factor = side / min(picture.shape[-2:])
-    size = [max(side, round(length * factor)) for length in picture.shape[-2:]]
-    return functional.resize(picture, size, antialias=True)
+def _holding(file: Path, side: int) -> Tensor:
+    """An image that holds a crop of ``side``; a smaller one would have to be enlarged, and would not be sharp then."""
+    picture = _decoded(file)
+    height, width = picture.shape[-2:]
+    if min(height, width) < side:
+        raise UserError(f"{file} is {width}x{height}, smaller than a crop of {side} px: set augmentation.crop_px")
+    return picture
 
 
 @lru_cache(maxsize=96)

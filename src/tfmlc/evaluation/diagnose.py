@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from tfmlc.backbones import build_backbone
-from tfmlc.data.triplets import Triplet, centred, find_triplets
+from tfmlc.data.triplets import Triplet, centred, find_triplets, split_by_size
 from tfmlc.errors import UserError
 from tfmlc.evaluation.provenance import write_result
 from tfmlc.losses import PEERS, FeatureMatchingLoss, PeerLoss
@@ -57,8 +57,10 @@ def named_distances(
     return found
 
 
-def diagnose(distances: Mapping[str, Distance], triplets: Sequence[Triplet]) -> list[dict[str, Any]]:
-    """One row a distance, over triplets that nothing was trained on.
+def diagnose(
+    distances: Mapping[str, Distance], triplets: Sequence[Triplet], crop_px: int = CROP_PX
+) -> list[dict[str, Any]]:
+    """One row a distance, over the middle crops of triplets that nothing was trained on.
 
     ``within``: Spearman's rank correlation of the distance and the strength of blur, mean over contents;
     ``across``: over all contents at once, strength in px; ``accuracy``: share of the pairs of levels in the right
@@ -73,7 +75,7 @@ def diagnose(distances: Mapping[str, Distance], triplets: Sequence[Triplet]) -> 
             ratios: dict[str, list[float]] = {"shift": [], "noise": [], "jpeg": []}
             periodic: list[float] = []
             for triplet in triplets:
-                members = centred(triplet, CROP_PX)
+                members = centred(triplet, crop_px)
                 sharp, blurs = members[:1], members[1:]
                 with torch.no_grad():
                     values.append(distance(blurs, sharp.expand_as(blurs)).double().numpy())
@@ -185,7 +187,13 @@ def periodicity(image: NDArray[np.float64]) -> float:
     return max(0.0, *shares)
 
 
-def draw(path: Path, rows: Sequence[dict[str, Any]], distances: Mapping[str, Distance], triplet: Triplet) -> None:
+def draw(
+    path: Path,
+    rows: Sequence[dict[str, Any]],
+    distances: Mapping[str, Distance],
+    triplet: Triplet,
+    crop_px: int = CROP_PX,
+) -> None:
     """One figure: growth with blur, rank correlations, and each distance's gradient on one image."""
     from matplotlib.figure import Figure
 
@@ -206,7 +214,7 @@ def draw(path: Path, rows: Sequence[dict[str, Any]], distances: Mapping[str, Dis
     bars.set_xticks(places, names, rotation=20, ha="right", fontsize=7)
     bars.set(ylabel="Spearman, distance and strength", ylim=(None, 1.25))
     bars.legend(fontsize=7, ncols=2, loc="upper right")
-    members = centred(triplet, CROP_PX)
+    members = centred(triplet, crop_px)
     for column, (name, distance) in enumerate(distances.items()):
         panel = figure.add_subplot(grid[1, column])
         gradient = gradient_map(distance, members[-1:], members[:1])
@@ -225,16 +233,18 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> str:
-    """Diagnose an adapter beside the common distances, on the films it did not learn from.
+    """Diagnose an adapter beside the common distances, on the videos it did not learn from.
 
     Writes ``ADAPTER.report.json`` and ``ADAPTER.report.png``; returns the table.
     """
     learned = json.loads(adapter.with_suffix(".json").read_text(encoding="utf-8"))
     held = [triplet for triplet in find_triplets(folder) if triplet.clip in learned["held_out"]]
     config = learned["config"]
+    crop_px = min(CROP_PX, config["augmentation"]["crop_px"])
+    held, small = split_by_size(held, crop_px)
     distances = named_distances(config["backbone"], config["block"], weights=weights, adapter=adapter)
-    rows = diagnose(distances, held)
-    content = {"rows": rows, "triplets": len(held), "config": config}
+    rows = diagnose(distances, held, crop_px)
+    content = {"rows": rows, "triplets": len(held), "too_small": len(small), "crop_px": crop_px, "config": config}
     write_result(adapter.with_suffix(".report.json"), content)
-    draw(adapter.with_suffix(".report.png"), rows, distances, held[0])
+    draw(adapter.with_suffix(".report.png"), rows, distances, held[0], crop_px)
     return as_table(rows)

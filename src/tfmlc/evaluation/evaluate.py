@@ -90,7 +90,7 @@ def evaluate(
         records += made.values()
     written = {model: _write(output, list(results[model].items())) for model, output in models.items()}
     for record in records:
-        record.place.partial.unlink()
+        record.place.partial.unlink(missing_ok=True)
     return written
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tfmlc.data.folders import Pair, find_pairs
+from tfmlc.data.folders import Pair, check_stems, find_pairs
 from tfmlc.data.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.tables import is_own_csv
@@ -52,7 +52,7 @@ class DataSet:
 def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
     """The datasets of a call; folders of one name are labelled with as much of their path as tells them apart.
 
-    Raises UserError for a folder that comes twice, and for what ``find_pairs`` refuses.
+    Raises UserError for a folder that comes twice, two pairs of one stem, and for what ``find_pairs`` refuses.
     """
     places = [folder.resolve() for folder in folders]
     for number, place in enumerate(places):
@@ -65,7 +65,10 @@ def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
         while parts < len(place.parts) and sum(other.parts[-parts:] == place.parts[-parts:] for other in places) > 1:
             parts += 1
         labels.append("/".join(place.parts[-parts:]).strip("/"))
-    return [DataSet(label, folder, find_pairs(folder)) for label, folder in zip(labels, folders, strict=True)]
+    datasets = [DataSet(label, folder, find_pairs(folder)) for label, folder in zip(labels, folders, strict=True)]
+    for dataset in datasets:
+        check_stems(dataset.pairs)
+    return datasets
 
 
 def read_sections(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +14,19 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tfmlc.backbones import Backbone, build_backbone
+from tfmlc.checkpoint import Origin
 from tfmlc.config import Config
 from tfmlc.data.manifest import MANIFEST, file_sha256
-from tfmlc.data.triplets import Alignment, Augmentation, Triplet, augmented, centred, find_triplets, split_by_clip
+from tfmlc.data.triplets import (
+    Alignment,
+    Augmentation,
+    Triplet,
+    augmented,
+    centred,
+    find_triplets,
+    split_by_clip,
+    split_by_size,
+)
 from tfmlc.errors import UserError
 from tfmlc.evaluation.provenance import write_result
 from tfmlc.files import write_atomically
@@ -25,9 +35,11 @@ from tfmlc.losses.adapter import Adapter, Mode, as_tokens
 from tfmlc.losses.triplet import distance, ranking_loss
 from tfmlc.progress import Steps
 from tfmlc.training.engine import Loop, LoopConfig
+from tfmlc.training.state import check_same_recipe
 
 FLOOR, FACTOR, LEAST_IMPROVEMENT = 1e-8, 0.1, 1e-4
 VALIDATED_TOKENS = 256
+SHOWN_CLIPS = 10
 CHANCE, WORSE = 0.6, 0.05  # accuracies that are as good as guessing, and differences of no weight
 
 
@@ -44,7 +56,9 @@ class AdaptConfig(Config):
     views: int = Field(default=8, ge=0, description="augmented views of a triplet, made once; 0: new ones each step")
     sampled_tokens: int = Field(default=64, ge=1, description="of each view, drawn each step, in mode token")
     margin: float = Field(default=1.0, gt=0)
-    validation_share: float = Field(default=0.1, gt=0, lt=1, description="of the triplets, by whole films")
+    validation_share: float = Field(
+        default=0.1, gt=0, lt=1, description="of the triplets; the whole videos nearest to it"
+    )
     epochs: int = Field(default=300, ge=1)
     patience: int = Field(default=5, ge=1, description="epochs without improvement before the learning rate falls")
     give_up: int = Field(default=30, ge=1, description="epochs without improvement before the end")
@@ -150,24 +164,71 @@ class Plateau:
 def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     """Train an adapter on a set of triplets; write it to ``output`` and return what it learned.
 
-    The set is split by films. An unfinished run in ``OUTPUT.run`` is taken up. The result, also written beside the
-    adapter as JSON: loss and accuracy by epoch, and triplet accuracy on unseen films before and after, with members
-    cropped alike and each on its own. Raises UserError while another run is at work in ``OUTPUT.run``.
+    The set is split by whole videos, those nearest to ``validation_share``. An unfinished run in ``OUTPUT.run`` is
+    taken up; a finished one with the same settings on the same set is not computed again. The result, also written
+    beside the adapter as JSON: loss and accuracy by epoch, and triplet accuracy on unseen videos before and after,
+    with members cropped alike and each on its own. Triplets smaller than a crop are left out and counted. Raises
+    UserError while another run is at work in ``OUTPUT.run``, and where ``output`` was made with other settings.
     """
     if output.suffix != ".safetensors":
         raise UserError(f"an adapter's name ends in .safetensors, {output.name} does not")
     triplets = find_triplets(folder)
     with run_lock(output.with_suffix(".run")):
-        return _adapt(triplets, folder, output, config)
+        backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
+        recipe = {
+            "adapt": config.model_dump(mode="json", exclude={"licence", "weights"}),
+            "set": file_sha256(folder / MANIFEST),
+            "weights": backbone.about.sha256,
+        }
+        if (finished := _finished(output, recipe)) is not None:
+            Steps(output.name).say(f"{output.name}: finished before with these settings on this set")
+            return finished
+        return _adapt(triplets, backbone, output, config, recipe)
 
 
-def _adapt(triplets: list[Triplet], folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
-    train, held = split_by_clip(triplets, config.validation_share, config.seed)
+def _finished(output: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report of an adapter that was made by the same recipe; raises UserError for one of another recipe."""
+    path = output.with_suffix(".json")
+    if not (output.is_file() and path.is_file()):
+        return None
+    try:
+        report = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+        made = report.get("recipe")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no report of an adaptation: choose another -o") from error
+    if made is None:  # of an earlier version, which did not write it down
+        return None
+    check_same_recipe(output, made, recipe, "choose another -o")
+    return report if report["sha256"] == Adapter.load(output).about.sha256 else None
+
+
+def _usable(triplets: list[Triplet], config: AdaptConfig) -> list[Triplet]:
+    """Triplets that hold a crop; the others are told, for enlarged they would be no sharp anchors."""
+    crop_px = config.augmentation.crop_px
+    kept, small = split_by_size(triplets, crop_px)
+    if small and not kept:
+        raise UserError(f"all {len(small)} triplets are smaller than augmentation.crop_px={crop_px}: set it lower")
+    if small:
+        Steps("triplets").say(
+            f"{len(small)} of {len(triplets)} triplets are smaller than augmentation.crop_px={crop_px} and are left "
+            f"out ({', '.join(sorted({triplet.clip for triplet in small})[:3])}, ...)"
+        )
+    return kept
+
+
+def _adapt(
+    triplets: list[Triplet], backbone: Backbone, output: Path, config: AdaptConfig, recipe: dict[str, Any]
+) -> dict[str, Any]:
+    usable = _usable(triplets, config)
+    train, held = split_by_clip(usable, config.validation_share, config.seed)
+    clips = sorted({triplet.clip for triplet in held})
+    Steps("split").say(
+        f"validation: {len(held)} of {len(usable)} triplets ({len(held) / len(usable):.1%}), all of "
+        f"{', '.join(clips[:SHOWN_CLIPS])}{', ...' if len(clips) > SHOWN_CLIPS else ''}"
+    )
     run = output.with_suffix(".run")
-    backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
-    set_sha256 = file_sha256(folder / MANIFEST)
-    views = Views(train, backbone, config, run, set_sha256)
+    views = Views(train, backbone, config, run, recipe["set"])
     validation = {
         "shared": features_of(backbone, config, [centred(t, config.augmentation.crop_px) for t in held]),
         "independent": features_of(backbone, config, _independent_views(held, config)),
@@ -204,8 +265,6 @@ def _adapt(triplets: list[Triplet], folder: Path, output: Path, config: AdaptCon
             "accuracy": torch.tensor(ranking_accuracy(distances.detach())),
         }
 
-    recipe = {"adapt": config.model_dump(mode="json", exclude={"licence", "weights"}), "set": set_sha256}
-    recipe["weights"] = backbone.about.sha256
     loop = Loop(adapter, objective, views, loop_config, run, schedule, recipe)
     loop.run()
     best = Adapter.load(run / "best.safetensors")
@@ -213,8 +272,13 @@ def _adapt(triplets: list[Triplet], folder: Path, output: Path, config: AdaptCon
     history = schedule.state["history"]
     report = {
         "config": config.model_dump(mode="json"),
-        "triplets": {"training": len(train), "validation": len(held)},
-        "held_out": sorted({triplet.clip for triplet in held}),
+        "triplets": {
+            "training": len(train),
+            "validation": len(held),
+            "validation_fraction": round(len(held) / len(usable), 4),
+            "too_small": len(triplets) - len(usable),
+        },
+        "held_out": clips,
         "epochs": len(history),
         "accuracy": {
             kind: {
@@ -225,7 +289,8 @@ def _adapt(triplets: list[Triplet], folder: Path, output: Path, config: AdaptCon
         },
         "history": history,
     }
-    save_adapter(output, best, config)
+    about = save_adapter(output, best, config)
+    report = report | {"recipe": recipe, "sha256": about.sha256}
     report = write_result(output.with_suffix(".json"), report)
     draw_history(output.with_suffix(".png"), report, distances)
     if line := doubt(report):
@@ -246,10 +311,10 @@ def doubt(report: dict[str, Any]) -> str | None:
     )
 
 
-def save_adapter(path: Path, adapter: Adapter, config: AdaptConfig) -> None:
-    """Write the adapter with its origin."""
+def save_adapter(path: Path, adapter: Adapter, config: AdaptConfig) -> Origin:
+    """Write the adapter with its origin; return what the file says of itself."""
     origin = f"trained by tfmlc adapt on {config.backbone} block {config.block}, {config.alignment} augmentation"
-    adapter.save(path, origin=origin, licence=config.licence)
+    return adapter.save(path, origin=origin, licence=config.licence)
 
 
 def features_of(backbone: Backbone, config: AdaptConfig, members: Sequence[Tensor]) -> Tensor:

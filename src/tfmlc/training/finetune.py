@@ -11,7 +11,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from tfmlc.config import Config
+from tfmlc.backbones import RANDOM
+from tfmlc.config import Config, checked
 from tfmlc.data.blur import BlurConfig
 from tfmlc.data.crops import PairCrops, prepare_crops
 from tfmlc.data.folders import BlurKind, check_pairs, count_remark, find_pairs
@@ -24,7 +25,14 @@ from tfmlc.networks import Network, build_network, describe_network, load_networ
 from tfmlc.progress import Steps
 from tfmlc.training.blur_heads import BlurHeads
 from tfmlc.training.engine import Items, Loop, LoopConfig, Objective, to_device
-from tfmlc.training.objective import LossConfig, Restoration, balanced_weight, build_feature_loss, paper_weight
+from tfmlc.training.objective import (
+    LossConfig,
+    Restoration,
+    adapter_settings,
+    balanced_weight,
+    build_feature_loss,
+    paper_weight,
+)
 from tfmlc.training.validation import Validated, ValidationConfig
 from tfmlc.weights import find_model
 
@@ -90,6 +98,7 @@ def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None, f
 
 def _finetune(config: TrainConfig, folder: Path, *, stop_at: int | None, force: bool) -> Path:
     network = start_network(config.network)
+    config, _ = resolved(config)
     module: nn.Module = network
     if config.blur_heads:
         if not config.data.photos:
@@ -111,7 +120,10 @@ def _finetune(config: TrainConfig, folder: Path, *, stop_at: int | None, force: 
         restoration.weight = _weight(config, restoration, network, dataset, loop)
     weights = folder / "weights.safetensors"
     if loop.accelerator.is_main_process:
-        write_atomically(folder / "config.yaml", config.to_yaml().encode())
+        ran = f"# ran on {loop.accelerator.device.type} in {loop.precision}"
+        if restoration.feature_loss is not None:
+            ran += f"; weight of the feature loss {restoration.weight:.6g}"
+        write_atomically(folder / "config.yaml", f"{ran}\n{config.to_yaml()}".encode())
 
     def export(loop: Loop) -> None:
         _average(loop, averaged)
@@ -123,6 +135,34 @@ def _finetune(config: TrainConfig, folder: Path, *, stop_at: int | None, force: 
         export(loop)
     loop.run(stop_at=stop_at, on_save=export)
     return weights
+
+
+def resolved(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
+    """The settings as they run, and a remark for each file that is not here to tell them.
+
+    Name and sizes of the network are read from ``network.start``, or are the network's defaults where none are given;
+    backbone, block and mode are read from ``loss.adapter``.
+    """
+    values = config.model_dump(mode="json")
+    remarks: list[str] = []
+    if config.network.start is None:
+        with torch.device("meta"):  # for its form alone
+            name, sizes = describe_network(build_network(config.network.name, **config.network.sizes).state_dict())
+        values["network"] |= {"name": name, "sizes": sizes}
+    else:
+        path = find_model(config.network.start)
+        if path.is_file():
+            about = load_network(path).about
+            values["network"] |= {"name": about.name, "sizes": about.hyperparameters}
+        else:
+            remarks.append(f"network.sizes are those of {path}, which is not here")
+    if config.loss.kind == "tfmlc" and config.loss.adapter not in (None, RANDOM):
+        path = Path(str(config.loss.adapter))
+        if path.is_file():
+            values["loss"] |= adapter_settings(path)
+        else:
+            remarks.append(f"loss.backbone, block and adapter_mode are those of {path}, which is not here")
+    return checked(TrainConfig, json.loads(json.dumps(values))), remarks
 
 
 def two_tasks(heads: nn.Module, batch: list[Tensor], *, restoration: Restoration, weight: float) -> dict[str, Tensor]:
@@ -158,7 +198,7 @@ def build_dataset(config: TrainConfig, folder: Path, *, cell_px: int | None = No
         raise UserError("a recipe needs data.photos=[FOLDER] (sharp photos) or data.pairs=FOLDER (blur/ and sharp/)")
     if data.pairs is None:
         photos = [photo for path in data.photos for photo, _ in find_pictures(path)]
-        return ShakenPhotos(
+        shaken = ShakenPhotos(
             photos,
             data.blur,
             patch_px=data.patch_px,
@@ -168,6 +208,14 @@ def build_dataset(config: TrainConfig, folder: Path, *, cell_px: int | None = No
             easy_share=data.easy_share,
             cell_px=cell_px,
         )
+        if small := shaken.too_small:
+            with Steps("photos") as progress:
+                some = ", ".join(path.name for path in small[:3]) + (", ..." if len(small) > 3 else "")
+                progress.say(
+                    f"{len(small)} of {len(photos)} photos are too small for data.patch_px={data.patch_px} and are "
+                    f"left out ({some})"
+                )
+        return shaken
     pairs = find_pairs(data.pairs, split="train", blur=data.blur_kind)
     check_pairs(pairs)
     with Steps("pairs") as progress:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from tfmlc.backbones import RANDOM, build_backbone
+from tfmlc.checkpoint import read_tensors
 from tfmlc.config import Config
 from tfmlc.errors import UserError
 from tfmlc.losses import Adapter, FeatureMatchingLoss, PeerLoss, hinet_objective, mprnet_objective, psnr_loss
@@ -100,6 +101,18 @@ def build_feature_loss(config: LossConfig, device: torch.device) -> FeatureLoss 
             tokens, width = as_tokens(features).shape[1:]
             adapter = Adapter(mode=config.adapter_mode, tokens=tokens, width=width)
     return FeatureMatchingLoss(backbone, block=config.block, adapter=adapter).to(device)
+
+
+def adapter_settings(path: Path) -> dict[str, Any]:
+    """Backbone, block and mode that an adapter's file, ours or the authors', asks for, as settings of the loss."""
+    tensors, about = read_tensors(path)
+    if any(name.startswith("mlp.") for name in tensors):  # the authors' files imply them
+        return {"backbone": "clip-vit-b16", "block": 3, "adapter_mode": "flatten"}
+    if about.kind != "adapter":
+        raise UserError(f"{path} (loss.adapter) holds no adapter: {about.kind or 'weights of another program'}")
+    sizes = about.hyperparameters
+    block = sizes.get("made_for", {}).get("block", 3)
+    return {"backbone": about.name, "block": block, "adapter_mode": sizes.get("mode", "flatten")}
 
 
 def paper_weight(network: str) -> float:

@@ -10,10 +10,16 @@ from typing import Any, cast
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from tfmlc.backbones import RANDOM
 from tfmlc.checkpoint import read_safetensors
 from tfmlc.errors import UserError
 
 STATE = "state.safetensors"
+WAY_OUT = "choose another folder, or --force to go on with the new ones"
+READ_FROM = {  # settings that are read from the file that a setting names
+    "network.start": ("network.name", "network.sizes"),
+    "loss.adapter": ("loss.backbone", "loss.block", "loss.adapter_mode"),
+}
 FREE_SETTINGS = {"loop.workers", "loop.save_every_steps", "loop.trackers", "loop.device"}
 
 
@@ -30,19 +36,31 @@ def last_scores(run: Path) -> dict[str, float]:
     return read_state(run / STATE)[1]["schedule"]["scores"][-1]
 
 
-def check_same_recipe(path: Path, earlier: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
-    """Settings that change the course of a run must be those it was started with."""
+def check_same_recipe(
+    path: Path, earlier: Mapping[str, Any], recipe: Mapping[str, Any], way_out: str = WAY_OUT
+) -> None:
+    """Settings that change the course of a run must be those it was started with.
+
+    Those that are read from a file that both name say nothing, nor do sizes that one of them leaves to the network:
+    earlier versions did not write down what they read.
+    """
     before, now = flat(earlier), flat(recipe)
+    for key in before.keys() ^ now.keys():
+        if key.startswith("network.sizes."):
+            (before if key in before else now).pop(key)
+    read = [
+        prefix
+        for file, prefixes in READ_FROM.items()
+        if before.get(file) is not None and before.get(file) == now.get(file) != RANDOM
+        for prefix in prefixes
+    ]
     changed = [
         f"{key} {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if key not in FREE_SETTINGS and before.get(key) != now.get(key)
+        if key not in FREE_SETTINGS and before.get(key) != now.get(key) and not key.startswith(tuple(read))
     ]
     if changed:
-        raise UserError(
-            f"{path} is of a run with other settings ({', '.join(changed)}): "
-            "choose another folder, or --force to go on with the new ones"
-        )
+        raise UserError(f"{path} is of a run with other settings ({', '.join(changed)}): {way_out}")
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
