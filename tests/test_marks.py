@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfmlc.images import Picture, read_image, restored_mark, write_image
 from tfmlc.images.xmp import get_property, get_restored, set_property, set_restored
@@ -16,7 +18,7 @@ RATED = (
 )
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".tif"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".tif", ".bmp"])
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("xmp", [None, RATED, b"no XMP at all"])
 def test_a_mark_is_found_again(tmp_path: Path, photo: np.ndarray, suffix: str, deep: bool, xmp: bytes | None) -> None:
@@ -33,8 +35,12 @@ def test_a_mark_is_found_again(tmp_path: Path, photo: np.ndarray, suffix: str, d
     assert restored_mark(path) == 'default & "more"'
 
 
-def test_a_format_without_room_for_the_mark_says_so(tmp_path: Path, photo: np.ndarray) -> None:
-    assert "mark" in " ".join(write_image(tmp_path / "a.bmp", Picture(photo, restored="default")))
+def test_a_bmp_with_a_mark_is_a_bmp_to_others(tmp_path: Path, photo: np.ndarray) -> None:
+    path = tmp_path / "a.bmp"
+    assert not write_image(path, Picture(photo, restored="default"))
+    assert int.from_bytes(path.read_bytes()[2:6], "little") == path.stat().st_size
+    assert np.array_equal(np.asarray(Image.open(path)), photo)
+    assert np.array_equal(cv2.imread(str(path)), photo[..., ::-1])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le"])

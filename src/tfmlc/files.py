@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+
 from tfmlc.errors import UserError
 
 TEMPORARY = ".tfmlc-"  # begins the name of a file that is being written; short, so that any legal name can be written
@@ -28,6 +30,11 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(handle)
         raise UserError(f"cannot read {path}: {_kind_of_special(path) or 'it is no regular file'}")
     return os.fdopen(handle, "rb")
+
+
+def real_path(path: Path) -> Path:
+    """The path behind links, as far as they lead; a link that leads to itself is no error here."""
+    return Path(os.path.realpath(path))
 
 
 def _kind_of_special(path: Path) -> str | None:
@@ -57,7 +64,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         if (path.exists() or path.is_symlink()) and not path.is_file():
             raise UserError(f"cannot write {path}: {_kind_of_special(path) or 'it is no regular file'}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+        temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
@@ -74,6 +81,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}; nothing was changed") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder; what a living process writes stays."""
+    for path in folder.glob(f"{TEMPORARY}*-*"):
+        process = path.name.removeprefix(TEMPORARY).partition("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _copy_standing(old: Path, new: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import TracebackType
 
@@ -9,16 +10,31 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 LINE_EVERY_S = 60.0
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    r"""A text in one line, with signs that would steer a terminal as escapes: a file's name may hold any.
+
+    >>> print(printable("a\n\x1b[31mb.jpg"))
+    a\n\x1b[31mb.jpg
+    """
+    return CONTROL.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
 
 
 class Steps:
     """Counts steps of work on standard error; a context manager."""
 
     def __init__(self, what: str, total: int | None = None) -> None:
-        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False, markup=False)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self._bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self._what, self._total, self._done = what, total, 0
+        self._what, self._total, self._done = printable(what), total, 0
         self._task = TaskID(0)
         self._said = time.monotonic()
 
@@ -34,7 +50,7 @@ class Steps:
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
-        self._bar.console.print(line, markup=False)
+        self._bar.console.print(printable(line))
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Move to ``done`` steps; elsewhere than on a terminal, say so once a minute."""

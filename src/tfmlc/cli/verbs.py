@@ -33,6 +33,11 @@ Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, mps, cpu), or a torch device name.")]
 UNPRINTABLE = "tfmlc-escapes"
 Precision = Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")]
+OPTIONS = {  # what an error adds by the keyword argument that it names
+    "in_place": ", or say --in-place",
+    "output": " (-o writes it elsewhere)",
+    "allow_large": ": say --yes-large if it is a photo of your own",
+}
 EXTRAS = {
     "train": ("accelerate", "tensorboard", "matplotlib"),
     "metrics": ("pyiqa", "scipy"),
@@ -77,6 +82,18 @@ def check_unlocked(folder: Path) -> None:
     check(folder)
 
 
+def in_words(error: str, option: str) -> str:
+    """A user's error in one line, with the option that would allow what was refused."""
+    return error + OPTIONS.get(option, "")
+
+
+def say(line: str) -> None:
+    """Print a line where progress and errors go."""
+    from tfmlc.progress import printable
+
+    typer.echo(printable(line), err=True)
+
+
 @contextmanager
 def one_line_errors() -> Generator[None]:
     """A user's error or a missing extra is printed as one line, exit status 2; an interruption leaves with 130."""
@@ -85,7 +102,7 @@ def one_line_errors() -> Generator[None]:
     try:
         yield
     except UserError as error:
-        typer.echo(f"tfmlc: {error}", err=True)
+        say(f"tfmlc: {in_words(str(error), error.option)}")
         raise typer.Exit(2) from error
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -95,5 +112,5 @@ def one_line_errors() -> Generator[None]:
                 raise typer.Exit(2) from error
         raise
     except KeyboardInterrupt:
-        typer.echo("tfmlc: interrupted; what was finished is kept", err=True)
+        typer.echo("tfmlc: interrupted; what was finished is kept, the same command goes on", err=True)
         raise typer.Exit(130) from None

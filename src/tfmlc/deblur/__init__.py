@@ -1,5 +1,19 @@
-"""Deblurring of arrays, pictures and folders."""
+"""Deblurring of arrays, images and folders."""
 
-from tfmlc.deblur.deblurrer import Deblurrer, GarbageWarning
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfmlc.deblur.deblurrer import Deblurrer, GarbageWarning
 
 __all__ = ["Deblurrer", "GarbageWarning"]
+
+
+def __getattr__(name: str) -> Any:
+    """The deblurrer, when it is asked for: planning a batch needs no torch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tfmlc.deblur.deblurrer import Deblurrer, GarbageWarning
+
+    return {"Deblurrer": Deblurrer, "GarbageWarning": GarbageWarning}[name]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from tfmlc.checkpoint import tensors_sha256
 from tfmlc.deblur.tiles import tiles
 from tfmlc.errors import UserError
 from tfmlc.networks import Network, load_network
@@ -71,6 +74,15 @@ class Deblurrer:
     def load(cls, model: str | Path = "default", **options: Any) -> Deblurrer:
         """A deblurrer with a model by name (``"default"`` ships with the package) or from a weights file."""
         return cls(load_network(find_model(model)), **options)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What an image is restored with, in 16 hexadecimal digits: the weights' values, precision and tiling.
+
+        The same for the same model under another name; a tile that is chosen from the free memory counts as one.
+        """
+        settings = (tensors_sha256(self.network.state_dict()), self.precision, self.tile_px, self.overlap_px)
+        return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     def __call__(self, image: Any, *, on_tile: OnTile | None = None, on_doubt: OnDoubt = _warn) -> Any:
         """Restore an image; the answer has the type, size and depth of what came in.

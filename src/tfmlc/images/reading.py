@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from tfmlc.errors import UserError
 from tfmlc.files import open_regular
+from tfmlc.images.bmp import read_xmp
 from tfmlc.images.formats import FORMATS, HEAD_BYTES, READABLE, kind_of_bytes
 from tfmlc.images.picture import Picture, Pixels, to_depth
 from tfmlc.images.xmp import get_restored
@@ -71,7 +72,7 @@ def read_image(path: str | Path) -> Picture:
         resolution = cast("tuple[float, float] | None", image.info.get("dpi"))
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    xmp = _xmp_of(image)
+    xmp = read_xmp(io.BytesIO(content)) if image.format == "BMP" else _xmp_of(image)
     return Picture(pixels, icc, _photo_tags(exif), resolution, xmp, get_restored(xmp))
 
 
@@ -98,7 +99,7 @@ def restored_mark(path: str | Path) -> str | None:
     """
     path = Path(path)
     with open_regular(path) as file, _decoding_errors(path), Image.open(file) as image:
-        return get_restored(_xmp_of(image))
+        return get_restored(read_xmp(file) if image.format == "BMP" else _xmp_of(image))
 
 
 def _xmp_of(image: Image.Image) -> bytes | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfmlc.errors import UserError
+from tfmlc.files import real_path
 from tfmlc.images.formats import FOR_HEIC, FORMATS, is_image_name, kind_of_file, kind_of_name
 
 
@@ -50,7 +51,7 @@ def search_images(path: Path, *, leave_out: Path | None = None) -> Found:
     if not path.is_dir():
         return Found([(path, Path(path.name if is_image_name(path) else f"{path.name}.png"))])
     found = Found()
-    inside = leave_out.resolve() if leave_out is not None else None
+    inside = real_path(leave_out) if leave_out is not None else None
     for file in _files(path, inside, found):
         if is_image_name(file):
             found.images.append((file, file.relative_to(path)))
@@ -82,13 +83,13 @@ def _files(folder: Path, leave_out: Path | None, found: Found) -> Iterator[Path]
 
     for name, folders, files in os.walk(folder, onerror=unreadable):
         place = Path(name)
-        if leave_out is not None and leave_out == place.resolve():
+        if leave_out is not None and leave_out == real_path(place):
             folders.clear()
             continue
         folders[:] = [inner for inner in folders if not inner.startswith(".")]
         found.skipped["behind a link to a folder"] += sum((place / inner).is_symlink() for inner in folders)
         for file in (place / inner for inner in files if not inner.startswith(".")):
-            if leave_out is None or not file.is_symlink() or leave_out not in file.resolve().parents:
+            if leave_out is None or not file.is_symlink() or leave_out not in real_path(file).parents:
                 yield file
     found.skipped += Counter()  # without those that are none
 

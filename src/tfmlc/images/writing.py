@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tfmlc.errors import UserError
 from tfmlc.files import write_atomically
+from tfmlc.images.bmp import with_xmp
 from tfmlc.images.formats import FORMATS
 from tfmlc.images.picture import Picture, Pixels, to_depth
 from tfmlc.images.reading import swap_red_blue
@@ -45,8 +46,8 @@ def write_image(path: str | Path, picture: Picture, *, fast: bool = False) -> li
     if pixels.shape[2] in (2, 4) and name in ("JPEG", "BMP"):
         pixels = _on_white(pixels)
         lost.append(f"{name} has no alpha channel: laid on white")
-    if name == "BMP" and (picture.icc or picture.exif or picture.xmp or picture.restored):
-        lost.append("BMP keeps neither EXIF, XMP, colour profile nor the mark that it was restored")
+    if name == "BMP" and (picture.icc or picture.exif):
+        lost.append("BMP keeps neither EXIF nor colour profile")
     if picture.restored is not None and get_restored(picture.xmp) != picture.restored:
         picture = replace(picture, xmp=set_restored(picture.xmp, picture.restored))
     picture = picture.with_pixels(pixels)
@@ -85,6 +86,8 @@ def _encode(picture: Picture, name: str, *, fast: bool) -> bytes:
         options |= _xmp_option(picture.xmp, name)
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
+    if name == "BMP" and picture.xmp:
+        return with_xmp(buffer.getvalue(), picture.xmp)
     return buffer.getvalue()
 
 

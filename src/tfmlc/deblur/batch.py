@@ -1,0 +1,251 @@
+"""Deblurring files and folders, from what is asked for to what became of each photo."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfmlc.deblur.marks import COMPARISON, Mark, mark_of
+from tfmlc.deblur.sharpness import sharpness
+from tfmlc.errors import UserError, in_one_line
+from tfmlc.files import real_path, remove_leftovers
+from tfmlc.images import (
+    FORMATS,
+    READ_ONLY,
+    Found,
+    Picture,
+    nothing_found,
+    read_image,
+    search_images,
+    to_depth,
+    write_image,
+)
+from tfmlc.locks import check_unlocked, folder_lock
+from tfmlc.progress import Steps
+
+if TYPE_CHECKING:  # planning needs no torch, and refuses at once
+    from tfmlc.deblur.deblurrer import Deblurrer, OnTile
+
+COMPARISON_SUFFIX = "-compare.png"
+FORMAT_OF_READ_ONLY = ".jpg"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to restore, where the result goes, and where the comparison goes if one is wanted."""
+
+    source: Path
+    target: Path
+    comparison: Path | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is to be done: jobs in order, folders that are held meanwhile, and what was skipped or cannot be searched.
+
+    ``is_folder_run``: there are several photos, so that what an earlier run made is not made again.
+    """
+
+    jobs: tuple[Job, ...]
+    folders: tuple[Path, ...]
+    skipped: Counter[str]
+    errors: tuple[str, ...]
+    is_folder_run: bool
+    in_place: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job: sharpness before and after and notes; or that it was done before; or the error.
+
+    ``option`` names the keyword argument that would have allowed it, if there is one.
+    """
+
+    job: Job
+    before: float = 0.0
+    after: float = 0.0
+    notes: tuple[str, ...] = ()
+    done_before: bool = False
+    error: str | None = None
+    option: str = ""
+
+
+def plan_batch(
+    inputs: Iterable[Path], output: Path | None = None, *, in_place: bool = False, compare: bool = False
+) -> Batch:
+    """Pair every photo with its output file, in the order given; folders are searched in natural order.
+
+    ``output`` is a file when there is one input file and it ends in an image's suffix, else a folder in which names
+    and subfolders are kept; without it, and with ``in_place``, photos are overwritten. Comparisons that an earlier run
+    made are no photos. Raises UserError for a missing input, a folder without photos, an output that is an input, two
+    inputs with one output, and a folder in which another run is at work.
+    """
+    inputs = list(inputs)
+    if in_place == (output is not None):
+        raise UserError("say where the results go: either an output, or in place")
+    for path in inputs:
+        if output is not None and path.is_dir() and real_path(path) == real_path(output):
+            raise UserError(f"{output} is the folder of the pictures: choose another output", option="in_place")
+    found = _search(inputs, output, in_place=in_place)
+    to_file = output is not None and output.suffix.lower() in FORMATS and not output.is_dir()
+    if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
+        raise UserError(f"{output} is one file, but there are more pictures: give a folder")
+    if output is not None and output.suffix and not (to_file or output.is_dir()) and inputs[0].is_file():
+        raise UserError(
+            f"cannot write {output}: the name of a picture ends in {' '.join(FORMATS)}; make a folder first"
+        )
+    jobs = _pair(found.images, output, to_file=to_file)
+    if compare:
+        jobs = _with_comparisons(jobs)
+    is_folder_run = len(jobs) > 1 or any(path.is_dir() for path in inputs)
+    folders: set[Path] = set()
+    if is_folder_run:
+        folders = {path if path.is_dir() else path.parent for path in inputs} if output is None else {output}
+    for folder in folders:
+        check_unlocked(folder)
+    return Batch(
+        tuple(jobs), tuple(sorted(folders)), found.skipped, tuple(found.errors), is_folder_run, in_place=in_place
+    )
+
+
+def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> Found:
+    """All photos of the inputs, each once, without comparisons and, in place, without what is never written."""
+    everything = Found()
+    taken: set[Path] = set()
+    for path in inputs:
+        found = search_images(path, leave_out=output)
+        if not found.images and not found.errors:
+            raise nothing_found(path, found)
+        everything.skipped += found.skipped
+        everything.errors += found.errors
+        names = {name for source, _ in found.images for name in (source, source.with_suffix(""))}
+        for source, name in found.images:
+            identity = real_path(source) if in_place else real_path(source.parent) / source.name
+            if identity in taken:
+                continue
+            taken.add(identity)
+            if path.is_dir() and _is_comparison(source, names):
+                everything.skipped["named *-compare.png (from an earlier run)"] += 1
+            elif in_place and source.suffix.lower() in READ_ONLY:
+                everything.skipped[f"{source.suffix.lower()} (not written: choose an output folder)"] += 1
+            else:
+                everything.images.append((source, name))
+    if not everything.images and not everything.errors:
+        raise nothing_found(inputs[0], everything)
+    return everything
+
+
+def _is_comparison(source: Path, names: set[Path]) -> bool:
+    if not source.name.endswith(COMPARISON_SUFFIX):
+        return False
+    of = source.with_name(source.name.removesuffix(COMPARISON_SUFFIX))
+    return of in names or mark_of(source) == COMPARISON
+
+
+def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: bool) -> list[Job]:
+    jobs: list[Job] = []
+    taken: dict[Path, Path] = {}
+    names = {name for _, name in images}
+    sources = {real_path(source) for source, _ in images}
+    for source, name in images:
+        if name.suffix.lower() in READ_ONLY:
+            name = name.with_suffix(FORMAT_OF_READ_ONLY)  # noqa: PLW2901
+            if name in names:  # a phone's HEIC beside the same photo as JPEG
+                name = name.with_name(f"{source.name}{FORMAT_OF_READ_ONLY}")  # noqa: PLW2901
+        target = source if output is None else output if to_file else output / name
+        if output is not None and real_path(target) in sources:
+            raise UserError(
+                f"{target} would be overwritten by its own result: choose another output", option="in_place"
+            )
+        if (other := taken.setdefault(real_path(target), source)) != source:
+            raise UserError(f"{other} and {source} would both become {target}: give the folder they share")
+        jobs.append(Job(source, target))
+    return jobs
+
+
+def _with_comparisons(jobs: Sequence[Job]) -> list[Job]:
+    taken: set[Path] = set()
+    compared: list[Job] = []
+    for job in jobs:
+        beside = job.target.with_name(f"{job.target.stem}{COMPARISON_SUFFIX}")
+        if beside in taken:  # same.jpg and same.png
+            beside = job.target.with_name(f"{job.target.name}{COMPARISON_SUFFIX}")
+        taken.add(beside)
+        compared.append(replace(job, comparison=beside))
+    return compared
+
+
+def run_batch(deblurrer: Deblurrer, batch: Batch, *, again: bool = False) -> Generator[Outcome]:
+    """Restore the photos of a batch in order, and tell what became of each; what one raises ends no other.
+
+    Of a folder run, photos whose result is there, newer than they are and made by the same model and settings, are
+    not restored again, unless ``again`` is set. In place, no photo is restored that was restored before. Raises
+    UserError while another run is at work in the same folder.
+    """
+    if again and batch.in_place:
+        raise UserError("what was restored in place is not restored again, for its original is gone")
+    made_by = deblurrer.fingerprint
+    with ExitStack() as held:
+        for folder in batch.folders:
+            held.enter_context(folder_lock(folder))
+        for folder in {real_path(job.target).parent for job in batch.jobs} if batch.folders else ():
+            remove_leftovers(folder)
+        for number, job in enumerate(batch.jobs, start=1):
+            if _was_restored(job) if batch.in_place else batch.is_folder_run and not again and _is_made(job, made_by):
+                yield Outcome(job, done_before=True)
+                continue
+            with Steps(f"{job.source.name} ({number} of {len(batch.jobs)}), tiles") as progress:
+                outcome = restore_photo(deblurrer, job, on_tile=progress.update)
+            yield outcome
+
+
+def _was_restored(job: Job) -> bool:
+    return mark_of(job.source) is not None
+
+
+def _is_made(job: Job, made_by: str) -> bool:
+    """Whether a job's result is there, newer than its source, and made of it by this model and these settings."""
+    try:
+        source, target = job.source.stat(), job.target.stat()
+        wanted = job.comparison is None or job.comparison.exists()
+    except OSError:
+        return False
+    if not wanted or target.st_mtime_ns < source.st_mtime_ns:
+        return False
+    return Mark.parse(mark_of(job.target)) == Mark(made_by, source.st_size)
+
+
+def restore_photo(deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None) -> Outcome:
+    """Restore one photo; whatever goes wrong becomes part of the outcome."""
+    in_place = job.target == job.source
+    try:
+        picture = read_image(job.source)
+        if in_place and picture.restored is not None:  # meanwhile, by another run
+            return Outcome(job, done_before=True)
+        mark = Mark(deblurrer.fingerprint, job.source.stat().st_size)
+        notes = [] if picture.restored is None else ["it was restored before"]
+        warnings: list[str] = []
+        pixels = deblurrer(picture.pixels, on_tile=on_tile, on_doubt=warnings.append)
+        if warnings and in_place:
+            return Outcome(job, error=f"{job.source} was left as it was: {warnings[0]}", option="output")
+        restored = replace(picture, pixels=pixels, restored=str(mark))
+        if job.comparison is not None:
+            write_image(job.comparison, side_by_side(picture, restored))
+        notes += [*warnings, *write_image(job.target, restored)]
+        return Outcome(job, sharpness(picture.pixels), sharpness(pixels), tuple(notes))
+    except Exception as error:  # whatever a decoder or an encoder raises, the other photos go on
+        option = error.option if isinstance(error, UserError) else ""
+        return Outcome(job, error=in_one_line(error, job.source), option=option)
+
+
+def side_by_side(before: Picture, after: Picture) -> Picture:
+    """Two images of the same size next to each other, a white line between them."""
+    left, right = to_depth(before.pixels, 8), to_depth(after.pixels, 8)
+    line = np.full((left.shape[0], 4, left.shape[2]), 255, np.uint8)
+    return Picture(np.concatenate([left, line, right], axis=1), icc=before.icc, restored=COMPARISON)

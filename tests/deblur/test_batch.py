@@ -1,0 +1,352 @@
+"""A batch survives every file, tells what it skips, and does nothing twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import REPOSITORY, make_photo
+from tfmlc.deblur import Deblurrer
+from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
+from tfmlc.deblur.marks import mark_of
+from tfmlc.errors import UserError
+from tfmlc.files import TEMPORARY, write_atomically
+from tfmlc.images import Picture, read_image, write_image
+from tfmlc.locks import LOCK, folder_lock
+from tfmlc.networks import Network, build_network, save_network
+
+KILL_BATCH = REPOSITORY / "benchmarks" / "faults" / "kill_batch.py"
+SUFFIXES = (".jpg", ".png", ".webp", ".avif", ".tif", ".bmp")
+
+
+def small_network(seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
+    torch.nn.init.normal_(network.get_parameter("last.weight"), std=0.01)
+    return network
+
+
+@pytest.fixture(scope="module")
+def deblurrer() -> Deblurrer:
+    return Deblurrer(small_network(), precision="fp32")
+
+
+def save(path: Path, height: int = 40, width: int = 60) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, Picture(make_photo(height, width)))
+    return path
+
+
+def run(deblurrer: Deblurrer, *inputs: Path, output: Path | None = None, again: bool = False) -> dict[str, Outcome]:
+    batch = plan_batch(inputs, output, in_place=output is None)
+    return {outcome.job.source.name: outcome for outcome in run_batch(deblurrer, batch, again=again)}
+
+
+def done(outcomes: dict[str, Outcome]) -> set[str]:
+    return {name for name, outcome in outcomes.items() if not outcome.done_before and outcome.error is None}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# A batch survives every file.
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    folder = tmp_path / "in"
+    save(folder / "a.png")
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "device.jpg").symlink_to("/dev/zero")
+    (folder / "broken.jpg").symlink_to(folder / "nowhere")
+    (folder / "turns.jpg").symlink_to(folder / "turns.jpg")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = Path.cwd()
+        os.chdir(folder)  # a socket's path has 100 bytes
+        server.bind("socket.png")
+        os.chdir(here)
+        outcomes = run(deblurrer, folder, output=tmp_path / "out")
+    assert done(outcomes) == {"a.png"}
+    reasons = {name: outcome.error or "" for name, outcome in outcomes.items()}
+    assert "it is a pipe" in reasons["pipe.jpg"]
+    assert "it is a device" in reasons["device.jpg"]
+    assert "it is a socket" in reasons["socket.png"]
+    assert "no such file" in reasons["broken.jpg"]
+    assert "too many levels of symbolic links" in reasons["turns.jpg"]
+
+
+def test_an_error_of_any_type_is_its_files_line(
+    tmp_path: Path, deblurrer: Deblurrer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class UnforeseenError(Exception):
+        pass
+
+    def read(path: Path) -> Picture:
+        raise {"a.png": UnforeseenError("odd\nentry"), "b.png": RecursionError(), "c.png": MemoryError()}[path.name]
+
+    for name in ("a", "b", "c"):
+        save(tmp_path / "in" / f"{name}.png")
+    monkeypatch.setattr("tfmlc.deblur.batch.read_image", read)
+    outcomes = run(deblurrer, tmp_path / "in", output=tmp_path / "out")
+    assert [outcome.error for outcome in outcomes.values()] == [
+        f"{tmp_path / 'in' / 'a.png'} cannot be processed: odd entry (UnforeseenError)",
+        f"{tmp_path / 'in' / 'b.png'} cannot be processed: RecursionError",
+        f"{tmp_path / 'in' / 'c.png'} does not fit into memory: close other programs, or cut it into parts",
+    ]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_any_legal_name_is_restored(tmp_path: Path, deblurrer: Deblurrer, suffix: str) -> None:
+    names = (b"a" * (255 - len(suffix)), b"caf\xe9", b"two\nlines", b"\x1b[31mred", b"[red]:cat:[b]", b" -o ", b"%s{0}")
+    names = tuple(os.fsdecode(name + suffix.encode()) for name in names)
+    saved = save(tmp_path / f"a{suffix}")
+    for name in names:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        shutil.copy(saved, tmp_path / "in" / name)
+    outcomes = run(deblurrer, tmp_path / "in", output=tmp_path / "out")
+    assert done(outcomes) == set(names)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(names)
+    assert done(run(deblurrer, tmp_path / "in")) == set(names)
+    assert {path.name for path in (tmp_path / "in").iterdir()} == set(names)
+
+
+def test_a_name_that_is_given_twice_is_restored_once(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    photo = save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").symlink_to(photo)
+    other = tmp_path / "in" / ".." / "in" / "a.png"
+    to_folder = plan_batch([tmp_path / "in", photo, other], tmp_path / "out")
+    assert [job.target.name for job in to_folder.jobs] == ["a.png", "b.png"]
+    in_place = plan_batch([photo, other, tmp_path / "in"], in_place=True)
+    assert [job.source for job in in_place.jobs] == [photo]
+
+
+def test_photos_that_would_become_one_file_are_refused(tmp_path: Path) -> None:
+    one, other = save(tmp_path / "one" / "a.png"), save(tmp_path / "other" / "a.png")
+    with pytest.raises(UserError, match="would both become"):
+        plan_batch([one, other], tmp_path / "out")
+
+
+def test_errors_name_a_parameter_and_no_option_of_the_command_line(tmp_path: Path) -> None:
+    photo = save(tmp_path / "a.png")
+    for inputs, output in (([photo], tmp_path), ([tmp_path], tmp_path)):
+        with pytest.raises(UserError) as error:
+            plan_batch(inputs, output)
+        assert error.value.option == "in_place"
+        assert " -" not in str(error.value)
+
+
+# Doing it again does no harm.
+
+
+def test_what_is_made_is_not_made_again(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    photos, out = tmp_path / "in", tmp_path / "out"
+    for suffix in SUFFIXES:
+        save(photos / f"a{suffix}")
+    names = {f"a{suffix}" for suffix in SUFFIXES}
+    assert done(run(deblurrer, photos, output=out)) == names
+    first = content(out)
+    times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert all(outcome.done_before for outcome in run(deblurrer, photos, output=out).values())
+    assert times == {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert done(run(deblurrer, photos, output=out, again=True)) == names
+    assert content(out) == first
+
+
+def test_what_is_missing_stale_or_of_another_kind_is_made_again(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    photos, out = tmp_path / "in", tmp_path / "out"
+    for name in "abcdef":
+        save(photos / f"{name}.png")
+    run(deblurrer, photos, output=out)
+    (out / "a.png").unlink()
+    os.utime(photos / "b.png", (4e9, 4e9))  # newer than its result
+    before = (out / "c.png").stat()
+    save(photos / "c.png", 50, 50)  # another photo, put there with an old date
+    os.utime(photos / "c.png", (before.st_atime - 99, before.st_mtime - 99))
+    (out / "d.png").write_bytes((out / "d.png").read_bytes()[:100])
+    save(out / "e.png")  # not made here
+    assert done(run(deblurrer, photos, output=out)) == {"a.png", "b.png", "c.png", "d.png", "e.png"}
+    os.utime(photos / "b.png")
+    assert not done(run(deblurrer, photos, output=out)) - {"b.png"}
+
+
+def test_same_model_and_settings_are_told_by_content(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    photos, out = tmp_path / "in", tmp_path / "out"
+    save(photos / "a.png")
+    run(deblurrer, photos, output=out)
+    for number, half in enumerate((False, True)):
+        save_network(tmp_path / f"{number}.safetensors", small_network(), origin="", licence="", half=half)
+    same, rounded = (Deblurrer.load(tmp_path / f"{number}.safetensors", precision="fp32") for number in (0, 1))
+    assert not done(run(same, photos, output=out))
+    for other in (
+        rounded,
+        Deblurrer(small_network(1), precision="fp32"),
+        Deblurrer(small_network(), precision="bf16"),
+        Deblurrer(small_network(), precision="fp32", tile_px=32),
+        Deblurrer(small_network(), precision="fp32", overlap_px=8),
+    ):
+        assert done(run(other, photos, output=out)) == {"a.png"}
+
+
+def test_one_photo_that_is_named_is_always_restored(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    photo = save(tmp_path / "a.png")
+    for _ in range(2):
+        assert done(run(deblurrer, photo, output=tmp_path / "out.png")) == {"a.png"}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_in_place_restores_nothing_twice(tmp_path: Path, deblurrer: Deblurrer, suffix: str) -> None:
+    photo = save(tmp_path / "in" / f"a{suffix}")
+    assert done(run(deblurrer, photo.parent)) == {photo.name}
+    once = photo.read_bytes()
+    other = Deblurrer(small_network(1), precision="fp32")
+    for again in ((deblurrer, photo), (deblurrer, photo.parent), (other, photo)):
+        assert run(*again)[photo.name].done_before
+    moved = tmp_path / "elsewhere" / f"renamed{suffix}"
+    moved.parent.mkdir()
+    shutil.move(photo, moved)
+    assert run(deblurrer, moved.parent)[moved.name].done_before
+    assert moved.read_bytes() == once
+    with pytest.raises(UserError, match="its original is gone"):
+        run(deblurrer, moved, again=True)
+
+
+def test_a_result_is_not_restored_in_place_and_noted_elsewhere(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    save(tmp_path / "in" / "a.png")
+    run(deblurrer, tmp_path / "in", output=tmp_path / "out")
+    assert run(deblurrer, tmp_path / "out")["a.png"].done_before
+    second = run(deblurrer, tmp_path / "out", output=tmp_path / "second")["a.png"]
+    assert second.notes == ("it was restored before",)
+    assert "was restored before" not in str(run(deblurrer, tmp_path / "in" / "a.png", output=tmp_path / "x.png"))
+
+
+@pytest.mark.parametrize("compare", [False, True])
+def test_comparisons_of_an_earlier_run_are_no_photos(tmp_path: Path, deblurrer: Deblurrer, compare: bool) -> None:
+    folder = tmp_path / "in"
+    for name in ("a.png", "a.jpg", "b.png"):
+        save(folder / name)
+    outcomes = list(run_batch(deblurrer, plan_batch([folder], in_place=True, compare=True)))
+    assert all(outcome.error is None for outcome in outcomes)
+    (folder / "b.png").rename(folder / "c.png")  # its comparison is told by its mark
+    before = content(folder)
+    batch = plan_batch([folder], in_place=True, compare=compare)
+    assert [job.source.name for job in batch.jobs] == ["a.jpg", "a.png", "c.png"]
+    assert dict(batch.skipped) == {"named *-compare.png (from an earlier run)": 3}
+    assert all(outcome.done_before for outcome in run_batch(deblurrer, batch))
+    assert content(folder) == before
+
+
+def test_a_comparison_that_is_asked_for_later_is_made(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    save(tmp_path / "in" / "a.png")
+    run(deblurrer, tmp_path / "in", output=tmp_path / "out")
+    batch = plan_batch([tmp_path / "in"], tmp_path / "out", compare=True)
+    assert not next(run_batch(deblurrer, batch)).done_before
+    assert next(run_batch(deblurrer, batch)).done_before
+    assert mark_of(tmp_path / "out" / "a-compare.png") == "comparison"
+
+
+def test_heic_becomes_jpeg_and_is_not_written_in_place(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    for name in ("a.heic", "b.heic", "b.jpg"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    pytest.importorskip("pi_heif")
+    batch = plan_batch([tmp_path / "in"], tmp_path / "out")
+    assert [job.target.name for job in batch.jobs] == ["a.jpg", "b.heic.jpg", "b.jpg"]
+    in_place = plan_batch([tmp_path / "in"], in_place=True)
+    assert [job.source.name for job in in_place.jobs] == ["b.jpg"]
+    assert dict(in_place.skipped) == {".heic (not written: choose an output folder)": 2}
+
+
+# Two runs in one folder.
+
+
+def test_the_second_run_in_a_folder_is_refused(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    save(tmp_path / "in" / "a.png")
+    for output, folder in ((tmp_path / "out", tmp_path / "out"), (None, tmp_path / "in")):
+        batch = plan_batch([tmp_path / "in"], output, in_place=output is None)
+        with folder_lock(folder):
+            with pytest.raises(UserError, match="another run of tfmlc"):
+                next(run_batch(deblurrer, batch))
+            with pytest.raises(UserError, match="another run of tfmlc"):
+                plan_batch([tmp_path / "in"], output, in_place=output is None)
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / LOCK).touch()  # of a killed run
+    assert done(run(deblurrer, tmp_path / "in", output=tmp_path / "out")) == {"a.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png"}
+
+
+def test_photos_that_are_named_one_by_one_need_no_lock(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    """As xargs and parallel start them."""
+    photo = save(tmp_path / "in" / "a.png")
+    with folder_lock(tmp_path / "out"), folder_lock(tmp_path / "in"):
+        assert done(run(deblurrer, photo, output=tmp_path / "out")) == {"a.png"}
+        assert done(run(deblurrer, photo)) == {"a.png"}
+
+
+# Interruptions.
+
+
+def test_what_killed_runs_left_is_removed_and_what_lives_is_left(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    save(tmp_path / "in" / "a.png")
+    out = tmp_path / "out"
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    write_atomically(out / f"{TEMPORARY}{dead.pid}-0a1b2c3d", b"half")
+    write_atomically(out / f"{TEMPORARY}{os.getpid()}-0a1b2c3d", b"half")
+    write_atomically(out / f"{TEMPORARY}notes", b"of the user")
+    run(deblurrer, tmp_path / "in", output=out)
+    assert {path.name for path in out.iterdir()} == {
+        "a.png", f"{TEMPORARY}{os.getpid()}-0a1b2c3d", f"{TEMPORARY}notes"
+    }  # fmt: skip
+
+
+def test_an_interruption_frees_the_folder(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+    outcomes = run_batch(deblurrer, plan_batch([tmp_path / "in"], tmp_path / "out"))
+    next(outcomes)
+    outcomes.close()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png"}
+    assert done(run(deblurrer, tmp_path / "in", output=tmp_path / "out")) == {"b.png"}
+
+
+def kill(kills: int, photos: int) -> str:
+    command = [sys.executable, str(KILL_BATCH), "--kills", str(kills), "--photos", str(photos), "--seed", "1"]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return made.stdout
+
+
+def test_a_killed_run_goes_on_where_it_stood() -> None:
+    assert kill(1, 6).endswith("1 kills: every photo once, originals whole, nothing left over\n")
+
+
+@pytest.mark.slow
+def test_runs_killed_at_random_go_on_where_they_stood() -> None:
+    assert kill(6, 24).endswith("6 kills: every photo once, originals whole, nothing left over\n")
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
+    for number in range(40):
+        save(tmp_path / "in" / f"{number}.png", 200, 200)
+    command = [sys.executable, "-m", "tfmlc.cli", "deblur", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert " -> " in first
+    assert said.splitlines()[-1] == "tfmlc: interrupted; what was finished is kept, the same command goes on"
+    assert process.returncode == 130
+    assert not list((tmp_path / "out").glob(".*"))
+    Image.open(tmp_path / "out" / "0.png").load()
+    assert np.array_equal(read_image(tmp_path / "in" / "0.png").pixels, make_photo(200, 200))
