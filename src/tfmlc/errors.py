@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, by errors of a general kind
 
 
@@ -19,6 +21,15 @@ class UserError(ValueError):
         self.option = option
 
 
+def printable(text: str) -> str:
+    r"""A text in one line, with signs that would steer a terminal as escapes: a file's name may hold any.
+
+    >>> print(printable("a\n\x1b[31mb.jpg"))
+    a\n\x1b[31mb.jpg
+    """
+    return CONTROL.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
+
+
 def in_one_line(error: BaseException, source: object) -> str:
     """What went wrong with a file, in one line that names it, whatever raised it.
 
@@ -27,14 +38,14 @@ def in_one_line(error: BaseException, source: object) -> str:
     >>> in_one_line(MemoryError(), "a.jpg")
     'a.jpg does not fit into memory: close other programs, or cut it into parts'
     """
-    reason = " ".join(str(error).split())
     if isinstance(error, UserError):
-        return reason
+        return printable(str(error))
+    source, reason = printable(str(source)), " ".join(str(error).split())
     if isinstance(error, MemoryError) or any(words in reason.lower() for words in OUT_OF_MEMORY):
         return f"{source} does not fit into memory: close other programs, or cut it into parts"
     if isinstance(error, OSError) and error.strerror:
         place = error.filename if isinstance(error.filename, str) else source
-        return f"{place}: {error.strerror.lower()}"
+        return printable(f"{place}: {error.strerror.lower()}")
     kind = type(error).__name__
     return f"{source} cannot be processed: {f'{reason} ({kind})' if reason else kind}"
 

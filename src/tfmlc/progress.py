@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from tfmlc.errors import printable
+
 LINE_EVERY_S = 60.0
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-
-
-def printable(text: str) -> str:
-    r"""A text in one line, with signs that would steer a terminal as escapes: a file's name may hold any.
-
-    >>> print(printable("a\n\x1b[31mb.jpg"))
-    a\n\x1b[31mb.jpg
-    """
-    return CONTROL.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
 
 
 class Steps:

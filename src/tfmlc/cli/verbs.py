@@ -89,7 +89,7 @@ def in_words(error: str, option: str) -> str:
 
 def say(line: str) -> None:
     """Print a line where progress and errors go."""
-    from tfmlc.progress import printable
+    from tfmlc.errors import printable
 
     typer.echo(printable(line), err=True)
 
