@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from tfmlc.checkpoint import tensors_sha256
-from tfmlc.deblur.tiles import tiles
+from tfmlc.deblur.guard import SPARSE, Thumbnail
+from tfmlc.deblur.tiles import Tile, spans
 from tfmlc.errors import UserError
 from tfmlc.networks import Network, load_network
 from tfmlc.precision import Precision, autocast, fast_precision
@@ -26,8 +27,10 @@ from tfmlc.weights import find_model
 OVERLAP_PX = 64
 LARGEST_TILE_PX = 1024
 MOST_TILE_BYTES = 1 << 30  # on a CPU larger tiles are no faster, and a 50-megapixel photo shall run in 4 GB
-GARBAGE_DB = 20.0
 GARBAGE = "the result does not look like the input: do not trust it"
+ROWS = 64  # that are converted from floats at a time
+Area = tuple[slice, slice]
+SPARSELY: Area = (slice(None, None, SPARSE), slice(None, None, SPARSE))
 OnTile = Callable[[int, int], None]
 OnDoubt = Callable[[str], None]
 
@@ -37,7 +40,7 @@ class GarbageWarning(UserWarning):
 
 
 def _warn(doubt: str) -> None:
-    warnings.warn(doubt, GarbageWarning, stacklevel=6)  # of the line that called the deblurrer
+    warnings.warn(doubt, GarbageWarning, stacklevel=4)  # of the line that called the deblurrer
 
 
 class Deblurrer:
@@ -111,43 +114,70 @@ class Deblurrer:
             raise UserError(
                 f"an image tensor has values in [0, 1]; this one has {low:.3g} to {high:.3g}: scale it first"
             )
-        restored = torch.stack([self._restore_planes(planes, 1.0, on_tile, on_doubt) for planes in batch])
+        restored = torch.empty(batch.shape, dtype=torch.float32)
+        for number, planes in enumerate(batch):
+            read = partial(_part, planes)
+            seen = Thumbnail()
+            for start, band in self._bands(read, planes.shape[1:], on_tile):
+                seen.add(start, band)
+                restored[number, :, start : start + band.shape[1]] = band.clamp(0, 1)
+            if seen.differs_from(read(SPARSELY)):
+                on_doubt(GARBAGE)
         return restored.to(image.device, image.dtype).reshape(image.shape)
 
     def _restore_array(self, image: NDArray[Any], on_tile: OnTile | None, on_doubt: OnDoubt) -> NDArray[Any]:
+        """Restore in bands of rows, so that of a large image no whole copy in floats is made."""
         pixels = image[..., None] if image.ndim == 2 else image
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or str(pixels.dtype) not in ("uint8", "uint16"):
             raise UserError(f"an image array is uint8 or uint16 h w c; this one is {image.dtype} {image.shape}")
         top = int(np.iinfo(pixels.dtype).max)
         colours = 1 if pixels.shape[2] <= 2 else 3
-        planes = torch.from_numpy(pixels[..., :colours].astype(np.int32 if top > 255 else np.uint8)).permute(2, 0, 1)
-        restored = self._restore_planes(planes, 1 / top, on_tile, on_doubt)
-        answer = pixels.copy()
-        for row in range(0, pixels.shape[0], 256):  # by bands, so that no second float image is made
-            band = restored[:, row : row + 256].clamp(0, 1).mul(top).round()
-            if colours == 1:
-                band = band.mean(dim=0, keepdim=True).round()
-            answer[row : row + 256, :, :colours] = band.permute(1, 2, 0).numpy().astype(pixels.dtype)
+
+        def read(area: Area) -> Tensor:
+            part = pixels[(*area, slice(colours))].astype(np.float32)
+            return torch.from_numpy(part).permute(2, 0, 1) * (1 / top)
+
+        answer, seen = np.empty_like(pixels), Thumbnail()
+        for start, band in self._bands(read, pixels.shape[:2], on_tile):
+            seen.add(start, band)
+            for row in range(0, band.shape[1], ROWS):
+                rows = slice(start + row, start + min(row + ROWS, band.shape[1]))
+                values = band[:, row : row + ROWS].clamp(0, 1).mul(top).round()
+                if colours == 1:
+                    values = values.mean(dim=0, keepdim=True).round()
+                answer[rows, :, :colours] = values.permute(1, 2, 0).numpy().astype(pixels.dtype)
+                answer[rows, :, colours:] = pixels[rows, :, colours:]
+        if seen.differs_from(read(SPARSELY)):
+            on_doubt(GARBAGE)
         return answer.reshape(image.shape)
 
-    @torch.inference_mode()
-    def _restore_planes(self, planes: Tensor, scale: float, on_tile: OnTile | None, on_doubt: OnDoubt) -> Tensor:
-        """Restore ``c h w`` values, which ``scale`` brings to [0, 1]; answers float RGB ``3 h w`` on the CPU."""
-        height, width = planes.shape[-2:]
+    def _bands(
+        self, read: Callable[[Area], Tensor], size: Sequence[int], on_tile: OnTile | None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Bands of restored rows from top to bottom, each with the number of its first row: float RGB ``3 h w``.
+
+        ``read`` gives the values of an area, ``c h w`` in [0, 1]. Two rows of tiles are held at most.
+        """
+        height, width = size
         if not height or not width:
             raise UserError(f"an image has at least one pixel; this one is {height} x {width}")
         tile_px, overlap_px = self._tiling(height, width)
-        pieces = list(tiles(height, width, tile_px, overlap_px, self.network.step_px))
-        whole = torch.zeros(3, height, width)
-        for done, piece in enumerate(pieces, start=1):
-            blurry = (planes[(slice(None), *piece.area)].float() * scale).expand(3, -1, -1)[None]
-            whole[(slice(None), *piece.area)] += self._run(blurry)[0] * piece.weights
-            if on_tile is not None:
-                on_tile(done, len(pieces))
-        if _differs_from_afar(planes, scale, whole):
-            on_doubt(GARBAGE)
-        return whole.clamp_(0, 1)
+        rows, columns = (spans(side, tile_px, overlap_px, self.network.step_px) for side in (height, width))
+        begun, start, done = torch.zeros(3, 0, width, dtype=torch.float32), 0, 0
+        for row, stop in zip(rows, [*(row.start for row in rows[1:]), height], strict=True):
+            band = torch.zeros(3, row.stop - start, width, dtype=torch.float32)
+            band[:, : begun.shape[1]] = begun
+            for column in columns:
+                tile = Tile(row, column)
+                restored = self._run(read(tile.area).expand(3, -1, -1)[None])[0]
+                band[:, row.start - start :, column.start : column.stop] += restored * tile.weights
+                done += 1
+                if on_tile is not None:
+                    on_tile(done, len(rows) * len(columns))
+            yield start, band[:, : stop - start]
+            begun, start = band[:, stop - start :], stop
 
+    @torch.inference_mode()
     def _run(self, blurry: Tensor) -> Tensor:
         """Run the network on one tile; where reduced precision gives values that are not finite, in full.
 
@@ -177,20 +207,8 @@ class Deblurrer:
         return tile, min(self.overlap_px, tile // 4)
 
 
-def _differs_from_afar(planes: Tensor, scale: float, restored: Tensor) -> bool:
-    """Whether the restored image, seen from afar, is another one than the blurry image."""
-    size = (max(1, restored.shape[1] // 32), max(1, restored.shape[2] // 32))
-    before = _thumbnail(planes, size) * scale
-    error = float((_thumbnail(restored, size).clamp(0, 1) - before).square().mean())
-    return error > 10 ** (-GARBAGE_DB / 10)
-
-
-def _thumbnail(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Every 8th pixel, averaged to ``size``: cheap, and enough to see what is shown."""
-    sparse = planes[:, ::8, ::8].float()
-    return torch.nn.functional.adaptive_avg_pool2d(
-        sparse, (min(size[0], sparse.shape[1]), min(size[1], sparse.shape[2]))
-    )
+def _part(planes: Tensor, area: Area) -> Tensor:
+    return planes[(slice(None), *area)].float()
 
 
 def choose_device(device: str) -> torch.device:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from tfmlc.images import to_depth
 
+ROWS = 256  # that are looked at at a time, so that a large image needs little memory
+
 
 def sharpness(pixels: NDArray[Any]) -> float:
     """Variance of the Laplacian of the luma of a uint8 or uint16 ``h w c`` picture, on the scale of 8 bits.
@@ -22,7 +24,17 @@ def sharpness(pixels: NDArray[Any]) -> float:
     >>> sharpness(flat) < sharpness(checkered)
     True
     """
-    eight = to_depth(pixels, 8)
-    colours = eight[..., :1] if eight.shape[2] <= 2 else eight[..., :3]
-    luma = cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY) if colours.shape[2] == 3 else colours[..., 0]
-    return float(cv2.Laplacian(np.ascontiguousarray(luma), cv2.CV_32F).var())
+    height, total, squares = pixels.shape[0], 0.0, 0.0
+    for start in range(0, height, ROWS):
+        first, stop = max(0, start - 1), min(height, start + ROWS)
+        luma = _luma(to_depth(pixels[first : stop + 1], 8))
+        values = cv2.Laplacian(luma, cv2.CV_32F)[start - first : stop - first].astype(np.float64)
+        total, squares = total + float(values.sum()), squares + float(np.square(values).sum())
+    mean = total / (height * pixels.shape[1])
+    return squares / (height * pixels.shape[1]) - mean**2
+
+
+def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
+    if pixels.shape[2] <= 2:
+        return np.ascontiguousarray(pixels[..., 0])
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,11 +69,3 @@ def _ramp(position: NDArray[np.float64], centre: float, width: float) -> NDArray
     """Half a cosine from 0 to 1 around ``centre``; a step where the width is zero."""
     across = np.clip((position - centre) / max(width, 1e-9) + 0.5, 0, 1)
     return (1 - np.cos(np.pi * across)) / 2
-
-
-def tiles(height: int, width: int, tile_px: int, overlap_px: int, step_px: int) -> Iterator[Tile]:
-    """The tiles of an image, row by row."""
-    columns = spans(width, tile_px, overlap_px, step_px)
-    for rows in spans(height, tile_px, overlap_px, step_px):
-        for column in columns:
-            yield Tile(rows, column)
