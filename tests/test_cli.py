@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from conftest import make_photo
 from tfmlc.cli import app
 from tfmlc.images import Picture, read_image, write_image
-from tfmlc.locks import LOCK, folder_lock
+from tfmlc.locks import LOCK, file_lock, folder_lock
 from tfmlc.networks import build_network, load_network, save_network
 
 
@@ -219,6 +219,9 @@ def test_synthesize_and_evaluate(tmp_path: Path, model: str) -> None:
     assert result.exit_code == 0, result.output
     assert "2 images" in result.stdout
     assert "gopro-hinet/psnr" in result.stdout
+    with file_lock(tmp_path / "other.json"):
+        refused(tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "other.json"), "another run", "other.json")
+        assert tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "third.json").exit_code == 0
     refused(tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "s.json", "--metrics", "psrn"), "'psnr'")
     refused(tfmlc("evaluate", model, tmp_path / "photos", "-o", tmp_path / "s.json"), "no folder blur")
 

@@ -15,8 +15,7 @@ LOCK = ".tfmlc.lock"
 WAIT_FOREVER_S = -1
 
 
-@contextmanager
-def folder_lock(folder: Path, *, wait: bool = False) -> Generator[None]:
+def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[None]:
     """Hold a folder, which is made where it is missing, for one run.
 
     The operating system frees the lock when its process ends, in whatever way: the file that a killed run leaves
@@ -28,17 +27,24 @@ def folder_lock(folder: Path, *, wait: bool = False) -> Generator[None]:
     ...     (Path(folder) / LOCK).exists()
     True
     """
-    path = folder / LOCK
+    return _hold(folder / LOCK, f"in {folder}: wait for it, or choose another folder", wait=wait)
+
+
+def file_lock(file: Path) -> AbstractContextManager[None]:
+    """The same for one file that a run writes; others may be written in its folder."""
+    return _hold(file.with_name(f".{file.name}{LOCK}"), f"on {file}: wait for it, or choose another file")
+
+
+@contextmanager
+def _hold(path: Path, where: str, *, wait: bool = False) -> Generator[None]:
     lock = FileLock(path, timeout=WAIT_FOREVER_S if wait else 0)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise UserError(
-            f"another run of tfmlc{_holder(path)} is at work in {folder}: wait for it, or choose another folder"
-        ) from None
+        raise UserError(f"another run of tfmlc{_holder(path)} is at work {where}") from None
     except OSError as error:
-        raise UserError(f"cannot write into {folder}: {(error.strerror or str(error)).lower()}") from error
+        raise UserError(f"cannot write into {path.parent}: {(error.strerror or str(error)).lower()}") from error
     try:
         with suppress(OSError):  # a system that locks the content as well
             path.write_text(str(os.getpid()), encoding="ascii")

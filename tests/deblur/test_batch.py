@@ -120,6 +120,17 @@ def test_any_legal_name_is_restored(tmp_path: Path, deblurrer: Deblurrer, suffix
     assert {path.name for path in (tmp_path / "in").iterdir()} == set(names)
 
 
+def test_comparisons_of_long_names_have_names_of_their_own(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    for last in ("a", "b", "é"):
+        save(tmp_path / "in" / f"{'é' * 123}{'c' * 3}{last}.jpg")
+    outcomes = list(run_batch(deblurrer, plan_batch([tmp_path / "in"], in_place=True, compare=True)))
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    comparisons = {outcome.job.comparison for outcome in outcomes}
+    assert len(comparisons) == 3
+    assert all(path is not None and read_image(path).pixels.shape == (40, 124, 3) for path in comparisons)
+    assert len(plan_batch([tmp_path / "in"], in_place=True).jobs) == 3
+
+
 def test_a_name_that_is_given_twice_is_restored_once(tmp_path: Path, deblurrer: Deblurrer) -> None:
     photo = save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "b.png").symlink_to(photo)

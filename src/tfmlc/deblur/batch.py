@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack
@@ -34,6 +36,7 @@ if TYPE_CHECKING:  # planning needs no torch, and refuses at once
 
 COMPARISON_SUFFIX = "-compare.png"
 FORMAT_OF_READ_ONLY = ".jpg"
+LONGEST_NAME = 255  # bytes, on the usual file systems
 
 
 @dataclass(frozen=True)
@@ -173,12 +176,20 @@ def _with_comparisons(jobs: Sequence[Job]) -> list[Job]:
     taken: set[Path] = set()
     compared: list[Job] = []
     for job in jobs:
-        beside = job.target.with_name(f"{job.target.stem}{COMPARISON_SUFFIX}")
+        beside = _comparison_of(job.target, job.target.stem)
         if beside in taken:  # same.jpg and same.png
-            beside = job.target.with_name(f"{job.target.name}{COMPARISON_SUFFIX}")
+            beside = _comparison_of(job.target, job.target.name)
         taken.add(beside)
         compared.append(replace(job, comparison=beside))
     return compared
+
+
+def _comparison_of(target: Path, stem: str) -> Path:
+    """Where a comparison goes; a stem that is too long for its suffix is cut, and kept apart from others so cut."""
+    encoded, room = os.fsencode(stem), LONGEST_NAME - len(COMPARISON_SUFFIX)
+    if len(encoded) > room:
+        stem = encoded[: room - 9].decode(errors="ignore") + "-" + hashlib.sha256(encoded).hexdigest()[:8]
+    return target.with_name(f"{stem}{COMPARISON_SUFFIX}")
 
 
 def run_batch(deblurrer: Deblurrer, batch: Batch, *, again: bool = False) -> Generator[Outcome]:
@@ -231,14 +242,15 @@ def restore_photo(deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = No
         mark = Mark(deblurrer.fingerprint, job.source.stat().st_size)
         notes = [] if picture.restored is None else ["it was restored before"]
         warnings: list[str] = []
+        before = sharpness(picture.pixels)
         pixels = deblurrer(picture.pixels, on_tile=on_tile, on_doubt=warnings.append)
         if warnings and in_place:
             return Outcome(job, error=f"{job.source} was left as it was: {warnings[0]}", option="output")
-        restored = replace(picture, pixels=pixels, restored=str(mark))
         if job.comparison is not None:
-            write_image(job.comparison, side_by_side(picture, restored))
-        notes += [*warnings, *write_image(job.target, restored)]
-        return Outcome(job, sharpness(picture.pixels), sharpness(pixels), tuple(notes))
+            write_image(job.comparison, side_by_side(picture, picture.with_pixels(pixels)))
+        picture = replace(picture.with_pixels(pixels), restored=str(mark))  # the blurry pixels need no memory any more
+        notes += [*warnings, *write_image(job.target, picture)]
+        return Outcome(job, before, sharpness(pixels), tuple(notes))
     except Exception as error:  # whatever a decoder or an encoder raises, the other photos go on
         option = error.option if isinstance(error, UserError) else ""
         return Outcome(job, error=in_one_line(error, job.source), option=option)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tfmlc.evaluation.record import Place, Record, Scoring
 from tfmlc.evaluation.sources import BLURRY, Source, find_source
 from tfmlc.evaluation.tables import csv_text
 from tfmlc.files import write_atomically
+from tfmlc.locks import file_lock
 from tfmlc.precision import Precision
 from tfmlc.processes import read_ahead
 from tfmlc.progress import Steps
@@ -57,7 +59,8 @@ def evaluate(
     had are left out and named. Reading, restoring and scoring overlap; several models share the reading of the
     images and what is computed of the sharp ones. What an interrupted run scored lies in ``FILE.partial`` and is
     not scored again. ``save`` keeps the restored images in ``FILE.pictures``, for a report; ``more`` is written along.
-    Raises UserError where an output holds scores of another model or dataset, unless ``overwrite`` is set.
+    Raises UserError where an output holds scores of another model or dataset, unless ``overwrite`` is set,
+    and while another run writes it.
     """
     protocols = find_protocols(protocols)
     missing = unavailable([*metrics, *(["cw_ssim"] if "tfmlc-paper-mprnet" in protocols else [])])
@@ -72,12 +75,25 @@ def evaluate(
     sources = {model: _sources(model, datasets, settings) for model in models}
     for model, output in models.items():
         check_output(output, [source.about for source in sources[model]], datasets, overwrite=overwrite)
+    with ExitStack() as held:
+        for output in models.values():
+            held.enter_context(file_lock(output))
+        return _score_all(models, datasets, sources, scoring, more or {})
+
+
+def _score_all(
+    models: Mapping[str, Path],
+    datasets: Sequence[DataSet],
+    sources: Mapping[str, Sequence[Source]],
+    scoring: Scoring,
+    more: Mapping[str, Any],
+) -> dict[str, Result]:
     results: dict[str, dict[str, Result]] = {model: {} for model in models}
     records: list[Record] = []
     for number, found in enumerate(datasets):
         section = found.label if len(datasets) > 1 else None
         with Steps(found.label if section else "images", len(found.pairs)) as progress:
-            for reason in missing.values() if number == 0 else ():
+            for reason in scoring.missing.values() if number == 0 else ():
                 progress.say(reason)
             made = {
                 model: Record(sources[model][number], Place(output, section), found, scoring, progress.say)
@@ -85,7 +101,7 @@ def evaluate(
             }
             _score(list(made.values()), found.pairs, progress)
             for model, record in made.items():
-                results[model][found.label] = record.result(**(more or {}))
+                results[model][found.label] = record.result(**more)
             _tell_swapped(found, results[next(iter(models))][found.label]["swapped"], progress.say)
         records += made.values()
     written = {model: _write(output, list(results[model].items())) for model, output in models.items()}
