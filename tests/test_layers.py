@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def test_no_import_goes_up() -> None:
             target = [*module.split("."), ""][1]
             assert target, f"{path} imports the whole package"
             assert target == room or FLOOR_OF[target] <= FLOOR_OF[room], f"{path} imports {module}, which is above it"
+
+
+def test_deblurring_and_what_is_below_name_no_option_of_the_command_line() -> None:
+    """An error names the parameter that mends it; the command line has its own word for that."""
+    rooms = {"deblur", "data", "images", "locks", "files", "errors", "progress", "processes"}
+    for path in SOURCE.rglob("*.py"):
+        if path.relative_to(SOURCE).parts[0].removesuffix(".py") in rooms:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    named = re.search(r"(?<![\w-])(--[a-z]|-o\b)", node.value)
+                    assert named is None, f"{path}, line {node.lineno}, names {named[0] if named else ''}"
 
 
 def test_no_cycle() -> None:

@@ -127,7 +127,7 @@ def synthesize(
         sources = {still.name: still.source for still in stills} | {clip.name: clip.path for clip in clips}
         for row in manifest.whole:
             if row.get("seed", [seed])[0] != seed:
-                raise UserError(f"{output} was made with --seed {row['seed'][0]}: take that, or another folder")
+                raise UserError(f"{output} was made with seed {row['seed'][0]}: take that, or another folder")
             source = sources.get(row["name"])
             if source is not None and row["source"] != str(source):
                 raise UserError(f"{source} has the name of {row['source']}, of which {output} was made before")

@@ -49,7 +49,7 @@ def find_triplets(folder: Path) -> list[Triplet]:
     if settings.get("kind") != "triplets":
         raise UserError(f"{folder} holds {settings.get('kind', 'pictures of another kind')}, not triplets")
     if len(settings["folders"]) < 3:
-        raise UserError(f"{folder} has one level of blur: two are needed, --levels 2 or more")
+        raise UserError(f"{folder} has one level of blur: make the set again with two levels or more")
     made = {row["name"]: row for row in rows if row["files"]}
     triplets: list[Triplet] = []
     for name in sorted(made):
