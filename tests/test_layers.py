@@ -9,9 +9,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "tfmlc"
 FLOORS = {
-    1: {"errors", "files", "weights", "checkpoint", "config", "shapes", "precision", "progress", "processes", "locks"}
+    1: {"errors", "files", "weights", "config", "shapes", "precision", "progress", "processes", "locks"}
     | {"periodicity"},
-    2: {"networks", "backbones", "images", "video"},
+    2: {"networks", "backbones", "images", "video", "checkpoint", "torch_files", "state_dicts", "not_weights"},
     3: {"losses", "data", "deblur"},
     4: {"training", "evaluation", "app", "reproduce"},
     5: {"cli"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from torch import Tensor
 from conftest import make_photo
 from tfmlc.deblur import Deblurrer, GarbageWarning
 from tfmlc.errors import UserError
-from tfmlc.networks import Network, build_network
+from tfmlc.networks import Network, build_network, load_network
+from tfmlc.weights import find_model
 
 
 class Same(Network):
@@ -61,6 +64,91 @@ def test_pil_images_come_back_as_they_were(photo: np.ndarray, mode: str) -> None
     answer = Deblurrer(Same(), precision="fp32")(image)
     assert answer.mode == mode
     assert np.array_equal(np.asarray(answer), np.asarray(image))
+
+
+@pytest.fixture
+def surroundings(request: pytest.FixtureRequest) -> Iterator[None]:
+    contexts = {
+        "inference_mode": torch.inference_mode,
+        "no_grad": torch.no_grad,
+        "autocast bf16": lambda: torch.autocast("cpu", torch.bfloat16),
+        "autocast fp16": lambda: torch.autocast("cpu", torch.float16),
+        "another default device": lambda: torch.device("meta"),
+    }
+    if request.param == "float64":
+        torch.set_default_dtype(torch.float64)
+        yield
+        torch.set_default_dtype(torch.float32)
+    else:
+        with contexts[request.param]():
+            yield
+
+
+SURROUNDINGS = ["inference_mode", "no_grad", "autocast bf16", "autocast fp16", "another default device", "float64"]
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS, indirect=True)
+def test_the_same_whatever_surrounds_it(surroundings: None, wanted: np.ndarray) -> None:
+    deblur = Deblurrer.load("default", precision="fp32", tile_px=64)
+    photo = make_photo(64, 80)
+    assert np.abs(deblur(photo).astype(int) - wanted).max() <= 1
+    tensor = torch.from_numpy(photo).permute(2, 0, 1).to(device="cpu", dtype=torch.float64) / 255
+    answer = deblur(tensor)
+    assert answer.dtype == torch.float64
+    assert np.abs(answer.permute(1, 2, 0).numpy() * 255 - wanted).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def wanted() -> np.ndarray:
+    deblur = Deblurrer.load("default", precision="fp32", tile_px=64)
+    return deblur(make_photo(64, 80)).astype(int)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_tensors_of_other_precision(dtype: torch.dtype) -> None:
+    image = torch.rand(1, 3, 20, 30).to(dtype)
+    answer = Deblurrer(Same(), precision="fp32")(image)
+    assert answer.dtype == dtype
+    assert torch.equal(answer, image)
+
+
+def test_a_tensor_with_a_gradient_and_in_channels_last(photo: np.ndarray) -> None:
+    image = torch.rand(2, 3, 20, 30).contiguous(memory_format=torch.channels_last).requires_grad_()
+    answer = Deblurrer(Same(), precision="fp32")(image)
+    assert not answer.requires_grad
+    assert torch.equal(answer, image.detach())
+    weight = torch.ones(1, requires_grad=True)
+    (weight * answer).sum().backward()  # what it answers can be trained on
+
+
+def test_a_network_in_training_stays_so(photo: np.ndarray) -> None:
+    network = local_network().train()
+    network.register_module("noise", torch.nn.Dropout())
+    Deblurrer(network, precision="fp32")(photo)
+    assert network.training
+    assert network.noise.training
+    assert all(value.requires_grad for value in network.parameters())
+    network(torch.rand(1, 3, 16, 16))[-1].mean().backward()
+
+
+def test_a_network_of_another_dtype(photo: np.ndarray) -> None:
+    single = Deblurrer(local_network(), precision="fp32")(photo).astype(int)
+    double = Deblurrer(local_network().double(), precision="fp32")(photo).astype(int)
+    assert np.abs(single - double).max() <= 1
+
+
+def test_loaded_under_inference_mode_it_can_be_trained() -> None:
+    with torch.inference_mode():
+        network = load_network(find_model("default"))
+    torch.stack(network(torch.rand(1, 3, 32, 32))).mean().backward()
+    assert float(network.get_parameter("conv_01.weight").grad.abs().max()) > 0
+
+
+def test_threads_share_a_deblurrer(wanted: np.ndarray) -> None:
+    deblur = Deblurrer.load("default", precision="fp32", tile_px=64)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(deblur, [make_photo(64, 80)] * 8))
+    assert all(np.abs(answer.astype(int) - wanted).max() <= 1 for answer in answers)
 
 
 @pytest.mark.parametrize("shape", [(3, 20, 30), (1, 3, 20, 30), (2, 3, 7, 7), (1, 3, 1, 1)])

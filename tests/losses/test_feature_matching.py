@@ -204,7 +204,7 @@ class TestBadInput:
             FeatureMatchingLoss(backbone, block=3, **settings)
 
     def test_files(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="no weights file"):
+        with pytest.raises(UserError, match="no such file"):
             FeatureMatchingLoss.load(tmp_path / "nothing.safetensors")
         torch.save({"a": torch.ones(2)}, tmp_path / "other.pth")
         with pytest.raises(UserError, match="holds no adapter: tensors named a"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -48,7 +49,8 @@ class Deblurrer:
 
     ``device``: ``"auto"`` (cuda, mps, cpu), or a torch device name. ``precision``: ``"auto"`` takes bf16 where
     the device is fast at it, else fp32. ``tile_px``: side of a tile in px, ``None`` chooses it from the
-    free memory, 0 does not tile. ``overlap_px``: how much neighbouring tiles share.
+    free memory, 0 does not tile. ``overlap_px``: how much neighbouring tiles share. The network is moved to the device
+    and otherwise left as it is: it may be one that is being trained. No gradient passes.
 
     >>> import numpy as np
     >>> deblur = Deblurrer.load("default")
@@ -67,7 +69,7 @@ class Deblurrer:
     ) -> None:
         self.device = choose_device(device)
         self.precision: Literal["fp32", "bf16"] = fast_precision(self.device) if precision == "auto" else precision
-        self.network: Network = network.eval().requires_grad_(False)
+        self.network = network
         self.network.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if tile_px and tile_px < network.step_px:
             raise UserError(f"tile of {tile_px} px is smaller than the network's step of {network.step_px} px")
@@ -109,13 +111,15 @@ class Deblurrer:
         batch = image[None] if image.dim() == 3 else image
         if batch.dim() != 4 or batch.shape[1] != 3 or not image.is_floating_point():
             raise UserError(f"an image tensor is float b 3 h w; this one is {image.dtype} {tuple(image.shape)}")
-        low, high = float(batch.min()), float(batch.max())
+        if not batch.numel():
+            raise UserError(f"an image has at least one pixel; this one is {tuple(image.shape)}")
+        low, high = (float(value) for value in torch.aminmax(batch.detach()))
         if not (low >= -0.01 and high <= 1.01):
             raise UserError(
                 f"an image tensor has values in [0, 1]; this one has {low:.3g} to {high:.3g}: scale it first"
             )
-        restored = torch.empty(batch.shape, dtype=torch.float32)
-        for number, planes in enumerate(batch):
+        restored = torch.empty(batch.shape, dtype=torch.float32, device="cpu")
+        for number, planes in enumerate(batch.detach()):
             read = partial(_part, planes)
             seen = Thumbnail()
             for start, band in self._bands(read, planes.shape[1:], on_tile):
@@ -163,9 +167,9 @@ class Deblurrer:
             raise UserError(f"an image has at least one pixel; this one is {height} x {width}")
         tile_px, overlap_px = self._tiling(height, width)
         rows, columns = (spans(side, tile_px, overlap_px, self.network.step_px) for side in (height, width))
-        begun, start, done = torch.zeros(3, 0, width, dtype=torch.float32), 0, 0
+        begun, start, done = torch.zeros(3, 0, width, dtype=torch.float32, device="cpu"), 0, 0
         for row, stop in zip(rows, [*(row.start for row in rows[1:]), height], strict=True):
-            band = torch.zeros(3, row.stop - start, width, dtype=torch.float32)
+            band = torch.zeros(3, row.stop - start, width, dtype=torch.float32, device="cpu")
             band[:, : begun.shape[1]] = begun
             for column in columns:
                 tile = Tile(row, column)
@@ -184,9 +188,10 @@ class Deblurrer:
         So are tiles that are one cell wide inside the network: PyTorch's bf16 convolutions of them on a CPU are wrong.
         """
         narrow = blurry.shape[-1] <= self.network.step_px
-        blurry = blurry.to(self.device, memory_format=torch.channels_last)
+        dtype = next((value.dtype for value in self.network.parameters()), torch.float32)
+        blurry = blurry.to(self.device, dtype, memory_format=torch.channels_last)
         for precision in ("fp32",) if narrow else (self.precision, "fp32"):
-            with autocast(self.device, precision):
+            with _evaluating(self.network), autocast(self.device, precision):
                 restored = cast(Tensor, self.network(blurry)[-1]).float()
             if bool(torch.isfinite(restored).all()):
                 return restored.cpu()
@@ -209,6 +214,19 @@ class Deblurrer:
 
 def _part(planes: Tensor, area: Area) -> Tensor:
     return planes[(slice(None), *area)].float()
+
+
+@contextmanager
+def _evaluating(network: Network) -> Generator[None]:
+    """Evaluation mode for one pass; a network in training goes on training."""
+    training = network.training
+    if training:
+        network.eval()
+    try:
+        yield
+    finally:
+        if training:
+            network.train()
 
 
 def choose_device(device: str) -> torch.device:

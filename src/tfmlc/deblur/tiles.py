@@ -47,7 +47,7 @@ def spans(length: int, tile_px: int, overlap_px: int, step_px: int) -> list[Span
     [(0, 48), (24, 72), (56, 100)]
     """
     if length <= tile_px:
-        return [Span(0, length, torch.ones(length))]
+        return [Span(0, length, torch.ones(length, dtype=torch.float32, device="cpu"))]
     stride = max(1, (tile_px - overlap_px) // step_px)  # this and the next two in steps
     last = -(-(length - tile_px) // step_px)
     gaps = -(-last // stride)

@@ -90,17 +90,33 @@ class Adapter(nn.Sequential):
     @classmethod
     def from_tensors(cls, path: Path, tensors: dict[str, Tensor], about: Origin) -> Adapter:
         """Rebuild an adapter from its weights and hyperparameters."""
-        with torch.device("meta"):
-            adapter = cls(**about.hyperparameters)
+        _check_description(path, about)
         try:
+            with torch.device("meta"):
+                adapter = cls(**about.hyperparameters)
             adapter.load_state_dict(
                 {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()},
                 assign=True,
             )
-        except RuntimeError as error:
-            raise UserError(f"{path} does not fit its own description: {' '.join(str(error).split())}") from error
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"{path} does not fit its own description: {' '.join(str(error).split())[:300]}") from error
         adapter.about = about
         return adapter.requires_grad_(False).eval()
+
+
+def _check_description(path: Path, about: Origin) -> None:
+    """Raise UserError where what a file says of its adapter has values of the wrong kind."""
+    sizes = about.hyperparameters
+    made_for = cast("dict[str, object]", sizes.get("made_for", {}))
+    numbers = [sizes.get(key) for key in ("tokens", "width", "hidden") if sizes.get(key) is not None]
+    fits = all(type(number) is int and 0 < number < 1 << 24 for number in numbers)
+    if not fits or not isinstance(cast(object, made_for), dict) or not _describes_features(made_for):
+        raise UserError(f"{path} does not fit its own description: {str(sizes)[:200]}")
+
+
+def _describes_features(made_for: dict[str, object]) -> bool:
+    block, size = made_for.get("block", 3), made_for.get("size", "native")
+    return (block == "final" or type(block) is int) and (size == "native" or type(size) is int)
 
 
 def as_tokens(features: Tensor) -> Tensor:

@@ -217,6 +217,8 @@ def _check_adapter(adapter: Adapter, backbone: Backbone, block: Block) -> None:
 def _read_authors_file(path: Path, tensors: dict[str, Tensor]) -> tuple[Backbone, Block, Adapter]:
     """Backbone and adapter of a checkpoint that the paper's authors published."""
     layers = {name.removeprefix("mlp."): value for name, value in tensors.items() if name.startswith("mlp.")}
+    if layers.get("0.weight", torch.empty(0)).dim() != 2:
+        raise UserError(f"{path} is no checkpoint of the paper's authors: it lacks mlp.0.weight, or misshapes it")
     hidden, inputs = layers["0.weight"].shape
     width = 768
     made_for = {"backbone": "clip-vit-b16", "block": 3}

@@ -1,13 +1,7 @@
 """Deblurring networks: HINet, MPRNet, NAFNet, built by name or rebuilt from a weights file."""
 
-from tfmlc.networks.catalog import (
-    NETWORKS,
-    blend_networks,
-    build_network,
-    describe_network,
-    load_network,
-    save_network,
-)
+from tfmlc.networks.catalog import NETWORKS, build_network, describe_network
+from tfmlc.networks.files import blend_networks, load_network, save_network
 from tfmlc.networks.network import Network
 
 __all__ = [

@@ -1,16 +1,13 @@
-"""The table of deblurring networks, and their way back from a weights file."""
+"""The table of deblurring networks, and how one is told from the names and shapes of its weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from tfmlc.checkpoint import Origin, read_tensors, write_checkpoint
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.networks.hinet import HINet
 from tfmlc.networks.mprnet import MPRNet
@@ -136,83 +133,3 @@ def describe_network(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]
             lite = NETWORKS["mprnet-lite"].sizes
             return ("mprnet-lite" if name == "mprnet" and lite.items() <= sizes.items() else name), sizes
     raise UserError(f"no network known here ({', '.join(NETWORKS)}); its tensors begin {', '.join(list(shapes)[:3])}")
-
-
-def load_network(path: str | Path) -> Network:
-    """Rebuild a network from its weights file, in evaluation mode.
-
-    Reads our safetensors and official ``.pth``/``.safetensors`` files (see ``checkpoint.read_tensors``); finds
-    architecture and sizes from the shapes alone. ``network.about`` tells what was found: name, sizes, origin,
-    licence. Raises UserError for a file of another architecture, with a missing, surplus or misshapen tensor,
-    or with values that are not finite.
-    """
-    path = Path(path)
-    tensors, about = read_tensors(path)
-    broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value.float()).all())]
-    if broken:
-        raise UserError(f"{path} has values that are not finite in {broken[0]} and {len(broken) - 1} more tensors")
-    try:
-        name, sizes = describe_network(tensors)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    network = build_network(name, **sizes)
-    wanted = network.state_dict(keep_vars=True)
-    stored_under = {id(wanted[key]): key for key in tensors if key in wanted}
-    tensors |= {
-        key: tensors[stored_under[id(value)]]
-        for key, value in wanted.items()
-        if id(value) in stored_under and key not in tensors
-    }
-    for fault, keys in (
-        ("lacks", wanted.keys() - tensors.keys()),
-        ("has a tensor too many:", tensors.keys() - wanted.keys()),
-    ):
-        if keys:
-            raise UserError(f"{path} looks like {name}, but {fault} {min(keys)} ({len(keys)} in all)")
-    for key, value in tensors.items():
-        if value.shape != wanted[key].shape:
-            raise UserError(
-                f"{path} looks like {name}, but {key} is {tuple(value.shape)} where {tuple(wanted[key].shape)} fits"
-            )
-    network.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
-    network.about = Origin("network", name, sizes, about.origin, about.licence, about.sha256)
-    return network.eval()
-
-
-def blend_networks(one: Network, other: Network, share: float, *, onto: Network | None = None) -> Network:
-    """The network whose weights lie ``share`` of the way from ``one`` to ``other``, which was finetuned from it.
-
-    What finetuning changed is had in part, as fidelity given up for looks (Wang et al., CVPR 2019). ``onto``: the same
-    change made to another network, as one that was trained further since (Ilharco et al., ICLR 2023). Raises
-    UserError for networks of different forms and a share outside [0, 1].
-
-    >>> one, other = (build_network("hinet", width=8, depth=2) for _ in range(2))
-    >>> float(blend_networks(one, other, 1.0).last.bias.detach().sub(other.last.bias.detach()).abs().max())
-    0.0
-    """
-    networks = [one, other] if onto is None else [one, other, onto]
-    forms = [describe_network(network.state_dict()) for network in networks]
-    for form in forms[1:]:
-        if form != forms[0]:
-            raise UserError(f"only networks of one form can be blended: {forms[0]} and {form}")
-    if not 0 <= share <= 1:
-        raise UserError(f"the share lies in [0, 1], {share:g} does not")
-    blended = build_network(forms[0][0], **forms[0][1])
-    start, goal, base = (network.state_dict() for network in (one, other, onto or one))
-    blended.load_state_dict({key: value.lerp(goal[key], share) + (base[key] - value) for key, value in start.items()})
-    origins = [network.about.origin or "weights of unknown origin" for network in networks]
-    licences = dict.fromkeys(filter(None, (network.about.licence for network in networks)))
-    origin = f"{share:g} of the way from: {origins[0]}; to: {origins[1]}"
-    origin = origin if onto is None else f"{origins[2]}; changed by {origin}"
-    blended.about = Origin("network", *forms[0], origin, "; ".join(licences))
-    return blended.eval()
-
-
-def save_network(path: Path, network: Network, *, origin: str, licence: str, half: bool = False) -> Origin:
-    """Write a network's weights, in half precision where asked; return what the file says of itself."""
-    state = network.state_dict()
-    name, sizes = describe_network(state)
-    if half:
-        shared = {value.data_ptr(): value.half() for value in state.values()}
-        state = {key: shared[value.data_ptr()] for key, value in state.items()}
-    return write_checkpoint(path, state, Origin("network", name, sizes, origin, licence))
