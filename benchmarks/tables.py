@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tfmlc.reproduce.study import as_table
+from tfmlc.reproduce.comparison import as_table
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))

@@ -153,6 +153,7 @@ def test_pictures_of_one_colour(tmp_path: Path) -> None:
         "niqe",
         "cw_ssim",
         "tfmlc-paper-mprnet/ssim",
+        *(name for name in METRICS if name.startswith("periodicity")),
         *(f"{name}/psnr" for name in PROTOCOLS),
     }
     values = [value for row in found["blurry"]["per_image"].values() for key, value in row.items() if "ssim" in key]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tfmlc.errors import UserError
-from tfmlc.evaluation.metrics import unavailable
 from tfmlc.reproduce import grid, paper
 from tfmlc.reproduce.grid import Cell, GridConfig, Run, as_table, cells_of, generated_photo, reproduce_table
 from tfmlc.training.presets import load_recipe
@@ -51,19 +50,28 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         reproduce_table("table1", GridConfig(gopro=tmp_path / "nowhere"), tmp_path / "out", tmp_path / "work")
 
 
-@pytest.mark.weights
 def test_a_quick_cell_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if reasons := unavailable(["lpips", "brisque"]):
-        pytest.skip(next(iter(reasons.values())))
+    monkeypatch.setattr(grid, "METRICS", ("periodicity",))
     monkeypatch.setattr(grid, "kept_weights", lambda *_: None)  # random ones, on any machine
     monkeypatch.setattr(paper, "BLOCKS", (1,))
     config = GridConfig(backbone="dinov2-vit-s14")
     said = reproduce_table("table3", config, tmp_path / "out", tmp_path / "work", quick=True)
-    assert "these numbers show that the code runs" in said
-    assert "| GoPro | hinet-dinov2-vit-s14-1 | ours |" in said
-    row = json.loads((tmp_path / "out" / "summary.json").read_text())["rows"][0]
-    assert {"psnr", "ssim", "brisque", "lpips"} <= row["ours"].keys()
-    assert row["paper"] == paper.table3(1)
+    assert "Rehearsal: tiny networks on generated images." in said
+    assert "| GoPro | hinet-dinov2-vit-s14-1 | rehearsal |" in said
+    assert "difference" not in said
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["rehearsal"] is True
+    assert {"psnr", "ssim"} <= summary["rows"][0]["ours"].keys()
+    assert "paper" not in summary["rows"][0]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<strong>Rehearsal.</strong>" in page
+    assert "Beside the paper" not in page
+    assert all("rehearsal: " in (tmp_path / "out" / f"pairs.{suffix}").read_text() for suffix in ("md", "tex", "csv"))
+    with pytest.raises(UserError, match=r"is of a rehearsal \(--quick\): choose another folder"):
+        reproduce_table("table3", config, tmp_path / "out", tmp_path / "work")
+    other = GridConfig(backbone="dinov2-vit-s14", train=["loop.steps=9"])
+    with pytest.raises(UserError, match="was made with other settings"):
+        reproduce_table("table3", other, tmp_path / "out", tmp_path / "work", quick=True)
 
     def not_again(*_: object, **__: object) -> None:
         raise AssertionError("done before")

@@ -11,11 +11,14 @@ import pytest
 from conftest import make_photo
 from tfmlc.config import checked
 from tfmlc.errors import UserError
+from tfmlc.evaluation.evaluate import is_scored
 from tfmlc.evaluation.metrics import score_images
 from tfmlc.images import Picture, write_image
 from tfmlc.networks import build_network, save_network
 from tfmlc.reproduce import study as module
-from tfmlc.reproduce.study import StudyConfig, study
+from tfmlc.reproduce.plan import StudyConfig
+from tfmlc.reproduce.study import study
+from tfmlc.training import adapt as adapt_module
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
 
@@ -71,9 +74,20 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def not_again(*arguments: object, **settings: object) -> None:
         raise AssertionError("done before")
 
-    for name in ("synthesize", "adapt", "evaluate"):
-        monkeypatch.setattr(module, name, not_again)
+    for place, name in ((module, "synthesize"), (adapt_module, "Loop"), (module, "evaluate")):
+        monkeypatch.setattr(place, name, not_again)
     assert study(config_of(tmp_path), tmp_path / "results", tmp_path / "work") == table
+    with pytest.raises(UserError, match=r"work is of a study with other settings \(steps\)"):
+        study(config_of(tmp_path, steps=3), tmp_path / "results", tmp_path / "work")
+    write_image(tmp_path / "photos" / "0.png", Picture(make_photo(230, 240)))
+    with pytest.raises(UserError, match=r"work is of a study with other settings \(photos\)"):
+        study(config_of(tmp_path), tmp_path / "results", tmp_path / "work")
+    with pytest.raises(UserError, match=r"test-control-0\.json holds scores of weights\.safetensors"):
+        is_scored(
+            tmp_path / "results" / "test-control-0.json",
+            str(tmp_path / "work" / "runs" / "control-1" / "weights.safetensors"),
+            tmp_path / "work" / "sets" / "test",
+        )
 
 
 def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:

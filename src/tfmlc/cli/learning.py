@@ -94,7 +94,7 @@ def reproduce_study(
     """Finetune under each loss with equal steps and data, score, and compare; a study that was stopped goes on."""
     with one_line_errors():
         from tfmlc.config import checked, override
-        from tfmlc.reproduce.study import StudyConfig
+        from tfmlc.reproduce.plan import StudyConfig
         from tfmlc.reproduce.study import study as run
 
         typer.echo(run(checked(StudyConfig, override({}, settings)), output, work))

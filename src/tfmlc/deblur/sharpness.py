@@ -38,3 +38,14 @@ def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.shape[2] <= 2:
         return np.ascontiguousarray(pixels[..., 0])
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY))
+
+
+def edges(before: float, after: float) -> str:
+    """What two values of ``sharpness``, of a photo before and after, say in words.
+
+    >>> edges(100.0, 225.0), edges(0.0, 0.0)
+    ('edges 1.5 times as strong', 'no edges')
+    """
+    if not before:
+        return "no edges"
+    return f"edges {(after / before) ** 0.5:.1f} times as strong"  # sharpness is their variance

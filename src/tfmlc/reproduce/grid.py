@@ -19,6 +19,7 @@ from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import synthesize
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
+from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.metrics import unavailable
 from tfmlc.evaluation.provenance import write_result
 from tfmlc.evaluation.report import write_report
@@ -32,6 +33,7 @@ from tfmlc.training.presets import load_recipe
 from tfmlc.weights import FOLDER_VARIABLE, find_model, kept_weights
 
 TableName = Literal["table1", "table2", "table3"]
+REHEARSAL = "Rehearsal: tiny networks on generated images. These numbers show that the code runs, and nothing else."
 METRICS = ("brisque", "pi", "lpips", "pieapp")
 QUICK_PHOTOS, QUICK_PX = 6, 256
 
@@ -128,14 +130,19 @@ def cells_of(table: TableName, backbone: str) -> list[Cell]:
 def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Path, *, quick: bool = False) -> str:
     """Run what can run of a table and is not done; return the plan and the table beside the paper's, as Markdown.
 
-    Scores and a report go to ``output``, all else to ``work``. ``quick`` takes generated pictures, tiny networks and,
-    where weights are missing, random ones: every cell's code runs, and the numbers mean nothing.
+    Scores and a report go to ``output``, all else to ``work``. ``quick`` is a rehearsal: generated images, tiny
+    networks and, where weights are missing, random ones. Every cell's code runs, the numbers mean nothing, and they are
+    never set beside the paper's. Raises UserError where ``output`` holds scores of other settings, or a rehearsal's
+    where none is asked for.
     """
     cells = cells_of(table, config.backbone)
     for key in ("gopro", "realblur_j", "realblur_r", "triplets"):
         folder = getattr(config, key)
         if folder is not None and not folder.is_dir():
             raise UserError(f"there is no folder {folder}, which {key}= names")
+    files = {cell.name: output / f"{cell.name}.json" for cell in cells}
+    for cell in cells:
+        _check_done(files[cell.name], _settings(cell, config, quick=quick))
     if quick:
         config = _quick_data(config, work)
     sets = {"GoPro": config.gopro, "RealBlur-J": config.realblur_j, "RealBlur-R": config.realblur_r}
@@ -146,7 +153,7 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
         for reason in reasons.values():
             progress.say(reason)
         for number, cell in enumerate(cells):
-            path = output / f"{cell.name}.json"
+            path = files[cell.name]
             lacks = [] if path.exists() else missing(cell, config, sets, quick=quick)
             if not path.exists() and not lacks:
                 progress.say(f"{cell.name}: running")
@@ -154,18 +161,40 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
                 assert folder is not None
                 weights = _run(cell.run, config, work, quick=quick)
                 network = cell.run.preset.split("-")[0]
-                beside = paper.as_columns(network, dict(cell.paper))
-                protocols = [paper.protocol_of(network)]
-                evaluate({str(weights): path}, folder, metrics=metrics, protocols=protocols, more={"published": beside})
+                more = _settings(cell, config, quick=quick)
+                if not quick:
+                    more["published"] = paper.as_columns(network, dict(cell.paper))
+                evaluate(
+                    {str(weights): path}, folder, metrics=metrics, protocols=[paper.protocol_of(network)], more=more
+                )
             plan.append(f"- {cell.name}: {'missing: ' + '; '.join(lacks) if lacks else 'done'}")
             progress.update(number + 1)
-    files = {cell.name: output / f"{cell.name}.json" for cell in cells}
-    rows = [_row(cell, files[cell.name]) for cell in cells]
+    rows = [_row(cell, files[cell.name], quick=quick) for cell in cells]
     if done := [path for path in files.values() if path.exists()]:
         plan.append(f"- report: {write_report(done, output)}")
-    write_result(output / "summary.json", {"table": table, "quick": quick, "rows": rows})
-    warning = ["Tiny networks on generated pictures: these numbers show that the code runs, and nothing else.", ""]
-    return "\n".join([*plan, "", *(warning if quick else []), as_table(rows)])
+    write_result(output / "summary.json", {"table": table, "rehearsal": quick, "rows": rows})
+    warning = [
+        f"{REHEARSAL} Tiny networks on generated images: these numbers show that the code runs, and nothing else."
+    ]
+    return "\n".join([*plan, "", *([*warning, ""] if quick else []), as_table(rows)])
+
+
+def _settings(cell: Cell, config: GridConfig, *, quick: bool) -> dict[str, Any]:
+    """What a cell's scores file says of how it was made, beside the weights and images themselves."""
+    made = {"cell": cell.name, "backbone": cell.run.backbone, "train": config.train, "adapt": config.adapt}
+    return {"rehearsal": quick, "reproduces": made}
+
+
+def _check_done(path: Path, settings: dict[str, Any]) -> None:
+    """Raise UserError where a scores file that is there already was made by other settings."""
+    if not path.exists():
+        return
+    for section in read_sections(path):
+        if bool(section.get("rehearsal")) != settings["rehearsal"]:
+            kind = "a rehearsal (--quick)" if section.get("rehearsal") else "a run in earnest"
+            raise UserError(f"{path} is of {kind}: choose another folder for this one, -o")
+        if section.get("reproduces", settings["reproduces"]) != settings["reproduces"]:
+            raise UserError(f"{path} was made with other settings ({section['reproduces']}): choose another -o")
 
 
 def missing(cell: Cell, config: GridConfig, sets: Mapping[str, Path | None], *, quick: bool) -> list[str]:
@@ -199,12 +228,11 @@ def _run(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
         settings.append(f"loss.weights={source}")
     if run.adapted:
         adapter = work / "adapters" / f"{run.backbone}-{run.block}.safetensors"
-        if not adapter.exists():
-            assert config.triplets is not None
-            values: dict[str, Any] = {"backbone": run.backbone, "block": run.block, "weights": source}
-            if quick:
-                values |= {"mode": "token", "hidden": 16, "views": 1, "epochs": 2, "validation_share": 0.3}
-            adapt(config.triplets, adapter, checked(AdaptConfig, override(values, config.adapt)))
+        assert config.triplets is not None
+        values: dict[str, Any] = {"backbone": run.backbone, "block": run.block, "weights": source}
+        if quick:
+            values |= {"mode": "token", "hidden": 16, "views": 1, "epochs": 2, "validation_share": 0.3}
+        adapt(config.triplets, adapter, checked(AdaptConfig, override(values, config.adapt)))
         settings.append(f"loss.adapter={adapter}")
     if quick:
         settings += ["loop.steps=4", "loop.workers=0"]
@@ -246,17 +274,20 @@ def generated_photo(side_px: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint
     return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
 
 
-def _row(cell: Cell, path: Path) -> dict[str, Any]:
+def _row(cell: Cell, path: Path, *, quick: bool) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["mean"] if path.exists() else {}
     ours = {key.rpartition("/")[2]: value for key, value in found.items()}
-    return {"set": cell.dataset, "run": cell.run.name, "ours": ours, "paper": dict(cell.paper)}
+    row: dict[str, Any] = {"set": cell.dataset, "run": cell.run.name, "ours": ours}
+    return {**row, "rehearsal": True} if quick else {**row, "paper": dict(cell.paper)}
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Ours, the paper's and the difference, as Markdown; a dash where there is none."""
+    """Ours, the paper's and the difference, as Markdown; a dash where there is none. A rehearsal's row stands alone."""
     lines = [f"| set | run | | {' | '.join(paper.COLUMNS)} |", "| --- | --- | --- |" + " ---: |" * len(paper.COLUMNS)]
     for row in rows:
-        for kind, texts in beside_published(row["ours"], row["paper"], paper.COLUMNS).items():
-            names = f"{row['set']} | {row['run']}" if kind == "ours" else " | "
-            lines.append(f"| {names} | {kind} | " + " | ".join(texts) + " |")
+        texts = beside_published(row["ours"], row.get("paper", {}), paper.COLUMNS)
+        kinds = {"rehearsal": texts["ours"]} if row.get("rehearsal") else texts
+        for kind, cells in kinds.items():
+            names = f"{row['set']} | {row['run']}" if kind in ("ours", "rehearsal") else " | "
+            lines.append(f"| {names} | {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -6,106 +6,62 @@ From sharp photos to a table in six steps, each of which ends in files and is no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from tfmlc.backbones import RANDOM
-from tfmlc.config import Config, checked
+from tfmlc.config import checked
 from tfmlc.data.blur import BlurConfig
 from tfmlc.data.films import FilmConfig
 from tfmlc.data.synthesis import synthesize
 from tfmlc.errors import UserError, unknown_name
-from tfmlc.evaluation.evaluate import BLURRY, evaluate
-from tfmlc.evaluation.provenance import write_result
+from tfmlc.evaluation.evaluate import evaluate, is_scored
+from tfmlc.evaluation.sources import BLURRY
 from tfmlc.files import write_atomically
 from tfmlc.images import find_pictures
 from tfmlc.progress import Steps
+from tfmlc.reproduce.comparison import summarize
+from tfmlc.reproduce.plan import (
+    CHOSEN_BY,
+    CONTROL,
+    METRICS,
+    MOST_PSNR_LOST,
+    START,
+    StudyConfig,
+    about_study,
+    adapters,
+    fingerprint,
+    listing,
+    losses,
+    sets_of,
+    slug,
+)
 from tfmlc.training.adapt import AdaptConfig, adapt
 from tfmlc.training.finetune import TrainConfig, finetune
 from tfmlc.training.state import last_scores
-
-METRICS = ("psnr", "ssim_3d", "ssim_2d", "lpips", "dists", "niqe", "brisque")
-CHOSEN_BY = ("psnr", "lpips", "dists")
-MOST_PSNR_LOST = 0.3  # dB; a weight that costs more is not chosen
-CONTROL, START = "control", "start"
-
-
-class StudyConfig(Config):
-    """What is compared, on what, for how long."""
-
-    photos: list[Path] = Field(min_length=1, description="sharp photos and folders of them, to train on")
-    pairs: dict[str, Path] = Field(default_factory=dict, description="sets to score on: name and folder of pairs")
-    sharp: dict[str, Path] = Field(default_factory=dict, description="the same of sharp pictures, blurred by seed 0")
-    start: str = Field(default="default-psnr", description="a model that was trained on pixels alone")
-    backbone: str = Field(default="dinov2-vit-s14", description="of FMLC and TFMLC; the paper's is clip-vit-b16")
-    block: int = 3
-    weights: str = Field(default="hub", description="of the backbone: hub, a file, or random")
-    hidden: int = Field(default=256, description="width of the adapters")
-    steps: int = Field(default=300, ge=1)
-    trial_steps: int = Field(default=100, ge=1, description="of the runs from which weights are chosen")
-    batch_size: int = 4
-    patch_px: int = 256
-    learning_rate: float = 2e-4
-    shares: list[float] = Field(default=[0.3, 1.0, 3.0], description="of the gradient, tried on validation photos")
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    repeated: list[str] = Field(default=[CONTROL, "FMLC", "TFMLC"], description="losses that every seed is run for")
-    only: list[str] = Field(default_factory=list[str], description="losses to run now; none: all")
-    per_photo: int = Field(default=3, description="blurry versions of each photo")
-    triplets_per_photo: int = 4
-    adapter_epochs: int = 60
-    validation_share: float = Field(default=0.15, gt=0, lt=1, description="of the photos")
-
-
-def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Settings of each loss that is compared, by name."""
-    features = _features(config)
-    return {
-        CONTROL: {"kind": "origin"},
-        "FMLC": {"kind": "fmlc", **features},
-        "TFMLC": {"kind": "tfmlc", **features, "adapter": "token-shared"},
-        "TFMLC independent": {"kind": "tfmlc", **features, "adapter": "token-independent"},
-        "TFMLC untrained": {"kind": "tfmlc", **features, "adapter": RANDOM, "adapter_mode": "token"},
-        "TFMLC flatten": {"kind": "tfmlc", **features, "adapter": "flatten-shared"},
-        "VGG-relu3_3": {"kind": "fmlc", "backbone": "vgg16", "block": 2},
-        "TFMLC VGG16": {"kind": "tfmlc", "adapter": "vgg16-shared"},
-        "LPIPS": {"kind": "LPIPS-vgg"},
-    }
-
-
-def _features(config: StudyConfig) -> dict[str, Any]:
-    return {"backbone": config.backbone, "block": config.block, "weights": config.weights}
-
-
-def adapters(config: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Settings of each adapter that the losses need, by name."""
-    common = {"hidden": config.hidden, "epochs": config.adapter_epochs, "views": 2, "validation_share": 0.15}
-    main = {**common, **_features(config), "batch_size": 64}
-    return {
-        "token-shared": {**main, "mode": "token", "alignment": "shared"},
-        "token-independent": {**main, "mode": "token", "alignment": "independent"},
-        "flatten-shared": {**main, "mode": "flatten", "alignment": "shared"},
-        "vgg16-shared": {**common, "backbone": "vgg16", "block": 2, "mode": "token", "batch_size": 32, "views": 1},
-    }
 
 
 def study(config: StudyConfig, output: Path, work: Path) -> str:
     """Run what is left of the study; scores go to ``output``, everything else to ``work``; returns the table.
 
     Raises UserError where photos, sets or weights are missing. A run that was stopped goes on where it was; with
-    ``only``, several processes can share the work.
+    ``only``, several processes can share the work. Raises UserError where ``work`` or ``output`` are of a study with
+    other settings, photos or weights to start from.
     """
     named = losses(config)
     for name in [*config.only, *config.repeated]:
         if name not in named:
             raise unknown_name("loss", name, named)
     chosen = {name: named[name] for name in config.only or named}
+    _check_same_study(config, work)
     prepare(config, work)
     for name in {loss["adapter"] for loss in chosen.values() if "adapter" in loss} - {RANDOM}:
-        _make_adapter(config, work, name)
+        adapt(
+            work / "triplets", work / "adapters" / f"{name}.safetensors", checked(AdaptConfig, adapters(config)[name])
+        )
     runs: dict[str, str] = {BLURRY: BLURRY, START: config.start} if CONTROL in chosen else {}
     with Steps("study") as progress:
         for seed in config.seeds:
@@ -118,6 +74,16 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
                     runs[label] = str(finetune(recipe, work / "runs" / label))
             _score(config, output, work, runs)
     return summarize(config, output, work)
+
+
+def _check_same_study(config: StudyConfig, work: Path) -> None:
+    path, about = work / "study.json", json.loads(json.dumps(about_study(config)))
+    if path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if changed := sorted(key for key in about if earlier.get(key) != about[key]):
+            raise UserError(f"{work} is of a study with other settings ({', '.join(changed)}): choose another --work")
+        return
+    write_atomically(path, (json.dumps(about, indent=1) + "\n").encode())
 
 
 def prepare(config: StudyConfig, work: Path) -> None:
@@ -140,18 +106,15 @@ def prepare(config: StudyConfig, work: Path) -> None:
 
 
 def _made(kind: Any, photos: Sequence[Path], folder: Path, **settings: Any) -> None:
+    made_of = json.dumps([listing(photos), {key: str(value) for key, value in settings.items()}])
     if (folder / "complete").exists():
+        if (folder / "complete").read_text(encoding="utf-8") not in ("", made_of):  # earlier versions left it empty
+            raise UserError(f"{folder} was made of other photos or settings: choose another --work")
         return
     summary = synthesize(kind, photos, folder, pictures="photos", blur=BlurConfig(), **settings)
     if summary.errors:
         raise UserError(summary.errors[0])
-    write_atomically(folder / "complete", b"")
-
-
-def _make_adapter(config: StudyConfig, work: Path, name: str) -> None:
-    path = work / "adapters" / f"{name}.safetensors"
-    if not path.exists():
-        adapt(work / "triplets", path, checked(AdaptConfig, adapters(config)[name]))
+    write_atomically(folder / "complete", made_of.encode())
 
 
 def recipe_of(
@@ -226,82 +189,9 @@ def _trial(
     return {metric: scores[metric] for metric in CHOSEN_BY}
 
 
-def _sets(config: StudyConfig, work: Path) -> dict[str, Path]:
-    return {**config.pairs, **{name: work / "sets" / name for name in config.sharp}}
-
-
 def _score(config: StudyConfig, output: Path, work: Path, runs: Mapping[str, str]) -> None:
-    for name, folder in _sets(config, work).items():
+    for name, folder in sets_of(config, work).items():
         files = {model: output / f"{name}-{label}.json" for label, model in runs.items()}
-        left = {model: path for model, path in files.items() if not path.exists()}
+        left = {model: path for model, path in files.items() if not is_scored(path, model, folder)}
         if left:
-            evaluate(left, folder, metrics=METRICS)
-
-
-def summarize(config: StudyConfig, output: Path, work: Path) -> str:
-    """Write ``summary.json`` (each loss's mean over seeds and spread) and ``study.png``; return a Markdown table."""
-    named = losses(config)
-    rows: list[dict[str, Any]] = []
-    for place in _sets(config, work):
-        for name in (BLURRY, START, *named):
-            pattern = f"{place}-{slug(name)}.json" if name in (BLURRY, START) else f"{place}-{slug(name)}-[0-9]*.json"
-            found = [json.loads(path.read_text(encoding="utf-8"))["mean"] for path in sorted(output.glob(pattern))]
-            if not found:
-                continue
-            row: dict[str, Any] = {"set": place, "loss": name, "seeds": len(found)}
-            for metric in METRICS:
-                values = [mean[metric] for mean in found]
-                row[metric] = round(float(np.mean(values)), 5)
-                row[f"{metric}_spread"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
-            if (path := work / "shares" / f"{slug(name)}.json").exists():
-                row["share"] = json.loads(path.read_text(encoding="utf-8"))["share"]
-            rows.append(row)
-    settings = config.model_dump(mode="json", exclude={"photos", "pairs", "sharp", "only"})
-    write_result(output / "summary.json", {"rows": rows, "settings": settings})
-    draw(rows, output / "study.png")
-    return as_table(rows)
-
-
-def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Plot LPIPS over PSNR, a panel a set, a point a loss, with the spread over seeds."""
-    from matplotlib.figure import Figure
-
-    places = list(dict.fromkeys(row["set"] for row in rows))
-    if not places:
-        return
-    figure = Figure(figsize=(4.2 * len(places), 4.4), layout="constrained")
-    panels = figure.subplots(1, len(places), squeeze=False)[0]
-    for panel, place in zip(panels, places, strict=True):
-        for row in rows:
-            if row["set"] == place and row["loss"] != BLURRY:
-                spread = {"xerr": row["psnr_spread"], "yerr": row["lpips_spread"]}
-                panel.errorbar(row["psnr"], row["lpips"], **spread, marker="o", capsize=2, label=row["loss"])
-        panel.set(title=place, xlabel="PSNR, dB (right is better)")
-    panels[0].set_ylabel("LPIPS (down is better)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
-def as_table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The summary as a Markdown table, mean and spread over seeds."""
-    digits = {"psnr": 3, "ssim_3d": 4, "ssim_2d": 4, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
-    lines = ["| set | loss | seeds | " + " | ".join(METRICS) + " |", "| --- | --- | ---: |" + " ---: |" * len(METRICS)]
-    for row in rows:
-        cells = [f"{row[metric]:.{digits[metric]}f}" for metric in METRICS]
-        spreads = [row[f"{metric}_spread"] for metric in METRICS]
-        cells = [
-            cell if spread is None else f"{cell} ± {spread:.{digits[metric]}f}"
-            for cell, spread, metric in zip(cells, spreads, METRICS, strict=True)
-        ]
-        lines.append(f"| {row['set']} | {row['loss']} | {row['seeds']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def slug(name: str) -> str:
-    """A name as a part of a file's name.
-
-    >>> slug("TFMLC VGG16")
-    'tfmlc-vgg16'
-    """
-    return name.lower().replace(" ", "-")
+            evaluate(left, folder, metrics=METRICS, more={"study": fingerprint(config)})

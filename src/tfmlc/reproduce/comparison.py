@@ -1,0 +1,78 @@
+"""What a study found: each loss's mean and spread over seeds, as a table and a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmlc.evaluation.provenance import write_result
+from tfmlc.evaluation.sources import BLURRY
+from tfmlc.reproduce.plan import METRICS, START, StudyConfig, fingerprint, losses, sets_of, slug
+
+
+def summarize(config: StudyConfig, output: Path, work: Path) -> str:
+    """Write ``summary.json`` and ``study.png``; return a Markdown table.
+
+    The summary has each loss's mean over seeds and its spread; scores of other studies in ``output`` do not count.
+    """
+    named, own = losses(config), fingerprint(config)
+    rows: list[dict[str, Any]] = []
+    for place in sets_of(config, work):
+        for name in (BLURRY, START, *named):
+            pattern = f"{place}-{slug(name)}.json" if name in (BLURRY, START) else f"{place}-{slug(name)}-[0-9]*.json"
+            scores = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(output.glob(pattern))]
+            found = [content["mean"] for content in scores if content.get("study") == own]
+            if not found:
+                continue
+            row: dict[str, Any] = {"set": place, "loss": name, "seeds": len(found)}
+            for metric in METRICS:
+                values = [mean[metric] for mean in found]
+                row[metric] = round(float(np.mean(values)), 5)
+                row[f"{metric}_spread"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
+            if (path := work / "shares" / f"{slug(name)}.json").exists():
+                row["share"] = json.loads(path.read_text(encoding="utf-8"))["share"]
+            rows.append(row)
+    settings = config.model_dump(mode="json", exclude={"photos", "pairs", "sharp", "only"})
+    write_result(output / "summary.json", {"rows": rows, "settings": settings})
+    draw(rows, output / "study.png")
+    return as_table(rows)
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Plot LPIPS over PSNR, a panel a set, a point a loss, with the spread over seeds."""
+    from matplotlib.figure import Figure
+
+    places = list(dict.fromkeys(row["set"] for row in rows))
+    if not places:
+        return
+    figure = Figure(figsize=(4.2 * len(places), 4.4), layout="constrained")
+    panels = figure.subplots(1, len(places), squeeze=False)[0]
+    for panel, place in zip(panels, places, strict=True):
+        for row in rows:
+            if row["set"] == place and row["loss"] != BLURRY:
+                spread = {"xerr": row["psnr_spread"], "yerr": row["lpips_spread"]}
+                panel.errorbar(row["psnr"], row["lpips"], **spread, marker="o", capsize=2, label=row["loss"])
+        panel.set(title=place, xlabel="PSNR, dB (right is better)")
+    panels[0].set_ylabel("LPIPS (down is better)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def as_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The summary as a Markdown table, mean and spread over seeds."""
+    digits = {"psnr": 3, "ssim_3d": 4, "ssim_2d": 4, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
+    lines = ["| set | loss | seeds | " + " | ".join(METRICS) + " |", "| --- | --- | ---: |" + " ---: |" * len(METRICS)]
+    for row in rows:
+        cells = [f"{row[metric]:.{digits[metric]}f}" for metric in METRICS]
+        spreads = [row[f"{metric}_spread"] for metric in METRICS]
+        cells = [
+            cell if spread is None else f"{cell} ± {spread:.{digits[metric]}f}"
+            for cell, spread, metric in zip(cells, spreads, METRICS, strict=True)
+        ]
+        lines.append(f"| {row['set']} | {row['loss']} | {row['seeds']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

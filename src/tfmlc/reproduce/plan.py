@@ -1,0 +1,115 @@
+"""The controlled study: what is compared, and what makes one study another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from tfmlc.backbones import RANDOM
+from tfmlc.config import Config
+from tfmlc.evaluation.sources import find_source
+from tfmlc.images import find_pictures
+
+METRICS = ("psnr", "ssim_3d", "ssim_2d", "lpips", "dists", "niqe", "brisque")
+CHOSEN_BY = ("psnr", "lpips", "dists")
+MOST_PSNR_LOST = 0.3  # dB; a weight that costs more is not chosen
+CONTROL, START = "control", "start"
+NOT_OF_THE_STUDY = {"photos", "pairs", "sharp", "only", "seeds", "repeated", "start"}
+
+
+class StudyConfig(Config):
+    """What is compared, on what, for how long."""
+
+    photos: list[Path] = Field(min_length=1, description="sharp photos and folders of them, to train on")
+    pairs: dict[str, Path] = Field(default_factory=dict, description="sets to score on: name and folder of pairs")
+    sharp: dict[str, Path] = Field(default_factory=dict, description="the same of sharp pictures, blurred by seed 0")
+    start: str = Field(default="default-psnr", description="a model that was trained on pixels alone")
+    backbone: str = Field(default="dinov2-vit-s14", description="of FMLC and TFMLC; the paper's is clip-vit-b16")
+    block: int = 3
+    weights: str = Field(default="hub", description="of the backbone: hub, a file, or random")
+    hidden: int = Field(default=256, description="width of the adapters")
+    steps: int = Field(default=300, ge=1)
+    trial_steps: int = Field(default=100, ge=1, description="of the runs from which weights are chosen")
+    batch_size: int = 4
+    patch_px: int = 256
+    learning_rate: float = 2e-4
+    shares: list[float] = Field(default=[0.3, 1.0, 3.0], description="of the gradient, tried on validation photos")
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    repeated: list[str] = Field(default=[CONTROL, "FMLC", "TFMLC"], description="losses that every seed is run for")
+    only: list[str] = Field(default_factory=list[str], description="losses to run now; none: all")
+    per_photo: int = Field(default=3, description="blurry versions of each photo")
+    triplets_per_photo: int = 4
+    adapter_epochs: int = 60
+    validation_share: float = Field(default=0.15, gt=0, lt=1, description="of the photos")
+
+
+def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
+    """Settings of each loss that is compared, by name."""
+    features = _features(config)
+    return {
+        CONTROL: {"kind": "origin"},
+        "FMLC": {"kind": "fmlc", **features},
+        "TFMLC": {"kind": "tfmlc", **features, "adapter": "token-shared"},
+        "TFMLC independent": {"kind": "tfmlc", **features, "adapter": "token-independent"},
+        "TFMLC untrained": {"kind": "tfmlc", **features, "adapter": RANDOM, "adapter_mode": "token"},
+        "TFMLC flatten": {"kind": "tfmlc", **features, "adapter": "flatten-shared"},
+        "VGG-relu3_3": {"kind": "fmlc", "backbone": "vgg16", "block": 2},
+        "TFMLC VGG16": {"kind": "tfmlc", "adapter": "vgg16-shared"},
+        "LPIPS": {"kind": "LPIPS-vgg"},
+    }
+
+
+def _features(config: StudyConfig) -> dict[str, Any]:
+    return {"backbone": config.backbone, "block": config.block, "weights": config.weights}
+
+
+def adapters(config: StudyConfig) -> dict[str, dict[str, Any]]:
+    """Settings of each adapter that the losses need, by name."""
+    common = {"hidden": config.hidden, "epochs": config.adapter_epochs, "views": 2, "validation_share": 0.15}
+    main = {**common, **_features(config), "batch_size": 64}
+    return {
+        "token-shared": {**main, "mode": "token", "alignment": "shared"},
+        "token-independent": {**main, "mode": "token", "alignment": "independent"},
+        "flatten-shared": {**main, "mode": "flatten", "alignment": "shared"},
+        "vgg16-shared": {**common, "backbone": "vgg16", "block": 2, "mode": "token", "batch_size": 32, "views": 1},
+    }
+
+
+def about_study(config: StudyConfig) -> dict[str, Any]:
+    """What makes a study: its settings, its photos by name and size, the weights that it starts from.
+
+    The sets that are scored on, and which losses and seeds are run now, do not: a study can be extended.
+    """
+    settings = config.model_dump(
+        mode="json", exclude={"photos", "pairs", "sharp", "only", "seeds", "repeated", "start"}
+    )
+    return {**settings, "photos": listing(config.photos), "start": find_source(config.start, []).about["sha256"]}
+
+
+def listing(folders: Iterable[Path]) -> list[list[str | int]]:
+    """Names and sizes of the photos in folders."""
+    return [[str(name), photo.stat().st_size] for path in folders for photo, name in find_pictures(path)]
+
+
+def fingerprint(config: StudyConfig) -> str:
+    """Fingerprint of what makes a study."""
+    return hashlib.sha256(json.dumps(about_study(config), sort_keys=True).encode()).hexdigest()
+
+
+def sets_of(config: StudyConfig, work: Path) -> dict[str, Path]:
+    """The sets that are scored on, by name."""
+    return {**config.pairs, **{name: work / "sets" / name for name in config.sharp}}
+
+
+def slug(name: str) -> str:
+    """A name as a part of a file's name.
+
+    >>> slug("TFMLC VGG16")
+    'tfmlc-vgg16'
+    """
+    return name.lower().replace(" ", "-")

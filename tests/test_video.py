@@ -1,0 +1,100 @@
+"""Videos as arrays: damage is told where it is, and folders of frames are read by their counter."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tfmlc.errors import UserError
+from tfmlc.images import Picture, write_image
+from tfmlc.video import find_clips, read_frames
+from tfmlc.video.by_opencv import decode as decode_by_opencv
+from tfmlc.video.decoding import Damage
+
+COUNT = 20
+WIDE = cv2.resize(np.random.default_rng(3).integers(0, 256, (20, 40, 3), np.uint8), (300, 130))
+
+
+def write_video(path: Path, code: str) -> bytes:
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), 30, (96, 64))
+    for index in range(COUNT):
+        writer.write(np.ascontiguousarray(WIDE[5:69, 2 * index : 2 * index + 96]))
+    writer.release()
+    return path.read_bytes()
+
+
+def write_frames(folder: Path, names: list[str]) -> None:
+    for value, name in enumerate(names):
+        write_image(folder / name, Picture(np.full((8, 8, 3), value, np.uint8)))
+
+
+def read(path: Path, on_bad: str) -> tuple[list[bool], list[str]]:
+    """Which frames there are (False: a gap), and what was told."""
+    told: list[str] = []
+    frames = list(read_frames(find_clips([path])[0], on_bad=on_bad, tell=told.append))  # pyright: ignore
+    return [frame is not None for frame in frames], told
+
+
+@pytest.mark.parametrize(("suffix", "code"), [("mkv", "mp4v"), ("avi", "MJPG"), ("mp4", "mp4v")])
+def test_a_whole_video_tells_nothing(tmp_path: Path, suffix: str, code: str) -> None:
+    write_video(tmp_path / f"a.{suffix}", code)
+    assert read(tmp_path / f"a.{suffix}", "stop") == ([True] * COUNT, [])
+
+
+def test_a_video_that_is_cut_off(tmp_path: Path) -> None:
+    content = write_video(tmp_path / "a.mkv", "mp4v")
+    (tmp_path / "a.mkv").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="of 20 frames: it is cut off or damaged"):
+        read(tmp_path / "a.mkv", "stop")
+    there, told = read(tmp_path / "a.mkv", "skip")
+    assert sum(there) < COUNT
+    assert any("of 20 frames" in line for line in told)
+
+
+@pytest.mark.skipif(find_spec("av") is None, reason="PyAV is not installed: pip install 'tfmlc[video]'")
+def test_damage_inside_a_video_is_a_gap_where_it_is(tmp_path: Path) -> None:
+    content = bytearray(write_video(tmp_path / "a.avi", "MJPG"))
+    places = [at for at in range(len(content)) if content[at : at + 4] == b"00dc"]
+    content[places[12] - 200 : places[12] + 200] = bytes(400)
+    (tmp_path / "a.avi").write_bytes(content)
+    with pytest.raises(UserError, match=r"after 1[01] good frames"):
+        read(tmp_path / "a.avi", "stop")
+    there, told = read(tmp_path / "a.avi", "skip")
+    assert sum(there) in (17, 18)
+    assert there[:11] == [True] * 11
+    assert len([line for line in told if "damaged" in line or "missing" in line]) >= 1
+
+
+def test_without_pyav_the_promise_is_compared(tmp_path: Path) -> None:
+    content = write_video(tmp_path / "a.mkv", "mp4v")
+    (tmp_path / "a.mkv").write_bytes(content[: len(content) // 2])
+    items = list(decode_by_opencv(tmp_path / "a.mkv", []))
+    assert isinstance(items[-1], Damage)
+    assert "of 20 frames" in items[-1].why
+
+
+def test_counters_before_a_word_are_seen(tmp_path: Path) -> None:
+    write_frames(tmp_path, ["0001_left.png", "0002_left.png", "0010_left.png", "0004_left.png"])
+    there, told = read(tmp_path, "stop")
+    assert there == [True, True, False, True, False, True]
+    assert any("3" in line and "missing" in line for line in told)
+
+
+def test_one_frame_in_two_formats_is_refused(tmp_path: Path) -> None:
+    write_frames(tmp_path, ["0001.png", "0002.png", "0002.bmp"])
+    with pytest.raises(UserError, match=r"one frame twice, 0002\.bmp and 0002\.png"):
+        read(tmp_path, "stop")
+
+
+def test_a_broken_frame_is_a_gap(tmp_path: Path) -> None:
+    write_frames(tmp_path, ["1.png", "2.png", "3.png"])
+    (tmp_path / "2.png").write_bytes(b"\x89PNG")
+    with pytest.raises(UserError, match=r"2\.png"):
+        read(tmp_path, "stop")
+    there, told = read(tmp_path, "skip")
+    assert there == [True, False, True]
+    assert len(told) == 1
