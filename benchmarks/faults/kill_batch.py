@@ -10,6 +10,7 @@ not touched again, originals are as they were, and nothing else lies in the fold
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import random
@@ -25,7 +26,9 @@ import numpy as np
 from PIL import Image
 
 SUFFIXES = ("jpg", "png", "tif", "webp", "bmp")
+LONGEST_DELAY_S = 0.3  # after the last photo that is waited for: within the next ones
 Files = dict[str, str]
+Moment = tuple[int, float]  # so many photos finished, and so many seconds more
 
 
 def make_photos(folder: Path, count: int, seed: int) -> None:
@@ -59,26 +62,38 @@ def run(photos: Path, output: Path | None) -> str:
     return done.stderr
 
 
-def run_and_kill(photos: Path, output: Path | None, after_s: float) -> bool:
-    """Kill a run; whether it was still alive."""
-    process = subprocess.Popen(command(photos, output), stderr=subprocess.DEVNULL)
-    try:
-        process.wait(after_s)
-    except subprocess.TimeoutExpired:
+def run_and_kill(photos: Path, output: Path | None, after: Moment) -> bool:
+    """Kill a run at some moment; whether it was still alive."""
+    count, delay_s = after
+    folder = photos if output is None else output
+    old = identity(photos, content(photos)) if output is None else {}
+    with subprocess.Popen(command(photos, output), stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and len(set(seen(folder).items()) - set(old.items())) < count:
+            time.sleep(0.002)
+        time.sleep(delay_s)
+        killed = process.poll() is None
         process.send_signal(signal.SIGKILL)
-        process.wait()
-        return True
-    return False
+    return killed
 
 
-def try_once(work: Path, originals: Path, undisturbed: Path, after_s: float, *, in_place: bool) -> str:
+def seen(folder: Path) -> dict[str, tuple[int, int]]:
+    """What there is of photos while a run is at work."""
+    there: dict[str, tuple[int, int]] = {}
+    for path in folder.rglob("*.*"):
+        with contextlib.suppress(FileNotFoundError):
+            if not path.name.startswith(".") and path.is_file():
+                there[str(path.relative_to(folder))] = (path.stat().st_ino, path.stat().st_mtime_ns)
+    return there
+
+
+def try_once(work: Path, originals: Path, undisturbed: Path, after: Moment, *, in_place: bool) -> str:
     """One kill and what came of it; ends the script where anything is wrong."""
     photos = work / "photos"
     shutil.copytree(originals, photos)
     output = None if in_place else work / "out"
     result = photos if in_place else work / "out"
     before, wanted = content(photos), content(undisturbed)
-    killed = run_and_kill(photos, output, after_s)
+    killed = run_and_kill(photos, output, after)
     there = content(result) if result.exists() else {}
     finished = {name: digest for name, digest in there.items() if wanted.get(name) == digest}
     half = {name for name in there if name in wanted} - finished.keys()
@@ -95,10 +110,11 @@ def try_once(work: Path, originals: Path, undisturbed: Path, after_s: float, *, 
     }
     if any(problems.values()):
         extra = sorted(content(result).keys() ^ wanted.keys())
-        sys.exit(f"after {after_s:.2f} s: {[name for name, wrong in problems.items() if wrong]} {extra}\n{said}")
+        sys.exit(f"after {after}: {[name for name, wrong in problems.items() if wrong]} {extra}\n{said}")
     leftovers = len(there.keys() - wanted.keys())
     how = "in place" if in_place else "folder"
-    return f"{how:<8} killed={killed} after {after_s:5.2f} s: {len(finished)} finished, {leftovers} leftovers, then all"
+    state = "killed" if killed else "ended "
+    return f"{how:<8} {state} with {len(finished):2} of {len(wanted)} finished, {leftovers} files left over; then all"
 
 
 def main() -> None:
@@ -113,14 +129,11 @@ def main() -> None:
         work = Path(folder)
         originals, undisturbed = work / "originals", work / "undisturbed"
         make_photos(originals, options.photos, options.seed)
-        started = time.monotonic()
         run(originals, undisturbed)
-        whole_s = time.monotonic() - started
-        begin_s = min(path.stat().st_mtime for path in undisturbed.rglob("*.*")) - (time.time() - whole_s)
         for kill in range(options.kills):
-            after_s = moments.uniform(0.9 * begin_s, whole_s)
+            after = moments.randrange(options.photos), moments.uniform(0, LONGEST_DELAY_S)
             trial = work / str(kill)
-            print(try_once(trial, originals, undisturbed, after_s, in_place=kill % 2 == 1), flush=True)
+            print(try_once(trial, originals, undisturbed, after, in_place=kill % 2 == 1), flush=True)
             shutil.rmtree(trial)
     print(f"{options.kills} kills: every photo once, originals whole, nothing left over")
 
