@@ -189,7 +189,7 @@ def _write(output: Path, sections: Sequence[tuple[str, Result]]) -> Result:
         for name, row in result["per_image"].items()
     ]
     table = csv_text([*(["set"] if several else []), "image", *columns], rows)
-    write_atomically(output.with_suffix(".csv"), table.encode())
+    write_atomically(output.with_suffix(".csv"), table.encode(errors="backslashreplace"))
     content = {"format": first["format"], "model": first["model"], "sets": dict(sections)} if several else first
     write_atomically(output, (json.dumps(content, indent=1) + "\n").encode())
     return content

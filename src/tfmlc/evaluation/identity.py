@@ -33,7 +33,7 @@ def files_sha256(folder: Path, files: Iterable[Path]) -> str:
 
 
 def _joined(parts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
             target = output / f"{name.replace('/', '-')}{suffix}"
             if target.resolve() in {path.with_suffix(".csv").resolve() for path in files}:
                 raise UserError(f"{target} holds the scores of every image: choose another folder for the report, -o")
-            write_atomically(target, text.encode())
+            write_atomically(target, text.encode(errors="backslashreplace"))
         sections.append(
             {
                 "name": name,
@@ -103,7 +103,7 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(sections=sections, arrow=arrow, digits=digits, pictures=dataset is not None)
     path = output / "report.html"
-    write_atomically(path, page.encode())
+    write_atomically(path, page.encode(errors="backslashreplace"))
     return path
 
 
