@@ -243,7 +243,7 @@ def restore_photo(deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = No
         notes = [] if picture.restored is None else ["it was restored before"]
         warnings: list[str] = []
         before = sharpness(picture.pixels)
-        pixels = deblurrer(picture.pixels, on_tile=on_tile, on_doubt=warnings.append)
+        pixels = deblurrer.restore_pixels(picture.pixels, on_tile=on_tile, on_doubt=warnings.append)
         if warnings and in_place:
             return Outcome(job, error=f"{job.source} was left as it was: {warnings[0]}", option="output")
         if job.comparison is not None:

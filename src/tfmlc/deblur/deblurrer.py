@@ -19,8 +19,10 @@ from torch import Tensor
 
 from tfmlc.checkpoint import tensors_sha256
 from tfmlc.deblur.guard import SPARSE, Thumbnail
+from tfmlc.deblur.modes import from_array, to_array
 from tfmlc.deblur.tiles import Tile, spans
 from tfmlc.errors import UserError
+from tfmlc.images import check_range
 from tfmlc.networks import Network, load_network
 from tfmlc.precision import Precision, autocast, fast_precision
 from tfmlc.weights import find_model
@@ -28,6 +30,7 @@ from tfmlc.weights import find_model
 OVERLAP_PX = 64
 LARGEST_TILE_PX = 1024
 MOST_TILE_BYTES = 1 << 30  # on a CPU larger tiles are no faster, and a 50-megapixel photo shall run in 4 GB
+ARRAYS = ("uint8", "uint16")
 GARBAGE = "the result does not look like the input: do not trust it"
 ROWS = 64  # that are converted from floats at a time
 Area = tuple[slice, slice]
@@ -93,18 +96,25 @@ class Deblurrer:
         """Restore an image; the answer has the type, size and depth of what came in.
 
         Takes a torch float tensor ``b 3 h w`` or ``3 h w`` in [0, 1], a uint8 or uint16 array ``h w c`` or ``h w``
-        (c: grey, grey and alpha, RGB, RGB and alpha), or a PIL image. Alpha is handed through. ``on_tile`` is
-        called with the tiles done and in all, ``on_doubt`` with a sentence where the result looks like garbage: a
-        GarbageWarning if it is left out; threads give it, for warnings are the process's. Raises UserError for
-        anything else.
+        (c: grey, grey and alpha, RGB, RGB and alpha), or a PIL image: of 8 bits, of 16 (modes ``I;16`` and ``I``), or
+        float in [0, 1] (mode ``F``). Other modes of 8 bits become the next of grey and RGB; what a PIL image has in
+        ``info`` stays. Alpha is handed through. ``on_tile`` is called with the tiles done and in all, ``on_doubt``
+        with a sentence where the result looks like garbage: a GarbageWarning if it is left out; threads give it, for
+        warnings are the process's. Raises UserError for anything else.
         """
         if isinstance(image, Tensor):
             return self._restore_tensor(image, on_tile, on_doubt)
         if isinstance(image, Image.Image):
-            mode = image.mode if image.mode in ("L", "LA", "RGB", "RGBA") else "RGB"
-            return Image.fromarray(self._restore_array(np.asarray(image.convert(mode)), on_tile, on_doubt))
+            pixels = self.restore_pixels(to_array(image), on_tile=on_tile, on_doubt=on_doubt)
+            return from_array(pixels, image)
         if isinstance(image, np.ndarray):
-            return self._restore_array(cast("NDArray[Any]", image), on_tile, on_doubt)
+            array = cast("NDArray[Any]", image)
+            if str(array.dtype) not in ARRAYS:
+                raise UserError(
+                    f"an image array is uint8 or uint16 h w c; this one is {array.dtype} {array.shape}: "
+                    "scale it to one of these, or give a tensor b 3 h w in [0, 1]"
+                )
+            return self.restore_pixels(array, on_tile=on_tile, on_doubt=on_doubt)
         raise UserError(f"a deblurrer takes torch tensors, numpy arrays and PIL images, not {type(image).__name__}")
 
     def _restore_tensor(self, image: Tensor, on_tile: OnTile | None, on_doubt: OnDoubt) -> Tensor:
@@ -129,12 +139,21 @@ class Deblurrer:
                 on_doubt(GARBAGE)
         return restored.to(image.device, image.dtype).reshape(image.shape)
 
-    def _restore_array(self, image: NDArray[Any], on_tile: OnTile | None, on_doubt: OnDoubt) -> NDArray[Any]:
-        """Restore in bands of rows, so that of a large image no whole copy in floats is made."""
+    def restore_pixels(
+        self, image: NDArray[Any], *, on_tile: OnTile | None = None, on_doubt: OnDoubt = _warn
+    ) -> NDArray[Any]:
+        """Restore the pixels of a file as ``read_image`` gives them: uint8, uint16 or float32 in [0, 1], ``h w c``.
+
+        As calling the deblurrer, which takes no float arrays, for these often have another range. It works in bands of
+        rows, so that of a large image no whole copy in floats is made. Raises UserError for other arrays.
+        """
         pixels = image[..., None] if image.ndim == 2 else image
-        if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or str(pixels.dtype) not in ("uint8", "uint16"):
+        if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or str(pixels.dtype) not in (*ARRAYS, "float32"):
             raise UserError(f"an image array is uint8 or uint16 h w c; this one is {image.dtype} {image.shape}")
-        top = int(np.iinfo(pixels.dtype).max)
+        is_float = pixels.dtype == np.float32
+        if is_float:
+            check_range(pixels)
+        top = 1 if is_float else int(np.iinfo(pixels.dtype).max)
         colours = 1 if pixels.shape[2] <= 2 else 3
 
         def read(area: Area) -> Tensor:
@@ -146,9 +165,11 @@ class Deblurrer:
             seen.add(start, band)
             for row in range(0, band.shape[1], ROWS):
                 rows = slice(start + row, start + min(row + ROWS, band.shape[1]))
-                values = band[:, row : row + ROWS].clamp(0, 1).mul(top).round()
+                values = band[:, row : row + ROWS].clamp(0, 1).mul(top)
+                values = values if is_float else values.round()
                 if colours == 1:
-                    values = values.mean(dim=0, keepdim=True).round()
+                    values = values.mean(dim=0, keepdim=True)
+                    values = values if is_float else values.round()
                 answer[rows, :, :colours] = values.permute(1, 2, 0).numpy().astype(pixels.dtype)
                 answer[rows, :, colours:] = pixels[rows, :, colours:]
         if seen.differs_from(read(SPARSELY)):

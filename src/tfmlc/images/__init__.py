@@ -1,18 +1,22 @@
-"""The door between picture files and arrays: depth, alpha, orientation, EXIF and colour profile survive."""
+"""The door between image files and arrays: what a file says of its pixels goes in, travels along, and comes out."""
 
 from tfmlc.images.formats import FORMATS, READ_ONLY, FileKind, is_image_name, kind_of_file, kind_of_name
-from tfmlc.images.picture import Picture, Pixels, to_depth
+from tfmlc.images.image import Image, Pixels, check_range, to_depth
 from tfmlc.images.reading import read_image, read_rgb8, read_size, restored_mark
 from tfmlc.images.search import Found, find_pictures, natural_key, nothing_found, search_images, skipped_line
 from tfmlc.images.writing import write_image
+
+Picture = Image  # the former name
 
 __all__ = [
     "FORMATS",
     "READ_ONLY",
     "FileKind",
     "Found",
+    "Image",
     "Picture",
     "Pixels",
+    "check_range",
     "find_pictures",
     "is_image_name",
     "kind_of_file",
