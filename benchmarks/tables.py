@@ -37,7 +37,7 @@ def scores_table() -> str:
         "| --- | --- |" + " ---: |" * len(METRICS),
     ]
     for dataset, title in SETS.items():
-        files = {"blurry": "study/{}-blurry", "default-psnr": "default/{}-psnr", "default": "default/{}"}
+        files = {"blurry": "study/{}-blurry", "default": "default/{}-psnr", "default-perceptual": "default/{}"}
         for model, file in files.items():
             mean = _read(f"{file.format(dataset)}.json")["mean"]
             values = [f"{mean[name]:.{DIGITS[name]}f}" if name in mean else "" for name in METRICS]
@@ -122,6 +122,19 @@ def shares_table() -> str:
     return "\n".join([*lines, "", f"{content['images']} images: {content['of']}."])
 
 
+def blends_table() -> str:
+    content = {name: _read(f"default/blends-{name}.json") for name in ("gopro", "reds")}
+    titles = ("gain, dB", "periodicity", "most, relative to the input's", "images within 3")
+    lines = ["| frames | blend | " + " | ".join(titles) + " |", "| --- | ---: |" + " ---: |" * len(titles)]
+    for name, found in content.items():
+        for row in found["rows"]:
+            values = (f"{row['gain_db']:.2f}", f"{row['periodicity']:.1f}", f"{row['largest_ratio']:.1f}")
+            cells = [f"{row['blend']:g}", *values, f"{row['within']} of {row['images']}"]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    before = ", ".join(f"{name} {found['rows'][0]['periodicity_blurry']:.1f}" for name, found in content.items())
+    return "\n".join([*lines, "", f"Periodicity of the blurry inputs: {before}."])
+
+
 def scoring_table() -> str:
     content = _read("bench/evaluate.json")
     lines = ["| models scored together | times faster than the plain loop |", "| ---: | ---: |"]
@@ -169,6 +182,7 @@ TABLES = {
     "study": study_table,
     "scoring": scoring_table,
     "shares": shares_table,
+    "blends": blends_table,
     "deblurring": deblurring_table,
     "synthesis": synthesis_table,
     "scores": scores_table,

@@ -199,7 +199,7 @@ def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
 
 
 def test_models(model: str) -> None:
-    assert tfmlc("models", "list").stdout.startswith("default  11.2 MB  (is default-perceptual)")
+    assert tfmlc("models", "list").stdout.startswith("default  11.2 MB  (is default-psnr)")
     info = tfmlc("models", "info", model).stdout
     assert "hinet (width=8, depth=3, normalised_levels=(1, 2)" in info
     assert "CC0-1.0" in info

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tfmlc.errors import UserError, unknown_name
+from tfmlc.files import read_utf8
 
 
 class Config(BaseModel):
@@ -59,11 +60,11 @@ def _known(kind: type[BaseModel], path: list[str]) -> list[str]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file of settings."""
     try:
-        content: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        content: object = yaml.safe_load(read_utf8(path))
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings: lines 'key: value' are expected")
     return cast("dict[str, Any]", content)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import psutil
 
@@ -51,6 +52,27 @@ def _kind_of_special(path: Path) -> str | None:
         stat.S_IFBLK: "it is a device, not a file",
     }
     return named.get(stat.S_IFMT(mode))
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file; raises UserError where there is none, or it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): is it the right file?") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises UserError for any other."""
+    text = read_utf8(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is no JSON: {error.msg} in line {error.lineno}") from error
+    except (RecursionError, ValueError) as error:  # a number of too many digits
+        raise UserError(f"{path} is no JSON: {str(error)[:200]}") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

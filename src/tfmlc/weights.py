@@ -11,7 +11,7 @@ from tfmlc.errors import UserError, unknown_name
 from tfmlc.progress import Steps
 
 SHIPPED = Path(__file__).parent / "pretrained"
-BEST = "default-perceptual"  # what the name "default" stands for
+BEST = "default-psnr"  # what the name "default" stands for
 FOLDER_VARIABLE = "TFMLC_WEIGHTS"
 SUFFIXES = (".safetensors", ".pt", ".pth")
 

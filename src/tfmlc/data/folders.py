@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tfmlc.data.stills import detail
 from tfmlc.errors import UserError, different_sizes
+from tfmlc.files import read_utf8
 from tfmlc.images import find_pictures, read_rgb8, read_size
 
 Split = Literal["train", "test"]
@@ -168,7 +169,7 @@ def _realblur(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa
         named = " or ".join(map(str, lists)) or f"RealBlur_J_{split}_list.txt"
         raise UserError(f"{folder} holds {len(lists)} lists of its {split} part: name one of them, {named}")
     pairs: list[Pair] = []
-    for number, line in enumerate(lists[0].read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_utf8(lists[0]).splitlines(), 1):
         if not line.strip():
             continue
         paths = [lists[0].parent / name for name in line.split()[:2]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, cast
 
 from tfmlc.errors import UserError
-from tfmlc.files import write_atomically
+from tfmlc.files import read_utf8, write_atomically
 
 MANIFEST = "manifest.jsonl"
 
@@ -21,14 +21,39 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if not path.is_file():
         raise UserError(f"{folder} holds no {MANIFEST}: it was not made by tfmlc synthesize")
     rows: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(read_utf8(path).splitlines(), start=1):
         try:
-            rows.append(cast("dict[str, Any]", json.loads(line)))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             continue
-    if not rows or "settings" not in rows[0]:
+        if not _is_row(row):
+            raise UserError(f"{path}, line {number} is not of a manifest of tfmlc: make the set again")
+        rows.append(row)
+    if not rows or not isinstance(rows[0].get("settings"), dict):
         raise UserError(f"{path} is not a manifest of tfmlc: remove it or choose another folder")
     return rows[0]["settings"], rows[1:]
+
+
+def _is_row(row: object) -> bool:
+    """Whether a row has the form of one, and names no files outside its folder."""
+    if not isinstance(row, dict):
+        return False
+    found = cast("dict[str, object]", row)
+    files, strings = found.get("files", {}), [found.get(key, "") for key in ("name", "clip", "pair", "photo")]
+    if not isinstance(files, dict) or not all(isinstance(text, str) for text in strings):
+        return False
+    names = [*cast("dict[str, object]", files), found.get("name", "")]
+    return all(isinstance(name, str) and _is_inside(name) for name in names)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a relative path stays in its folder.
+
+    >>> _is_inside("sharp/a.png"), _is_inside("../a.png"), _is_inside("/a.png")
+    (True, False, False)
+    """
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def distinct_stems(names: Sequence[Path]) -> list[Path]:

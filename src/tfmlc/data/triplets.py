@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from tfmlc.config import Config
-from tfmlc.data.manifest import read_manifest
+from tfmlc.data.manifest import MANIFEST, read_manifest
 from tfmlc.errors import UserError
 from tfmlc.images import read_rgb8, read_size
 
@@ -43,20 +43,37 @@ class Augmentation(Config):
     flip: float = Field(default=0.85, ge=0, le=1, description="probability of each of the two flips")
 
 
+class TripletRow(BaseModel):
+    """What a manifest says of a triplet, as far as it is used here."""
+
+    name: str
+    clip: str
+    displacement_px: float | None = None
+    strength_px: float = 0.0
+
+
+ROWS, FOLDERS = TypeAdapter(list[TripletRow]), TypeAdapter(list[str])
+
+
 def find_triplets(folder: Path) -> list[Triplet]:
     """The whole triplets of a set, in order of their names; raises UserError where there is none."""
     settings, rows = read_manifest(folder)
     if settings.get("kind") != "triplets":
         raise UserError(f"{folder} holds {settings.get('kind', 'pictures of another kind')}, not triplets")
-    if len(settings["folders"]) < 3:
+    try:
+        folders = FOLDERS.validate_python(settings.get("folders"))
+        made = {row.name: row for row in ROWS.validate_python([row for row in rows if row.get("files")])}
+    except ValidationError as error:
+        raise UserError(f"{folder / MANIFEST} is not a manifest of triplets: make the set again") from error
+    if len(folders) < 3:
         raise UserError(f"{folder} has one level of blur: make the set again with two levels or more")
-    made = {row["name"]: row for row in rows if row["files"]}
     triplets: list[Triplet] = []
     for name in sorted(made):
-        files = tuple(folder / kind / name for kind in settings["folders"])
+        files = tuple(folder / kind / name for kind in folders)
         if all(file.is_file() for file in files):
-            motion = made[name].get("displacement_px", made[name].get("strength_px", 0.0))
-            triplets.append(Triplet(files, made[name]["clip"], float(motion)))
+            row = made[name]
+            motion = row.strength_px if row.displacement_px is None else row.displacement_px
+            triplets.append(Triplet(files, row.clip, motion))
     if not triplets:
         raise UserError(f"{folder} holds no whole triplet: run tfmlc synthesize triplets again")
     return triplets

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import BaseModel, ValidationError
+
 from tfmlc.data.folders import Pair, check_stems, find_pairs
 from tfmlc.data.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.tables import is_own_csv
+from tfmlc.files import read_json
 
 MODEL_KEYS = ("sha256", "restored_sha256", "local_statistics")
 
@@ -71,20 +73,28 @@ def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
     return datasets
 
 
+class Section(BaseModel):
+    """What a scores file must hold of a dataset; there is more in it."""
+
+    model: str
+    dataset: str
+    mean: dict[str, float | None]
+    per_image: dict[str, dict[str, float | None]]
+
+
 def read_sections(path: Path) -> list[dict[str, Any]]:
     """What a scores file holds of each dataset; raises UserError for a file that is none."""
-    try:
-        content: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is no scores file: {error}") from error
+    content: object = read_json(path)
     whole = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
     sets = whole.get("sets")
     sections: list[object] = list(cast("dict[str, object]", sets).values()) if isinstance(sets, dict) else [whole]
     for section in sections:
-        if not isinstance(section, dict) or not {"model", "dataset", "mean", "per_image"} <= section.keys():
-            raise UserError(f"{path} is no scores file: tfmlc evaluate makes them")
+        try:
+            Section.model_validate(section)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])[:100]
+            raise UserError(f"{path} is no scores file ({where}: {first['msg']}): tfmlc evaluate makes them") from error
     return cast("list[dict[str, Any]]", sections)
 
 
