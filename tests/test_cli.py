@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from typer.testing import CliRunner, Result
@@ -156,6 +157,19 @@ def test_an_output_folder_inside_the_input_is_not_deblurred_again(tmp_path: Path
     for _ in range(2):
         assert tfmlc("deblur", tmp_path, "-o", tmp_path / "out", "--model", model).exit_code == 0
     assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["a.png"]
+
+
+def test_a_photo_that_seems_too_large_is_refused_until_it_is_allowed(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = save(tmp_path / "in.png", 400, 60)
+    memory = psutil.virtual_memory()._replace(available=200_000)
+    monkeypatch.setattr("tfmlc.images.reading.psutil.virtual_memory", lambda: memory)
+    command = ("deblur", source, "-o", tmp_path / "out.png", "--model", model, "--tile", 128)
+    refused(tfmlc(*command), "in.png has 60x400 px", "say --yes-large if it is a photo of your own")
+    assert not (tmp_path / "out.png").exists()
+    assert tfmlc(*command, "--yes-large").exit_code == 0
+    assert read_image(tmp_path / "out.png", allow_large=True).pixels.shape == (400, 60, 3)
 
 
 def test_deblur_refuses_in_one_line(tmp_path: Path, model: str) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -91,7 +92,7 @@ def test_an_error_of_any_type_is_its_files_line(
     class UnforeseenError(Exception):
         pass
 
-    def read(path: Path) -> Picture:
+    def read(path: Path, *, allow_large: bool) -> Picture:
         raise {"a.png": UnforeseenError("odd\nentry"), "b.png": RecursionError(), "c.png": MemoryError()}[path.name]
 
     for name in ("a", "b", "c"):
@@ -103,6 +104,23 @@ def test_an_error_of_any_type_is_its_files_line(
         f"{tmp_path / 'in' / 'b.png'} cannot be processed: RecursionError",
         f"{tmp_path / 'in' / 'c.png'} does not fit into memory: close other programs, or cut it into parts",
     ]
+
+
+def test_a_photo_that_seems_too_large_is_its_files_line_unless_it_is_allowed(
+    tmp_path: Path, deblurrer: Deblurrer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, height in (("large", 400), ("small", 40)):
+        save(tmp_path / "in" / f"{name}.png", height)
+    memory = psutil.virtual_memory()._replace(available=200_000)  # 400 x 60 px need at least 240,000 bytes
+    monkeypatch.setattr("tfmlc.images.reading.psutil.virtual_memory", lambda: memory)
+    batch = plan_batch([tmp_path / "in"], tmp_path / "out")
+    large, small = run_batch(deblurrer, batch)
+    assert large.error is not None
+    assert "60x400 px" in large.error
+    assert (large.option, small.error) == ("allow_large", None)
+    large, small = run_batch(deblurrer, batch, allow_large=True)
+    assert (large.error, large.done_before, small.done_before) == (None, False, True)
+    assert read_image(tmp_path / "out" / "large.png", allow_large=True).pixels.shape == (400, 60, 3)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

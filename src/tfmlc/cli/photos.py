@@ -33,6 +33,9 @@ def deblur(
     again: Annotated[
         bool, typer.Option("--again", help="Folders: also make anew what an earlier run made the same way.")
     ] = False,
+    yes_large: Annotated[
+        bool, typer.Option("--yes-large", help="Also photos that seem too large for the free memory.")
+    ] = False,
 ) -> None:
     """Sharpen blurry photos: files, or folders with everything in them. A run that was stopped goes on."""
     with one_line_errors():
@@ -53,7 +56,7 @@ def deblur(
 
         deblurrer = Deblurrer.load(model, device=device, precision=precision, tile_px=tile)
         outcomes: list[Outcome] = []
-        for outcome in run_batch(deblurrer, batch, again=again):
+        for outcome in run_batch(deblurrer, batch, again=again, allow_large=yes_large):
             outcomes.append(outcome)
             if line := _described(outcome, batch):
                 say(line)

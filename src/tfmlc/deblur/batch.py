@@ -192,11 +192,14 @@ def _comparison_of(target: Path, stem: str) -> Path:
     return target.with_name(f"{stem}{COMPARISON_SUFFIX}")
 
 
-def run_batch(deblurrer: Deblurrer, batch: Batch, *, again: bool = False) -> Generator[Outcome]:
+def run_batch(
+    deblurrer: Deblurrer, batch: Batch, *, again: bool = False, allow_large: bool = False
+) -> Generator[Outcome]:
     """Restore the photos of a batch in order, and tell what became of each; what one raises ends no other.
 
     Of a folder run, photos whose result is there, newer than they are and made by the same model and settings, are
-    not restored again, unless ``again`` is set. In place, no photo is restored that was restored before. Raises
+    not restored again, unless ``again`` is set. A photo that seems too large for the free memory is refused, unless
+    ``allow_large``. In place, no photo is restored that was restored before. Raises
     UserError while another run is at work in the same folder.
     """
     if again and batch.in_place:
@@ -212,7 +215,7 @@ def run_batch(deblurrer: Deblurrer, batch: Batch, *, again: bool = False) -> Gen
                 yield Outcome(job, done_before=True)
                 continue
             with Steps(f"{job.source.name} ({number} of {len(batch.jobs)}), tiles") as progress:
-                outcome = restore_photo(deblurrer, job, on_tile=progress.update)
+                outcome = restore_photo(deblurrer, job, on_tile=progress.update, allow_large=allow_large)
             yield outcome
 
 
@@ -232,11 +235,13 @@ def _is_made(job: Job, made_by: str) -> bool:
     return Mark.parse(mark_of(job.target)) == Mark(made_by, source.st_size)
 
 
-def restore_photo(deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None) -> Outcome:
+def restore_photo(
+    deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None, allow_large: bool = False
+) -> Outcome:
     """Restore one photo; whatever goes wrong becomes part of the outcome."""
     in_place = job.target == job.source
     try:
-        picture = read_image(job.source)
+        picture = read_image(job.source, allow_large=allow_large)
         if in_place and picture.restored is not None:  # meanwhile, by another run
             return Outcome(job, done_before=True)
         mark = Mark(deblurrer.fingerprint, job.source.stat().st_size)
