@@ -69,13 +69,15 @@ def deblur(
 
 def _described(outcome: Outcome, batch: Batch) -> str:
     """One line on what became of a photo; none where it is only counted."""
+    from tfmlc.deblur.sharpness import edges
+
     job = outcome.job
     if outcome.error is not None:
         return f"tfmlc: {in_words(outcome.error, outcome.option)}"
     if outcome.done_before:
         return "" if batch.is_folder_run else f"{job.source} was left as it was: it was restored before"
     notes = f" ({'; '.join(outcome.notes)})" if outcome.notes else ""
-    return f"{job.source} -> {job.target}  sharpness {outcome.before:.1f} -> {outcome.after:.1f}{notes}"
+    return f"{job.source} -> {job.target}  {edges(outcome.before, outcome.after)}{notes}"
 
 
 def _summary(outcomes: Sequence[Outcome], batch: Batch) -> list[str]:
