@@ -173,6 +173,42 @@ def periodicity_table() -> str:
     return "\n".join([*lines, "", f"Median, what one in ten exceeds, and the most; {origin}."])
 
 
+def pixels_table() -> str:
+    return _by_target(("source", "its pixels"), {(row["source"], row["kind"]): row for row in _formats()}, _pixels_of)
+
+
+def metadata_table() -> str:
+    names = {(name, row["source"]): row for row in _formats() for name in row["metadata"]}
+    order = list(dict.fromkeys(name for name, _ in names))
+    names = dict(sorted(names.items(), key=lambda item: order.index(item[0][0])))
+    return _by_target(("metadata", "of"), names, _metadata_of)
+
+
+def _by_target(titles: tuple[str, str], names: dict[tuple[str, str], Any], cell_of: Any) -> str:
+    targets = list(dict.fromkeys(row["target"] for row in _formats()))
+    lines = ["| " + " | ".join((*titles, *targets)) + " |", "| --- | --- |" + " --- |" * len(targets)]
+    shown = ""
+    for first, second in names:
+        cells = [cell_of(first, second, target) for target in targets]
+        lines.append("| " + " | ".join(("" if first == shown else first, second, *cells)) + " |")
+        shown = first
+    return "\n".join(lines)
+
+
+def _pixels_of(source: str, kind: str, target: str) -> str:
+    wanted = (source, kind, target)
+    return next(row["pixels"] for row in _formats() if (row["source"], row["kind"], row["target"]) == wanted)
+
+
+def _metadata_of(name: str, source: str, target: str) -> str:
+    rows = [row for row in _formats() if row["source"] == source and row["target"] == target]
+    return ", ".join(sorted({row["metadata"][name] for row in rows if name in row["metadata"]}))
+
+
+def _formats() -> list[dict[str, Any]]:
+    return _read("formats.json")["rows"]
+
+
 def _read(name: str) -> Any:
     return json.loads((REPOSITORY / "results" / name).read_text(encoding="utf-8"))
 
@@ -189,6 +225,8 @@ TABLES = {
     "costs": costs_table,
     "adapters": adapters_table,
     "periodicity": periodicity_table,
+    "pixels": pixels_table,
+    "metadata": metadata_table,
 }
 
 

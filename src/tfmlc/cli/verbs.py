@@ -43,6 +43,7 @@ EXTRAS = {
     "metrics": ("pyiqa", "scipy"),
     "video": ("av",),
     "app": ("gradio",),
+    "heic": ("pi_heif",),
 }
 
 

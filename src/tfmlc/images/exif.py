@@ -92,18 +92,17 @@ def with_size(block: bytes, width: int, height: int) -> bytes:
     return bytes(changed)
 
 
-def with_thumbnail(block: bytes, make: Callable[[int], bytes | None]) -> bytes:
-    """The block with its thumbnail made anew in the room of the old one; ``make`` gets the bytes there are.
+def with_thumbnail(block: bytes, make: Callable[[int], bytes | None]) -> tuple[bytes, bool]:
+    """The block with its thumbnail made anew in the room of the old one, and whether none is lost by that.
 
-    A thumbnail that is no JPEG, or for which there is too little room, is blanked and no longer pointed to.
+    ``make`` gets the bytes there are. A thumbnail that is no JPEG, or for which there is too little room, is blanked
+    and no longer pointed to.
     """
     changed = bytearray(block)
     tags = _tags(changed)
-    if tags is None or tags.is_big:
-        return block
-    entries, second = tags.directory(tags.first)
-    if not second:
-        return block
+    entries, second = ([], 0) if tags is None or tags.is_big else tags.directory(tags.first)
+    if tags is None or not second:
+        return block, True
     by_tag = {entry.tag: entry for entry in tags.entries(second)}
     at, size = (tags.number(by_tag.get(tag)) or 0 for tag in (THUMBNAIL_AT, THUMBNAIL_BYTES))
     whole = at >= 8 and size and at + size <= len(block) and block[at : at + 2] == b"\xff\xd8"
@@ -116,7 +115,7 @@ def with_thumbnail(block: bytes, make: Callable[[int], bytes | None]) -> bytes:
         tags.store(by_tag[THUMBNAIL_BYTES], len(new))
         if (turned := by_tag.get(ORIENTATION)) is not None:
             tags.store(turned, 1)
-    return bytes(changed)
+    return bytes(changed), new is not None
 
 
 def with_resolution(block: bytes | None, resolution: tuple[float, float]) -> bytes:

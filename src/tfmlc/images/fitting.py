@@ -10,11 +10,15 @@ from tfmlc.errors import UserError
 from tfmlc.images.image import BAND_ROWS, Image, Part, Pixels, to_depth, white_of
 
 JPEG_COMMENT, PNG_COMMENT = "FE", b"Comment\0"
+EXTENDED_XMP, MULTI = b"http://ns.adobe.com/xmp/extension/\0", b"MPF\0"  # how JPEG segments begin
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a format holds: bits a channel, alpha, kinds of metadata by their field, and how long a side may be."""
+    """What a format holds: bits a channel, alpha, kinds of metadata by their field, and how long a side may be.
+
+    ``says_depth``: these are the bits that the file has; its writer tells where it takes fewer.
+    """
 
     name: str
     bits: tuple[int, ...] = (8,)
@@ -22,6 +26,7 @@ class Room:
     fields: tuple[str, ...] = ()
     most_side_px: int = (1 << 31) - 1
     most_px: int = 1 << 62
+    says_depth: bool = True
 
 
 ROOMS = {
@@ -34,6 +39,7 @@ ROOMS = {
         fields=("icc", "exif", "xmp", "resolution", "cicp"),
         most_side_px=32_768,
         most_px=16_384 * 16_384,
+        says_depth=False,
     ),
     "TIFF": Room("TIFF", (8, 16, 32), fields=("icc", "exif", "xmp", "iptc", "resolution", "extra")),
     "BMP": Room("BMP", (8,), alpha=False, fields=("xmp", "resolution"), most_px=(1 << 32) // 4),
@@ -83,7 +89,8 @@ def fit(image: Image, format_name: str) -> tuple[Image, list[str]]:
     pixels = image.pixels
     depth = max((bits for bits in room.bits if bits <= image.bits), default=8)
     if depth != image.bits:
-        lost.append(f"{room.name} has {depth} bits a channel")
+        if room.says_depth:
+            lost.append(f"{room.name} has {depth} bits a channel")
         pixels = to_depth(pixels, depth)
     if image.has_alpha and not room.alpha:
         lost.append(f"{room.name} has no alpha channel: laid on white")
@@ -154,17 +161,25 @@ def _is_utf8(text: bytes) -> bool:
 def _label(part: Part, image: Image) -> str | None:
     """What a part is called where it is left out; None for what says no more than a file without it."""
     if part.format == "PNG":
-        if part.name in UNSAID or (image.icc is not None and part.name in ("gAMA", "cHRM")):
-            return None
-        if part.name == "gAMA" and int.from_bytes(part.data[:4]) == SRGB_GAMMA:
-            return None
-        if part.name == "cHRM" and part.data == b"".join(value.to_bytes(4) for value in SRGB_PRIMARIES):
-            return None
-        if part.name in ("tEXt", "zTXt", "iTXt"):
-            return f"text ({part.data.split(bytes(1))[0].decode('latin-1')})"
-        return PART_LABELS.get(part.name, f"PNG chunk {part.name}")
-    if part.format == "JPEG":
-        if part.name == "E1":
-            return "extended XMP"
-        return PART_LABELS.get(part.name, f"JPEG segment APP{int(part.name, 16) - 0xE0}")
-    return f"{part.format} chunk {part.name}"
+        return _label_of_chunk(part, image)
+    return _label_of_segment(part) if part.format == "JPEG" else f"{part.format} chunk {part.name}"
+
+
+def _label_of_chunk(part: Part, image: Image) -> str | None:
+    srgb = {
+        "gAMA": SRGB_GAMMA.to_bytes(4),
+        "cHRM": b"".join(value.to_bytes(4) for value in SRGB_PRIMARIES),
+    }
+    if part.name in UNSAID or (part.name in srgb and (image.icc is not None or part.data == srgb[part.name])):
+        return None
+    if part.name in ("tEXt", "zTXt", "iTXt"):
+        return f"text ({part.data.split(bytes(1))[0].decode('latin-1')})"
+    return PART_LABELS.get(part.name, f"PNG chunk {part.name}")
+
+
+def _label_of_segment(part: Part) -> str:
+    if part.data.startswith(EXTENDED_XMP):
+        return "extended XMP"
+    if part.data.startswith(MULTI):  # the index of what follows
+        return PART_LABELS["trailer"]
+    return PART_LABELS.get(part.name) or f"JPEG segment APP{int(part.name, 16) - 0xE0}"

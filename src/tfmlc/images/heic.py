@@ -42,7 +42,7 @@ def read_heic(content: bytes) -> Image:
     items = Items(content)
     file = cast(Any, pi_heif).open_heif(io.BytesIO(content), convert_hdr_to_8bit=False)
     info = cast("dict[str, Any]", file.info)
-    pixels = np.asarray(file)
+    pixels = np.array(file)  # a copy: the decoder's memory goes with the file
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     bits = int(info.get("bit_depth", 8))
     if pixels.dtype == np.uint16:

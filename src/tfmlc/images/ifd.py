@@ -138,13 +138,17 @@ def build(order: Order, entries: Iterable[Entry]) -> bytes:
     The types of BigTIFF become those of classic TIFF.
     """
     entries = list(entries)
-    note = next((inner for entry in entries for inner in entry.folder if inner.tag == MAKER_NOTE), None)
-    reserved = (0, 0)
-    if note is not None and note.where >= 8 and note.where + len(note.data) <= LAST_RESERVED:
-        reserved = (note.where, note.where + len(note.data))
+    note = _maker_note(entries)
+    reserved = (0, 0) if note is None or not keeps_maker_note(entries) else (note.where, note.where + len(note.data))
     block = bytearray(b"II*\0" if order == "<" else b"MM\0*") + bytes(4)
     struct.pack_into(order + "I", block, 4, _write(block, order, entries, reserved))
     return bytes(block)
+
+
+def keeps_maker_note(entries: Iterable[Entry]) -> bool:
+    """Whether ``build`` leaves the maker note of these entries at its offset, if there is one."""
+    note = _maker_note(entries)
+    return note is None or (note.where >= 8 and note.where + len(note.data) <= LAST_RESERVED)
 
 
 def with_first(block: bytes, entries: Iterable[Entry], after: int) -> bytes:
@@ -156,6 +160,10 @@ def with_first(block: bytes, entries: Iterable[Entry], after: int) -> bytes:
     grown = bytearray(block) + bytes(len(block) % 2)
     struct.pack_into(order + "I", grown, 4, _write(grown, order, list(entries), (0, 0), after=after))
     return bytes(grown)
+
+
+def _maker_note(entries: Iterable[Entry]) -> Entry | None:
+    return next((inner for entry in entries for inner in entry.folder if inner.tag == MAKER_NOTE), None)
 
 
 def _write(

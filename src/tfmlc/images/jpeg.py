@@ -15,6 +15,7 @@ from PIL import JpegImagePlugin
 from tfmlc.errors import UserError
 from tfmlc.images.exif import PREFIX as EXIF
 from tfmlc.images.exif import resolution_of, within, without_prefix
+from tfmlc.images.fitting import EXTENDED_XMP, MULTI
 from tfmlc.images.head import Content, Head
 from tfmlc.images.ifd import Tags
 from tfmlc.images.image import Image, Part, Source
@@ -24,8 +25,7 @@ from tfmlc.images.upright import stored_again
 
 QUALITY = 95
 MOST_SEGMENT_BYTES, MARKER_BYTES, MOST_STRAY_BYTES = 65_533, 4, 4096
-XMP, EXTENDED_XMP = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
-ICC, PHOTOSHOP, MULTI, JFIF = b"ICC_PROFILE\0", b"Photoshop 3.0\0", b"MPF\0", b"JFIF\0"
+XMP, ICC, PHOTOSHOP, JFIF = b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Photoshop 3.0\0", b"JFIF\0"
 SOI, EOI, SOS, COMMENT, APP0, APP1, APP2, APP13, APP14 = 0xD8, 0xD9, 0xDA, 0xFE, 0xE0, 0xE1, 0xE2, 0xED, 0xEE
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # in coded data: no stuffed zero, no restart

@@ -165,7 +165,8 @@ def _code(pixels: Pixels, *, fast: bool) -> bytes:
     """The IDAT chunks of pixels, in which libpng or, where it is to be fast, ISA-L deflates."""
     if fast and pixels.dtype == np.uint8:
         return _packed("IDAT", isal_zlib.compress(less_the_row_above(pixels), ISAL_LEVEL))
-    coded = imagecodecs.png_encode(np.ascontiguousarray(pixels), level=ZLIB_LEVEL)
+    flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    coded = imagecodecs.png_encode(np.ascontiguousarray(flat), level=ZLIB_LEVEL)
     chunks, _ = scan(coded)
     return b"".join(coded[chunk.at - 8 : chunk.at + chunk.size + 4] for chunk in chunks if chunk.name == "IDAT")
 

@@ -10,7 +10,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from tfmlc.images.avif import depth_of, narrow, widen
-from tfmlc.images.image import Image, Pixels, to_depth, turn
+from tfmlc.images.image import Image, Pixels, to_depth, turn, white_of
 from tfmlc.images.jpeg import decode as decode_jpeg
 from tfmlc.images.jpeg import head_of_jpeg, icc_of
 from tfmlc.images.jpeg import scan as scan_jpeg
@@ -89,8 +89,8 @@ def _exactly(image: Image, format_name: str, source: Image) -> NDArray[Any]:
         if format_name == "AVIF" and pixels.dtype == np.uint16:
             bits = depth_of(source)
             pixels = widen(narrow(pixels, bits), bits)
-        if format_name == "WEBP" and pixels.shape[2] == 4 and (pixels[..., 3] == 255).all():
-            pixels = pixels[..., :3]  # WebP leaves alpha out where nothing shows through
+        if pixels.shape[2] == 4 and (pixels[..., 3] == white_of(pixels)).all():
+            pixels = pixels[..., :3]  # both leave alpha out where nothing shows through
     if format_name == "TIFF" and source.source is not None:
         if source.has_alpha and source.source.premultiplied:
             pixels = multiplied_by_alpha(pixels)

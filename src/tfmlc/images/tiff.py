@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import tifffile
@@ -16,10 +16,11 @@ from tfmlc.errors import UserError
 from tfmlc.images.avif import widen
 from tfmlc.images.exif import ORIENTATION, resolution_of
 from tfmlc.images.head import Content, Head
-from tfmlc.images.ifd import Tags, build
+from tfmlc.images.ifd import Tags, build, keeps_maker_note
 from tfmlc.images.image import BAND_ROWS, FLOAT_RANGE, Image, Pixels, Sample, Source, white_of
 from tfmlc.images.modes import simplify
 from tfmlc.images.photoshop import iptc_of, resources
+from tfmlc.images.tiffpages import CodingTags
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
 PHOTOMETRICS = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32844: "LogL", 32845: "LogLuv"}
@@ -70,7 +71,7 @@ def read_tiff(content: bytes) -> Image:
     tags = Tags(content)
     if tags.find(DNG_VERSION) is not None:
         raise UserError("is a camera raw photo (DNG): develop it in a raw converter and save it as TIFF or PNG first")
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
+    with tifffile.TiffFile(cast(BinaryIO, CodingTags(content))) as file:
         page, notes = _main_page(file)
         _check(page)
         planes = _planes(page, content)
@@ -85,6 +86,8 @@ def read_tiff(content: bytes) -> Image:
         icc, notes = simple.icc, [*notes, *simple.notes]
     kept = [entry for entry in tree if entry.tag not in STORAGE]
     exif = build(tags.order, kept) if kept else None
+    if not keeps_maker_note(kept):
+        notes.append("the camera's maker note lies elsewhere now: what it points to may not be found")
     photoshop = named.get(PHOTOSHOP)
     if photoshop is not None and not resources(photoshop)[0]:
         photoshop, notes = None, [*notes, "a Photoshop block that cannot be read is left out"]
@@ -159,7 +162,7 @@ def _planes(page: tifffile.TiffPage, content: bytes) -> Planes:
     if max(ends, default=0) > len(content):
         raise ValueError("it ends before its last strip")
     if photometric == YCBCR and int(page.compression) != NEW_JPEG:
-        simple = simplify(TiffImagePlugin.TiffImageFile(io.BytesIO(content)), None)
+        simple = simplify(TiffImagePlugin.TiffImageFile(io.BufferedReader(CodingTags(content))), None)
         return Planes(simple.pixels, 3, ())
     samples = np.asarray(page.asarray())
     samples = samples[..., None] if page.axes == "YX" else samples

@@ -92,7 +92,7 @@ def _block(image: Image) -> tuple[bytes | None, list[str]]:
         return None, ["an EXIF block that cannot be read is left out"]
     if not tags.directory(tags.first)[1]:
         return image.exif, []
-    return with_thumbnail(image.exif, lambda _: None), ["TIFF has no room for the EXIF thumbnail"]
+    return with_thumbnail(image.exif, lambda _: None)[0], ["TIFF has no room for the EXIF thumbnail"]
 
 
 def _behind(block: bytes, content: bytes) -> bytes:

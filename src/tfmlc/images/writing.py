@@ -55,7 +55,8 @@ def write_image(path: str | Path, image: Image, *, fast: bool = False) -> list[s
     if name is None:
         raise UserError(f"cannot write {path}: the name must end in one of {' '.join(FORMATS)}")
     try:
-        fitted, lost = fit(_current(image), name)
+        current, stale = _current(image)
+        fitted, lost = fit(current, name)
         content, more = write_png(fitted, fast=True) if fast and name == "PNG" else WRITERS[name](fitted)
         more += prove(content, fitted, name, fast=fast)
     except UserError as error:
@@ -68,11 +69,12 @@ def write_image(path: str | Path, image: Image, *, fast: bool = False) -> list[s
             f"cannot write {path}: the encoder refuses ({reason}); nothing was changed, write another format"
         ) from error
     write_atomically(path, content)
-    return [*image.notes, *lost, *more]
+    return [*image.notes, *stale, *lost, *more]
 
 
-def _current(image: Image) -> Image:
-    """The image with its mark, and with what its metadata repeat of the pixels as the pixels are now."""
+def _current(image: Image) -> tuple[Image, list[str]]:
+    """The image with its mark, and with what its metadata repeat of the pixels as these are now; what is lost by it."""
+    lost: list[str] = []
     xmp, exif, photoshop = image.xmp, without_prefix(image.exif), image.photoshop
     if exif is not None:
         exif = with_orientation(exif, 1)
@@ -84,7 +86,8 @@ def _current(image: Image) -> Image:
         exif = with_size(exif, width, height)
     if image.changed or (source is not None and source.orientation != 1):
         if exif is not None:
-            exif = with_thumbnail(exif, lambda room: thumbnail(image.pixels, most_bytes=room))
+            exif, is_kept = with_thumbnail(exif, lambda room: thumbnail(image.pixels, most_bytes=room))
+            lost += [] if is_kept else ["the EXIF thumbnail is left out: the new one needs more room"]
         if photoshop is not None:
             photoshop = with_preview(photoshop, lambda: thumbnail(image.pixels))
-    return replace(image, xmp=xmp, exif=exif, photoshop=photoshop)
+    return replace(image, xmp=xmp, exif=exif, photoshop=photoshop), lost
