@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageCms
 
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 12: 8}
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005
 MADE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from tfmlc.errors import UserError
 from tfmlc.images.boxes import Items, boxes
-from tfmlc.images.exif import resolution_of, with_resolution
+from tfmlc.images.exif import UNREADABLE, is_readable, resolution_of, with_resolution
 from tfmlc.images.head import Content, Head
 from tfmlc.images.image import Image, Pixels, Source
 from tfmlc.images.modes import to_pillow
@@ -93,11 +93,13 @@ def read_avif(content: bytes) -> Image:
 def write_avif(image: Image) -> tuple[bytes, list[str]]:
     """The file of an image: of 8 bits, or of 10 or 12 where there are more; lossless where its source was."""
     lossless = image.source is not None and image.source.is_lossless
+    lost: list[str] = []
     exif = image.exif
+    if exif is not None and not is_readable(exif):
+        exif, lost = None, [UNREADABLE]
     if image.resolution is not None:
         exif = with_resolution(exif, image.resolution)
     deep = image.pixels.dtype != np.uint8
-    lost: list[str] = []
     if deep or lossless:
         bits = depth_of(image)
         if deep and (image.source is None or image.source.bits > bits):

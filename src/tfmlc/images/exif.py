@@ -15,6 +15,7 @@ from tfmlc.images.ifd import (
     Entry,
     Tags,
     build,
+    keeps_maker_note,
     with_first,
 )
 
@@ -33,6 +34,8 @@ NAMES = {
     0x010E: "the description",
     0x9286: "the user comment",
 }
+MAKER_NOTE_MOVED = "the camera's maker note lies elsewhere now: what it points to may not be found"
+UNREADABLE = "an EXIF block that cannot be read is left out"
 PREFIX = b"Exif\0\0"
 
 
@@ -48,6 +51,11 @@ def orientation_of(block: bytes | None) -> int:
     tags = _tags(block)
     value = None if tags is None else tags.number(tags.find(ORIENTATION))
     return value if value is not None and 1 <= value <= 8 else 1
+
+
+def is_readable(block: bytes | None) -> bool:
+    """Whether the block begins as one has to; AVIF and TIFF hold no other."""
+    return _tags(block) is not None
 
 
 def has_orientation(block: bytes | None) -> bool:
@@ -135,20 +143,23 @@ def with_resolution(block: bytes | None, resolution: tuple[float, float]) -> byt
     return with_first(block, [*entries, *added], following)
 
 
-def within(block: bytes, most_bytes: int) -> tuple[bytes | None, list[str]]:
-    """The block made small enough by leaving out its largest entries, the thumbnail first; with what was left out."""
+def within(block: bytes, most_bytes: int) -> tuple[bytes | None, list[str], list[str]]:
+    """The block made small enough by leaving out its largest entries, the thumbnail first.
+
+    With what was left out, and with sentences on what was changed beyond that.
+    """
     if len(block) <= most_bytes:
-        return block, []
+        return block, [], []
     tags = _tags(block)
     if tags is None:
-        return None, ["an EXIF block that cannot be read"]
+        return None, ["an EXIF block that cannot be read"], []
     entries = tags.tree()
     lost = ["the EXIF thumbnail"] if tags.directory(tags.first)[1] else []
     while len(small := build(tags.order, entries)) > most_bytes:
         largest = max(_leaves(entries), key=lambda entry: len(entry.data))
         lost.append(f"{NAMES.get(largest.tag, f'EXIF tag {largest.tag}')} ({len(largest.data) // 1000} kB)")
         entries = _without(entries, largest)
-    return small, lost
+    return small, lost, [] if keeps_maker_note(entries) else [MAKER_NOTE_MOVED]
 
 
 def _leaves(entries: Iterable[Entry]) -> list[Entry]:

@@ -8,8 +8,10 @@ import numpy as np
 
 from tfmlc.errors import UserError
 from tfmlc.images.image import BAND_ROWS, Image, Part, Pixels, to_depth, white_of
+from tfmlc.images.pngtext import TEXTS, text_of
 
-JPEG_COMMENT, PNG_COMMENT = "FE", b"Comment\0"
+JPEG_COMMENT, COMMENT = "FE", b"Comment"  # the marker, the keyword in PNG
+MOST_COMMENT_BYTES = 65_533
 EXTENDED_XMP, MULTI = b"http://ns.adobe.com/xmp/extension/\0", b"MPF\0"  # how JPEG segments begin
 
 
@@ -143,10 +145,12 @@ def _moved(part: Part, format_name: str) -> list[Part]:
     if part.format == "JPEG" and part.name == JPEG_COMMENT and format_name == "PNG":
         text = part.data.rstrip(b"\0")
         if text.isascii() or not _is_utf8(text):
-            return [Part("PNG", "tEXt", PNG_COMMENT + text.replace(b"\0", b" "))]
-        return [Part("PNG", "iTXt", PNG_COMMENT + bytes(4) + text.replace(b"\0", b" "))]
-    if part.format == "PNG" and part.name == "tEXt" and part.data.startswith(PNG_COMMENT) and format_name == "JPEG":
-        return [Part("JPEG", JPEG_COMMENT, part.data.removeprefix(PNG_COMMENT))]
+            return [Part("PNG", "tEXt", COMMENT + b"\0" + text.replace(b"\0", b" "))]
+        return [Part("PNG", "iTXt", COMMENT + bytes(5) + text.replace(b"\0", b" "))]
+    if part.format == "PNG" and part.name in TEXTS and format_name == "JPEG":
+        keyword, text = text_of(part.name, part.data)
+        if keyword == COMMENT and text is not None and len(text) <= MOST_COMMENT_BYTES:
+            return [Part("JPEG", JPEG_COMMENT, text)]
     return [part]
 
 
@@ -172,7 +176,7 @@ def _label_of_chunk(part: Part, image: Image) -> str | None:
     }
     if part.name in UNSAID or (part.name in srgb and (image.icc is not None or part.data == srgb[part.name])):
         return None
-    if part.name in ("tEXt", "zTXt", "iTXt"):
+    if part.name in TEXTS:
         return f"text ({part.data.split(bytes(1))[0].decode('latin-1')})"
     return PART_LABELS.get(part.name, f"PNG chunk {part.name}")
 

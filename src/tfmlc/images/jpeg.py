@@ -201,8 +201,8 @@ def _is_carried(segment: Segment, exif: bytes | None) -> bool:
 def _metadata(image: Image, lost: list[str]) -> Iterator[tuple[int, bytes]]:
     """Marker and content of every segment that comes before the coding."""
     if image.exif is not None:
-        exif, dropped = within(image.exif, MOST_SEGMENT_BYTES - len(EXIF))
-        lost += [f"JPEG has no room for {name}" for name in dropped]
+        exif, dropped, changed = within(image.exif, MOST_SEGMENT_BYTES - len(EXIF))
+        lost += [*(f"JPEG has no room for {name}" for name in dropped), *changed]
         if exif is not None:
             yield APP1, EXIF + exif
     if image.xmp is not None:

@@ -10,7 +10,7 @@ from tfmlc.images.exif import PREFIX as EXIF
 TEXTS = ("tEXt", "zTXt", "iTXt")
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE = b"Raw profile type "
-MOST_BYTES = 1 << 28  # once unpacked
+MOST_BYTES = 1 << 26  # once unpacked
 WIDTH = 72  # characters a line of a raw profile
 
 

@@ -10,6 +10,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from tfmlc.images.avif import depth_of, narrow, widen
+from tfmlc.images.exif import is_readable
 from tfmlc.images.image import Image, Pixels, to_depth, turn, white_of
 from tfmlc.images.jpeg import decode as decode_jpeg
 from tfmlc.images.jpeg import head_of_jpeg, icc_of
@@ -50,7 +51,7 @@ def prove(content: bytes, image: Image, format_name: str, *, fast: bool = False)
     ):
         raise UnprovenError("the new file has other planes than the image")
     changed = [LABELS[name] for name in ("icc", "xmp") if getattr(back, name) != getattr(image, name)]
-    if (back.exif is None) and (image.exif is not None):
+    if back.exif is None and is_readable(image.exif):
         changed.append(LABELS["exif"])
     return [f"{name} could not be written" for name in changed]
 

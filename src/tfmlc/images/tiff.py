@@ -14,7 +14,7 @@ from PIL import TiffImagePlugin
 
 from tfmlc.errors import UserError
 from tfmlc.images.avif import widen
-from tfmlc.images.exif import ORIENTATION, resolution_of
+from tfmlc.images.exif import MAKER_NOTE_MOVED, ORIENTATION, resolution_of
 from tfmlc.images.head import Content, Head
 from tfmlc.images.ifd import Tags, build, keeps_maker_note
 from tfmlc.images.image import BAND_ROWS, FLOAT_RANGE, Image, Pixels, Sample, Source, white_of
@@ -87,7 +87,7 @@ def read_tiff(content: bytes) -> Image:
     kept = [entry for entry in tree if entry.tag not in STORAGE]
     exif = build(tags.order, kept) if kept else None
     if not keeps_maker_note(kept):
-        notes.append("the camera's maker note lies elsewhere now: what it points to may not be found")
+        notes.append(MAKER_NOTE_MOVED)
     photoshop = named.get(PHOTOSHOP)
     if photoshop is not None and not resources(photoshop)[0]:
         photoshop, notes = None, [*notes, "a Photoshop block that cannot be read is left out"]

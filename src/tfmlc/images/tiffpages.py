@@ -15,9 +15,10 @@ from tfmlc.images.ifd import SIZES, Tags
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-CODING = {  # baseline tags and those of compressions, tiles, extra samples and number formats
+CODING = {  # baseline tags and those of compressions, tiles, extra samples, number formats and volumes
     *(*range(254, 260), *range(262, 267), 273, *range(277, 281), 284, *range(292, 294), 297, 317, *range(320, 326)),
-    *(332, 333, 334, 336, 338, 339, 340, 341, 343, 347, *range(512, 522), 529, 530, 531, 532),
+    *(332, 333, 334, 336, 338, 339, 340, 341, 343, 347, *range(512, 522), *range(529, 533)),
+    *(32996, 32997, 32998, 50674),
 }
 MOST_PAGES = 10_000
 

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from tfmlc.errors import UserError
-from tfmlc.images.exif import with_thumbnail
+from tfmlc.images.exif import UNREADABLE, is_readable, with_thumbnail
 from tfmlc.images.ifd import LONG, LONG8, SIZES, Entry, Tags, with_first
 from tfmlc.images.image import Image
 from tfmlc.images.photoshop import iptc_of
@@ -86,10 +86,9 @@ def _block(image: Image) -> tuple[bytes | None, list[str]]:
     """The EXIF block to put before the pixels, its thumbnail blanked, and what could not be kept."""
     if image.exif is None:
         return None, []
-    try:
-        tags = Tags(image.exif)
-    except ValueError:
-        return None, ["an EXIF block that cannot be read is left out"]
+    if not is_readable(image.exif):
+        return None, [UNREADABLE]
+    tags = Tags(image.exif)
     if not tags.directory(tags.first)[1]:
         return image.exif, []
     return with_thumbnail(image.exif, lambda _: None)[0], ["TIFF has no room for the EXIF thumbnail"]
