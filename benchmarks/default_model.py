@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tfmlc.data.folders import find_pairs, read_pair
+from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.deblur import Deblurrer
 from tfmlc.evaluation import score
-from tfmlc.evaluation.provenance import write_result
+from tfmlc.io.weights import find_model
 from tfmlc.networks import blend_networks, load_network
-from tfmlc.progress import Steps
-from tfmlc.weights import find_model
+from tfmlc.results import write_result
+from tfmlc.runtime.progress import Steps
 
 BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 EVERY = 10

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from round_trip.matrix import rows
-from tfmlc.evaluation.provenance import write_result
+from tfmlc.results import write_result
 
 OUTPUT = Path(__file__).parent.parent / "results" / "formats.json"
 

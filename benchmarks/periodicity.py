@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tfmlc.deblur import Deblurrer
-from tfmlc.evaluation.provenance import write_result
-from tfmlc.periodicity import periodicity
-from tfmlc.progress import Steps
+from tfmlc.metrics.periodicity import periodicity
+from tfmlc.results import write_result
+from tfmlc.runtime.progress import Steps
 
 OUTPUT = Path(__file__).parent.parent / "results" / "periodicity.json"
 PERIODS_PX = (4, 8, 14, 16)

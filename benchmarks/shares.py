@@ -11,13 +11,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from tfmlc.data.folders import find_pairs, read_pair
+from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.deblur import Deblurrer
-from tfmlc.evaluation.metrics import score_images
-from tfmlc.evaluation.provenance import write_result
+from tfmlc.io.weights import find_model
+from tfmlc.metrics.registry import score_images
 from tfmlc.networks import blend_networks, load_network
+from tfmlc.results import write_result
 from tfmlc.training.validation import centred
-from tfmlc.weights import find_model
 
 SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
 SCORES = ["psnr", "lpips", "dists", "niqe"]

@@ -46,7 +46,7 @@ def photo() -> np.ndarray:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder of three small pictures to train on."""
-    from tfmlc.images import Picture, write_image
+    from tfmlc.io.images import Picture, write_image
 
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 
 from conftest import make_photo
 from tfmlc.cli import app
-from tfmlc.images import Picture, read_image, write_image
-from tfmlc.locks import LOCK, file_lock, folder_lock
+from tfmlc.io.images import Picture, read_image, write_image
+from tfmlc.io.locks import LOCK, file_lock, folder_lock
 from tfmlc.networks import build_network, load_network, save_network
 
 
@@ -164,7 +164,7 @@ def test_a_photo_that_seems_too_large_is_refused_until_it_is_allowed(
 ) -> None:
     source = save(tmp_path / "in.png", 400, 60)
     memory = psutil.virtual_memory()._replace(available=200_000)
-    monkeypatch.setattr("tfmlc.images.reading.psutil.virtual_memory", lambda: memory)
+    monkeypatch.setattr("tfmlc.io.images.reading.psutil.virtual_memory", lambda: memory)
     command = ("deblur", source, "-o", tmp_path / "out.png", "--model", model, "--tile", 128)
     refused(tfmlc(*command), "in.png has 60x400 px", "say --yes-large if it is a photo of your own")
     assert not (tmp_path / "out.png").exists()

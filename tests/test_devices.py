@@ -12,12 +12,12 @@ import torch
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.deblur import Deblurrer
-from tfmlc.images import Picture, write_image
+from tfmlc.io.images import Picture, write_image
+from tfmlc.io.weights import find_model
 from tfmlc.losses import Adapter, FeatureMatchingLoss
 from tfmlc.networks import load_network
-from tfmlc.training.finetune import finetune
 from tfmlc.training.presets import load_recipe
-from tfmlc.weights import find_model
+from tfmlc.training.train import finetune
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu), pytest.param("mps", marks=pytest.mark.gpu)])

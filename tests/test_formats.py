@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tfmlc.errors import UserError
-from tfmlc.files import write_atomically
-from tfmlc.images import FORMATS, Picture, kind_of_file, kind_of_name, read_image, read_size, write_image
+from tfmlc.io.files import write_atomically
+from tfmlc.io.images import FORMATS, Picture, kind_of_file, kind_of_name, read_image, read_size, write_image
 
 
 def box(*brands: bytes) -> bytes:

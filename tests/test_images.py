@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, find_pictures, read_image, read_rgb8, to_depth, write_image
+from tfmlc.io.images import Picture, find_pictures, read_image, read_rgb8, to_depth, write_image
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

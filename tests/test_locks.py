@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tfmlc.errors import UserError
-from tfmlc.locks import LOCK, folder_lock
+from tfmlc.io.locks import LOCK, folder_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from tfmlc.locks import folder_lock
+from tfmlc.io.locks import folder_lock
 with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

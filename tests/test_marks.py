@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfmlc.images import Picture, read_image, restored_mark, write_image
-from tfmlc.images.xmp import get_property, get_restored, set_property, set_restored
+from tfmlc.io.images import Picture, read_image, restored_mark, write_image
+from tfmlc.io.images.xmp import get_property, get_restored, set_property, set_restored
 
 RATED = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import make_photo
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, find_pictures, search_images, skipped_line, write_image
+from tfmlc.io.images import Picture, find_pictures, search_images, skipped_line, write_image
 
 NOT_READ = ("a.MP4", "b.gif", "c.gif", "d.CR2", "e.mov", "f.jxl")
 NOT_MEANT = ("notes.txt", "a.xmp", "._a.jpg", ".hidden.png", ".thumbnails/a.jpg", "deeper/.git/b.png", "book.pdf")
@@ -42,7 +42,7 @@ def test_a_folder_counts_what_it_skips_and_names_it(tmp_path: Path) -> None:
 
 
 def test_heic_names_its_extra_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tfmlc.images.formats.has_heic", lambda: False)
+    monkeypatch.setattr("tfmlc.io.images.formats.has_heic", lambda: False)
     fill(tmp_path, "a.heic", "b.HEIC", "c.mp4")
     line = "3 skipped: 2 .heic (install the extra: pip install 'tfmlc[heic]'), 1 .mp4"
     assert skipped_line(search_images(tmp_path).skipped) == line

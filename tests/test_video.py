@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, write_image
-from tfmlc.video import find_clips, read_frames
-from tfmlc.video.by_opencv import decode as decode_by_opencv
-from tfmlc.video.decoding import Damage
+from tfmlc.io.images import Picture, write_image
+from tfmlc.io.video import find_clips, read_frames
+from tfmlc.io.video.by_opencv import decode as decode_by_opencv
+from tfmlc.io.video.decoding import Damage
 
 COUNT = 20
 WIDE = cv2.resize(np.random.default_rng(3).integers(0, 256, (20, 40, 3), np.uint8), (300, 130))

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tfmlc.checkpoint import read_tensors
 from tfmlc.errors import UserError
+from tfmlc.io.checkpoint import read_tensors
 from tfmlc.networks import build_network, load_network
 
 SIZES: dict[str, Any] = {"width": 8, "depth": 2, "normalised_levels": None}

@@ -81,7 +81,7 @@ def run(kind: str, first: int, last: int) -> list[dict[str, Any]]:
 
 
 def main(kind: str, first: int, last: int, output: Path) -> int:
-    from tfmlc.evaluation.provenance import write_result
+    from tfmlc.results import write_result
 
     started = time.monotonic()
     findings = run(kind, first, last)

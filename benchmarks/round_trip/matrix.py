@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from round_trip.facts import facts, pixels_of
 from round_trip.sources import Source, sources
-from tfmlc.images import read_image, write_image
+from tfmlc.io.images import read_image, write_image
 
 TARGETS = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "AVIF": ".avif", "TIFF": ".tif", "BMP": ".bmp"}
 LOSSY, LOSSLESS = ("JPEG", "WebP", "AVIF"), ("PNG", "TIFF", "BMP")

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tfmlc.errors import UserError, unknown_name
-from tfmlc.files import read_utf8
+from tfmlc.io.files import read_utf8
 
 
 class Config(BaseModel):

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tfmlc.backbones import BACKBONES, build_backbone
-from tfmlc.checkpoint import write_checkpoint
 from tfmlc.errors import UserError
+from tfmlc.io.checkpoint import write_checkpoint
 
 SMALL = ("dinov2-vit-s14", "vgg16", "alexnet", "clip-rn50")  # the others are the same code, larger
 

@@ -7,9 +7,9 @@ import pytest
 
 from conftest import make_photo
 from tfmlc.config import checked
-from tfmlc.data.blur import BlurConfig, blur_still
-from tfmlc.data.shake import sample_trajectory
-from tfmlc.data.spectrum import FREQUENCIES, cell_centres, motion_spectrum
+from tfmlc.data.synthesis.blur import BlurConfig, blur_still
+from tfmlc.data.synthesis.camera_motion import sample_trajectory
+from tfmlc.data.synthesis.motion_spectrum import FREQUENCIES, cell_centres, motion_spectrum
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.errors import UserError
 

@@ -13,15 +13,15 @@ import pytest
 
 from conftest import make_photo, run_and_measure
 from tfmlc.data import blur_windows
-from tfmlc.data import films as films_module
-from tfmlc.data.films import FilmConfig, film_windows
-from tfmlc.data.interpolation import interpolated
-from tfmlc.data.manifest import MANIFEST, read_manifest
-from tfmlc.data.synthesis import synthesize
-from tfmlc.data.windows import WindowFinder
+from tfmlc.data.synthesis import videos as films_module
+from tfmlc.data.synthesis.interpolation import interpolated
+from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
+from tfmlc.data.synthesis.sets import synthesize
+from tfmlc.data.synthesis.videos import FilmConfig, film_windows
+from tfmlc.data.synthesis.windows import WindowFinder
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, read_rgb8, write_image
-from tfmlc.video import find_clips, read_frames
+from tfmlc.io.images import Picture, read_rgb8, write_image
+from tfmlc.io.video import find_clips, read_frames
 
 Frames = list[np.ndarray]
 
@@ -203,7 +203,7 @@ class TestSets:
         assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")} == content
 
     def test_disk_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from tfmlc.data import synthesis
+        from tfmlc.data.synthesis import sets as synthesis
 
         write_frames(tmp_path / "film", pan(75))
         real, count = synthesis.write_image, [0]
@@ -327,11 +327,12 @@ class TestBadFilms:
 def test_memory_does_not_grow_with_the_window(tmp_path: Path) -> None:
     write_frames(tmp_path / "film", [frame.repeat(4, 0).repeat(4, 1) for frame in pan(10, step=1)])
     script = (
-        "import sys; from pathlib import Path; from tfmlc.data import films; from tfmlc.video import Clip\n"
+        "import sys; from pathlib import Path; from tfmlc.io.video import Clip\n"
+        "from tfmlc.data.synthesis import videos as films\n"
         "films.KEPT_BYTES = 10 * 2**20\n"
         "names = tuple(f'{(i // 10 % 2) * 9 + (1 - 2 * (i // 10 % 2)) * (i % 10)}.png' for i in range(160))\n"
         "films.read_frames = lambda clip, **_: (films_read(n) for n in names)\n"
-        "from tfmlc.images import read_rgb8\n"
+        "from tfmlc.io.images import read_rgb8\n"
         "films_read = lambda n: read_rgb8(Path(sys.argv[1]) / n)\n"
         "config = films.FilmConfig(min_frames=int(sys.argv[2]), min_displacement_px=0)\n"
         "found = films.film_windows(Clip(Path(sys.argv[1]), 'film', names), config)\n"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from conftest import make_photo
-from tfmlc.data.crops import PairCrops, crop_starts, prepare_crops, saturated
-from tfmlc.data.folders import check_pairs, count_remark, find_pairs, layout_of
+from tfmlc.data.datasets.crops import PairCrops, crop_starts, prepare_crops, saturated
+from tfmlc.data.datasets.pairs import check_pairs, count_remark, find_pairs, layout_of
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, read_rgb8, write_image
+from tfmlc.io.images import Picture, read_rgb8, write_image
 
 SHARP = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 BLURRY = np.broadcast_to(SHARP.mean(axis=(0, 1)), SHARP.shape).astype(np.uint8)

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from conftest import make_photo
-from tfmlc.data.blur import BlurConfig
-from tfmlc.data.crops import PairCrops, prepare_crops
-from tfmlc.data.folders import find_pairs
-from tfmlc.data.manifest import MANIFEST, read_manifest
-from tfmlc.data.stills import ShakenPhotos
-from tfmlc.data.synthesis import make_still, plan_stills, synthesize
+from tfmlc.data.datasets.crops import PairCrops, prepare_crops
+from tfmlc.data.datasets.pairs import find_pairs
+from tfmlc.data.datasets.synthetic import ShakenPhotos
+from tfmlc.data.synthesis.blur import BlurConfig
+from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
+from tfmlc.data.synthesis.sets import make_still, plan_stills, synthesize
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, read_rgb8, write_image
-from tfmlc.processes import worker_pool
+from tfmlc.io.images import Picture, read_rgb8, write_image
+from tfmlc.runtime.parallel import worker_pool
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_whatever_a_photo_raises_becomes_its_line(
     def read(path: Path) -> Any:
         raise UnforeseenError(f"of\n{path.name}")
 
-    monkeypatch.setattr("tfmlc.data.synthesis.read_rgb8", read)
+    monkeypatch.setattr("tfmlc.data.synthesis.sets.read_rgb8", read)
     still = plan_stills([photos], 1, 0)[0]
     made = make_still(still, output=tmp_path / "set", names=("sharp", "blur"), blur=BlurConfig())
     assert made.error == f"{photos / 'a.png'} cannot be processed: of a.png (UnforeseenError)"

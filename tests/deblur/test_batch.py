@@ -21,9 +21,9 @@ from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
 from tfmlc.errors import UserError
-from tfmlc.files import TEMPORARY, write_atomically
-from tfmlc.images import Picture, read_image, write_image
-from tfmlc.locks import LOCK, folder_lock
+from tfmlc.io.files import TEMPORARY, write_atomically
+from tfmlc.io.images import Picture, read_image, write_image
+from tfmlc.io.locks import LOCK, folder_lock
 from tfmlc.networks import Network, build_network, save_network
 
 KILL_BATCH = REPOSITORY / "benchmarks" / "faults" / "kill_batch.py"
@@ -112,7 +112,7 @@ def test_a_photo_that_seems_too_large_is_its_files_line_unless_it_is_allowed(
     for name, height in (("large", 400), ("small", 40)):
         save(tmp_path / "in" / f"{name}.png", height)
     memory = psutil.virtual_memory()._replace(available=200_000)  # 400 x 60 px need at least 240,000 bytes
-    monkeypatch.setattr("tfmlc.images.reading.psutil.virtual_memory", lambda: memory)
+    monkeypatch.setattr("tfmlc.io.images.reading.psutil.virtual_memory", lambda: memory)
     batch = plan_batch([tmp_path / "in"], tmp_path / "out")
     large, small = run_batch(deblurrer, batch)
     assert large.error is not None

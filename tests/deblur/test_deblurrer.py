@@ -15,8 +15,8 @@ from torch import Tensor
 from conftest import make_photo
 from tfmlc.deblur import Deblurrer, GarbageWarning
 from tfmlc.errors import UserError
+from tfmlc.io.weights import find_model
 from tfmlc.networks import Network, build_network, load_network
-from tfmlc.weights import find_model
 
 
 class Same(Network):

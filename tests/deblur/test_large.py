@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import make_photo, run_and_measure
-from tfmlc.images import Picture, read_image, read_size, write_image
+from tfmlc.io.images import Picture, read_image, read_size, write_image
 
 DEBLUR_WITHOUT_NETWORK = """
 import sys

@@ -15,8 +15,8 @@ import torch
 
 from conftest import make_photo
 from tfmlc.deblur import Deblurrer
+from tfmlc.io.weights import find_model
 from tfmlc.networks import Network, build_network, load_network
-from tfmlc.weights import find_model
 
 
 def quiet(network: Network) -> Network:

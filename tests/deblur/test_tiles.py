@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from tfmlc.deblur.tiles import Tile, spans
+from tfmlc.deblur.tiling import Tile, spans
 
 
 @pytest.mark.parametrize("length", [1, 5, 16, 63, 64, 65, 100, 127, 128, 129, 500, 1280, 4001])

@@ -9,12 +9,12 @@ import torch
 
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
-from tfmlc.evaluation.bench.deblur import bench_deblur
-from tfmlc.evaluation.bench.loss import load_baselines
-from tfmlc.evaluation.bench.scores import PYIQA_NAMES, bench_scores
-from tfmlc.evaluation.metrics import unavailable
-from tfmlc.images import Picture, write_image
+from tfmlc.bench.deblur import bench_deblur
+from tfmlc.bench.evaluate import PYIQA_NAMES, bench_scores
+from tfmlc.bench.loss import load_baselines
+from tfmlc.io.images import Picture, write_image
 from tfmlc.losses import Adapter, FeatureMatchingLoss
+from tfmlc.metrics.registry import unavailable
 
 
 @pytest.mark.parametrize("adapted", [False, True], ids=["FMLC", "TFMLC"])

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from conftest import make_photo
-from tfmlc.data.films import FilmConfig
-from tfmlc.data.synthesis import synthesize
-from tfmlc.data.triplets import find_triplets
+from tfmlc.data.datasets.triplets import find_triplets
+from tfmlc.data.synthesis.sets import synthesize
+from tfmlc.data.synthesis.videos import FilmConfig
 from tfmlc.evaluation.diagnose import as_table, diagnose, draw, equal_psnr, spearman
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tfmlc.images import Picture, write_image
+    from tfmlc.io.images import Picture, write_image
 
     folder = tmp_path_factory.mktemp("set")
     for number, size in enumerate((230, 260)):

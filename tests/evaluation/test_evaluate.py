@@ -15,10 +15,10 @@ from conftest import make_photo
 from tfmlc.errors import UserError
 from tfmlc.evaluation import record as module
 from tfmlc.evaluation.evaluate import evaluate
-from tfmlc.evaluation.fidelity import psnr, ssim_2d, ssim_3d
-from tfmlc.evaluation.metrics import METRICS, unavailable
-from tfmlc.evaluation.protocols import PROTOCOLS, score
-from tfmlc.images import Picture, read_rgb8, write_image
+from tfmlc.io.images import Picture, read_rgb8, write_image
+from tfmlc.metrics.fidelity import psnr, ssim_2d, ssim_3d
+from tfmlc.metrics.protocols import PROTOCOLS, score
+from tfmlc.metrics.registry import METRICS, unavailable
 from tfmlc.networks import build_network, load_network, save_network
 
 

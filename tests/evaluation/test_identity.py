@@ -16,10 +16,10 @@ from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.evaluation import record as record_module
 from tfmlc.evaluation.evaluate import evaluate, is_scored
-from tfmlc.evaluation.fidelity import psnr
-from tfmlc.evaluation.metrics import METRICS
 from tfmlc.evaluation.report import read_scores, write_report
-from tfmlc.images import Picture, read_rgb8, write_image
+from tfmlc.io.images import Picture, read_rgb8, write_image
+from tfmlc.metrics.fidelity import psnr
+from tfmlc.metrics.registry import METRICS
 from tfmlc.networks import build_network, save_network
 
 
@@ -268,7 +268,7 @@ def test_a_metric_that_is_not_there_ends_with_status_1_and_an_address(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    metrics = pytest.importorskip("tfmlc.evaluation.metrics")
+    metrics = pytest.importorskip("tfmlc.metrics.registry")
     metrics._pyiqa_metric.cache_clear()
     dataset = make_pairs(tmp_path / "set", 10)
     run = CliRunner().invoke(

@@ -12,8 +12,8 @@ import pytest
 from conftest import make_photo
 from tfmlc.evaluation import score
 from tfmlc.evaluation.evaluate import evaluate
-from tfmlc.images import Picture, write_image
-from tfmlc.periodicity import periodicity
+from tfmlc.io.images import Picture, write_image
+from tfmlc.metrics.periodicity import periodicity
 
 
 def rough_photo(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -17,7 +17,7 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.report import changed_place, write_report
 from tfmlc.evaluation.tables import build_table
-from tfmlc.images import Picture, write_image
+from tfmlc.io.images import Picture, write_image
 from tfmlc.reproduce.paper import find_values
 
 pytest.importorskip("matplotlib", reason="the plots need the extra train")

@@ -14,19 +14,19 @@ import torch
 from PIL import Image as PilImage
 from safetensors.torch import save
 
-from tfmlc.checkpoint import read_tensors
 from tfmlc.config import checked, read_yaml
-from tfmlc.data.folders import find_pairs
-from tfmlc.data.manifest import MANIFEST, read_manifest
-from tfmlc.data.triplets import find_triplets
+from tfmlc.data.datasets.pairs import find_pairs
+from tfmlc.data.datasets.triplets import find_triplets
+from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
 from tfmlc.errors import UserError
 from tfmlc.evaluation.report import read_scores
-from tfmlc.images import Picture, read_image, read_size, write_image
+from tfmlc.io.checkpoint import read_tensors
+from tfmlc.io.images import Picture, read_image, read_size, write_image
+from tfmlc.io.video import find_clips, read_frames
 from tfmlc.losses import Adapter
 from tfmlc.networks import build_network, load_network, save_network
-from tfmlc.training.finetune import TrainConfig
 from tfmlc.training.state import read_state
-from tfmlc.video import find_clips, read_frames
+from tfmlc.training.train import TrainConfig
 
 SIZE = (24, 17)
 TOKENS = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfmlc.data import blur_windows
-from tfmlc.video import find_clips, read_frames
+from tfmlc.io.video import find_clips, read_frames
 
 FILMS = ("gopro_walk_30fps.mp4", "dog.mp4", "cups.mp4", "juggle.mp4", "handheld_cup.mp4")
 

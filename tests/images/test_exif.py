@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from round_trip.blocks import ARTIST, MAKER_NOTE, SHORT, UNDEFINED, Tag, directory, exif_block, photo_tags
 from round_trip.sources import scene
-from tfmlc.images import Image, read_image, write_image
+from tfmlc.io.images import Image, read_image, write_image
 
 SUFFIXES = (".jpg", ".png", ".webp", ".avif")  # hold a block; in a TIFF its tags are those of the file
 PIXELS = scene(np.uint8, 3)

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from round_trip.blocks import IPTC, XMP, exif_block
 from round_trip.sources import scene, with_photoshop
 from tfmlc.errors import UserError
-from tfmlc.images import Image, read_image, read_size, write_image
+from tfmlc.io.images import Image, read_image, read_size, write_image
 
 PIXELS = scene(np.uint8, 3)
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from round_trip.blocks import ICC, IPTC, PHOTOSHOP, XMP, exif_block
 from round_trip.sources import LIGHT, chunk, scene, with_chunks
 from tfmlc.errors import UserError
-from tfmlc.images import Image, read_image, write_image
+from tfmlc.io.images import Image, read_image, write_image
 
 RGB = scene(np.uint8, 3)
 

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import REPOSITORY
 from round_trip.matrix import SILENT, rows
-from tfmlc.images.formats import has_heic
+from tfmlc.io.images.formats import has_heic
 
 
 @pytest.fixture(scope="module")

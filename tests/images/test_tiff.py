@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from round_trip.blocks import ASCII, MAKER_NOTE, PHOTOSHOP, SHORT, UNDEFINED, XMP, Tag
 from round_trip.sources import extra, scene, tiff
 from tfmlc.errors import UserError
-from tfmlc.images import Image, read_image, read_size, write_image
+from tfmlc.io.images import Image, read_image, read_size, write_image
 
 
 def read(tmp_path: Path, content: bytes) -> Image:

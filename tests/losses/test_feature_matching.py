@@ -53,7 +53,7 @@ def test_zero_for_equal_images_and_symmetric(loss: FeatureMatchingLoss, images: 
 
 
 def test_grows_with_blur(loss: FeatureMatchingLoss, shared: Path) -> None:
-    from tfmlc.images import read_rgb8
+    from tfmlc.io.images import read_rgb8
 
     picture = torch.tensor(read_rgb8(shared / "data" / "sharp_train" / "sk_chelsea.jpg"))[:112, :112]
     sharp = picture.permute(2, 0, 1)[None].float() / 255

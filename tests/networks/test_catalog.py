@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from tfmlc.checkpoint import read_tensors
 from tfmlc.errors import UserError
+from tfmlc.io.checkpoint import read_tensors
 from tfmlc.networks import (
     Network,
     blend_networks,

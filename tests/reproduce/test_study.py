@@ -12,8 +12,8 @@ from conftest import make_photo
 from tfmlc.config import checked
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import is_scored
-from tfmlc.evaluation.metrics import score_images
-from tfmlc.images import Picture, write_image
+from tfmlc.io.images import Picture, write_image
+from tfmlc.metrics.registry import score_images
 from tfmlc.networks import build_network, save_network
 from tfmlc.reproduce import study as module
 from tfmlc.reproduce.plan import StudyConfig

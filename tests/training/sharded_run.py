@@ -13,8 +13,8 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import FullyShardedDataParallelPlugin
 from torch.distributed.tensor import DTensor
 
-from tfmlc.training.finetune import finetune
 from tfmlc.training.presets import load_recipe
+from tfmlc.training.train import finetune
 
 whole_init, whole_prepare = Accelerator.__init__, Accelerator.prepare
 

@@ -13,14 +13,14 @@ import torch
 
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
-from tfmlc.checkpoint import write_checkpoint
 from tfmlc.config import checked
-from tfmlc.data.blur import BlurConfig
-from tfmlc.data.films import FilmConfig
-from tfmlc.data.synthesis import synthesize
-from tfmlc.data.triplets import Augmentation, Triplet, augmented, centred, find_triplets, split_by_clip
+from tfmlc.data.datasets.triplets import Augmentation, Triplet, augmented, centred, find_triplets, split_by_clip
+from tfmlc.data.synthesis.blur import BlurConfig
+from tfmlc.data.synthesis.sets import synthesize
+from tfmlc.data.synthesis.videos import FilmConfig
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, read_rgb8, write_image
+from tfmlc.io.checkpoint import write_checkpoint
+from tfmlc.io.images import Picture, read_rgb8, write_image
 from tfmlc.losses import FeatureMatchingLoss
 from tfmlc.losses.triplet import ranking_loss, triplet_loss
 from tfmlc.training import adapt as adapt_module
@@ -165,7 +165,7 @@ def test_end_to_end_and_resumed(
     assert loss.size == 64
 
     with pytest.MonkeyPatch.context() as patch:  # stopped in the middle, then taken up
-        from tfmlc.training import engine
+        from tfmlc.training import loop as engine
 
         real = engine.Loop.run
         patch.setattr(engine.Loop, "run", lambda self: (real(self, stop_at=2), 1 / 0))

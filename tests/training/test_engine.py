@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tfmlc.errors import UserError
-from tfmlc.training.engine import BAD_BATCH, STATE, Loop, LoopConfig
-from tfmlc.training.finetune import finetune, start_network
+from tfmlc.training.loop import BAD_BATCH, STATE, Loop, LoopConfig
 from tfmlc.training.presets import load_recipe
+from tfmlc.training.train import finetune, start_network
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
 SAME = 1e-3
@@ -192,6 +192,6 @@ def test_no_gpu_where_one_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tfmlc.training.engine.find_spec", lambda _: None)
+    monkeypatch.setattr("tfmlc.training.loop.find_spec", lambda _: None)
     with pytest.raises(UserError, match="names wandb, which is not installed: pip install wandb"):
         line_loop(tmp_path, trackers=["wandb"])

@@ -12,13 +12,13 @@ import torch
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, write_image
+from tfmlc.io.images import Picture, write_image
 from tfmlc.losses import Adapter, FeatureMatchingLoss, charbonnier, edge, psnr_loss
 from tfmlc.networks import load_network
-from tfmlc.training.finetune import finetune
 from tfmlc.training.objective import Restoration, balanced_weight
 from tfmlc.training.presets import PRESETS, load_recipe, scale_to
 from tfmlc.training.sweep import sweep_shares
+from tfmlc.training.train import finetune
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
 PAPER = [name for name in PRESETS if "gopro" in name]
@@ -136,7 +136,7 @@ def test_scaling_keeps_the_images_seen() -> None:
 
 @pytest.mark.weights
 def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
-    from tfmlc.evaluation.metrics import unavailable
+    from tfmlc.metrics.registry import unavailable
 
     if reasons := unavailable(["lpips"]):
         pytest.skip(reasons["lpips"])

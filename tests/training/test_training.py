@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from conftest import make_photo
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, write_image
+from tfmlc.io.images import Picture, write_image
 from tfmlc.networks import load_network
-from tfmlc.training.finetune import TrainConfig, finetune
 from tfmlc.training.presets import PRESETS, load_recipe
+from tfmlc.training.train import TrainConfig, finetune
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
 

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 from conftest import make_photo
 from tfmlc.cli import app
-from tfmlc.data.blur import BlurConfig
-from tfmlc.data.stills import ShakenPhotos
+from tfmlc.data.datasets.synthetic import ShakenPhotos
+from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.errors import UserError
-from tfmlc.images import Picture, write_image
+from tfmlc.io.images import Picture, write_image
 from tfmlc.losses import Adapter
 from tfmlc.networks import build_network, save_network
-from tfmlc.training.finetune import finetune, resolved
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.state import check_same_recipe, read_state
+from tfmlc.training.train import finetune, resolved
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
 

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tfmlc.checkpoint import Origin
 from tfmlc.errors import UserError
-from tfmlc.shapes import pad_to_multiple
+from tfmlc.io.checkpoint import Origin
+from tfmlc.padding import pad_to_multiple
 
 Block = int | Literal["final"]
 ImageStatistics = tuple[tuple[float, float, float], tuple[float, float, float]]

@@ -19,9 +19,9 @@ from tfmlc.backbones.towers import (
     VisionTransformer,
     tower_tensors,
 )
-from tfmlc.checkpoint import Origin, read_tensors, tensors_sha256
 from tfmlc.errors import UserError, unknown_name
-from tfmlc.weights import Download, find_weights
+from tfmlc.io.checkpoint import Origin, read_tensors, tensors_sha256
+from tfmlc.io.weights import Download, find_weights
 
 RANDOM = "random"
 OPENAI = "https://openaipublic.azureedge.net/clip/models"

@@ -1,5 +1,5 @@
-"""Blur made from sharp photos and films, and datasets of it."""
+"""Synthetic blur and the datasets that training reads."""
 
-from tfmlc.data.windows import BlurWindow, blur_windows
+from tfmlc.data.synthesis.windows import BlurWindow, blur_windows
 
 __all__ = ["BlurWindow", "blur_windows"]

@@ -16,8 +16,8 @@ import numpy as np
 from tfmlc.deblur.marks import COMPARISON, Mark, mark_of
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.errors import UserError, in_one_line
-from tfmlc.files import real_path, remove_leftovers
-from tfmlc.images import (
+from tfmlc.io.files import real_path, remove_leftovers
+from tfmlc.io.images import (
     FORMATS,
     READ_ONLY,
     Found,
@@ -28,8 +28,8 @@ from tfmlc.images import (
     to_depth,
     write_image,
 )
-from tfmlc.locks import check_unlocked, folder_lock
-from tfmlc.progress import Steps
+from tfmlc.io.locks import check_unlocked, folder_lock
+from tfmlc.runtime.progress import Steps
 
 if TYPE_CHECKING:  # planning needs no torch, and refuses at once
     from tfmlc.deblur.deblurrer import Deblurrer, OnTile

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tfmlc.checkpoint import tensors_sha256
 from tfmlc.deblur.guard import SPARSE, Thumbnail
 from tfmlc.deblur.modes import from_array, to_array
-from tfmlc.deblur.tiles import Tile, spans
+from tfmlc.deblur.tiling import Tile, spans
 from tfmlc.errors import UserError
-from tfmlc.images import check_range
+from tfmlc.io.checkpoint import tensors_sha256
+from tfmlc.io.images import check_range
+from tfmlc.io.weights import find_model
 from tfmlc.networks import Network, load_network
-from tfmlc.precision import Precision, autocast, fast_precision
-from tfmlc.weights import find_model
+from tfmlc.runtime.device import Precision, autocast, fast_precision
 
 OVERLAP_PX = 64
 LARGEST_TILE_PX = 1024

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfmlc.errors import UserError
-from tfmlc.images import restored_mark
+from tfmlc.io.images import restored_mark
 
 COMPARISON = "comparison"
 FORM = re.compile(r"by ([0-9a-f]{16}) from (\d+) bytes")

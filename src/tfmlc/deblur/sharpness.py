@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tfmlc.images import to_depth
+from tfmlc.io.images import to_depth
 
 ROWS = 256  # that are looked at at a time, so that a large image needs little memory
 

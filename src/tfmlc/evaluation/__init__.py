@@ -1,5 +1,5 @@
-"""Scores one can believe: metrics, protocols, evaluation, diagnosis, costs."""
+"""Evaluation of models: scores of datasets, tables, reports and diagnosis of losses."""
 
-from tfmlc.evaluation.protocols import PROTOCOLS, score
+from tfmlc.metrics import PROTOCOLS, score
 
 __all__ = ["PROTOCOLS", "score"]

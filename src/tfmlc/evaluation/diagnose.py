@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from tfmlc.backbones import build_backbone
-from tfmlc.data.triplets import Triplet, centred, find_triplets, split_by_size
+from tfmlc.data.datasets.triplets import Triplet, centred, find_triplets, split_by_size
 from tfmlc.errors import UserError
-from tfmlc.evaluation.provenance import write_result
 from tfmlc.losses import PEERS, FeatureMatchingLoss, PeerLoss
-from tfmlc.progress import Steps
+from tfmlc.results import write_result
+from tfmlc.runtime.progress import Steps
 
 CROP_PX = 224
 PERIODS_PX = (8, 14, 16, 32)

@@ -15,20 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfmlc.data.folders import Pair, read_pair
-from tfmlc.data.stills import detail
+from tfmlc.data.datasets.pairs import Pair, detail, read_pair
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import DataSet, check_output, find_datasets, pair_sha256
-from tfmlc.evaluation.metrics import unavailable
-from tfmlc.evaluation.protocols import PROTOCOLS, find_protocols
 from tfmlc.evaluation.record import Place, Record, Scoring
 from tfmlc.evaluation.sources import BLURRY, Source, find_source
 from tfmlc.evaluation.tables import csv_text
-from tfmlc.files import write_atomically
-from tfmlc.locks import file_lock
-from tfmlc.precision import Precision
-from tfmlc.processes import read_ahead
-from tfmlc.progress import Steps
+from tfmlc.io.files import write_atomically
+from tfmlc.io.locks import file_lock
+from tfmlc.metrics.protocols import PROTOCOLS, find_protocols
+from tfmlc.metrics.registry import unavailable
+from tfmlc.runtime.device import Precision
+from tfmlc.runtime.parallel import read_ahead
+from tfmlc.runtime.progress import Steps
 
 WHY_NOT_FINITE = "images of one colour, or equal to the sharp ones, have none"
 AHEAD = 2  # images that wait to be scored

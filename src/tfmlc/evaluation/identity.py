@@ -10,11 +10,11 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from tfmlc.data.folders import Pair, check_stems, find_pairs
-from tfmlc.data.manifest import file_sha256
+from tfmlc.data.datasets.pairs import Pair, check_stems, find_pairs
+from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.tables import is_own_csv
-from tfmlc.files import read_json
+from tfmlc.io.files import read_json
 
 MODEL_KEYS = ("sha256", "restored_sha256", "local_statistics")
 

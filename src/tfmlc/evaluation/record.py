@@ -13,17 +13,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tfmlc.data.folders import Pair
-from tfmlc.data.manifest import file_sha256
+from tfmlc.data.datasets.pairs import Pair
+from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
-from tfmlc.evaluation.fidelity import psnr_of
 from tfmlc.evaluation.identity import DataSet, dataset_sha256, pair_sha256
-from tfmlc.evaluation.metrics import score_images
-from tfmlc.evaluation.protocols import PROTOCOLS
-from tfmlc.evaluation.provenance import provenance
 from tfmlc.evaluation.sources import Image, Source
-from tfmlc.files import write_atomically
-from tfmlc.images import Picture, write_image
+from tfmlc.io.files import write_atomically
+from tfmlc.io.images import Picture, write_image
+from tfmlc.metrics.fidelity import psnr_of
+from tfmlc.metrics.protocols import PROTOCOLS
+from tfmlc.metrics.registry import score_images
+from tfmlc.results import provenance
 
 FORMAT = 1  # of the files; one more when their meaning changes
 Tell = Callable[[str], None]

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tfmlc.data.folders import find_pairs, read_pair
+from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import WHY_NOT_FINITE
 from tfmlc.evaluation.identity import DataSet, read_sections
 from tfmlc.evaluation.record import FORMAT, pictures_of
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.evaluation.tables import arrow, beside_published, build_table, digits, higher_is_better
-from tfmlc.files import write_atomically
-from tfmlc.images import read_rgb8
+from tfmlc.io.files import write_atomically
+from tfmlc.io.images import read_rgb8
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 WIDE_PX, CROP_PX, QUALITY = 960, 224, 88

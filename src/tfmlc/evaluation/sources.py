@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tfmlc.checkpoint import tensors_sha256
-from tfmlc.data.folders import Pair
-from tfmlc.data.stills import to_tensor
+from tfmlc.data.datasets.pairs import Pair
 from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.deblurrer import OnDoubt
 from tfmlc.errors import UserError, different_sizes
 from tfmlc.evaluation.identity import files_sha256
-from tfmlc.images import find_pictures, read_rgb8
+from tfmlc.io.checkpoint import tensors_sha256
+from tfmlc.io.images import find_pictures, read_rgb8
+from tfmlc.io.images.tensors import to_tensor
+from tfmlc.io.weights import find_model
 from tfmlc.networks import load_network
 from tfmlc.networks.local_statistics import with_local_statistics
-from tfmlc.precision import Precision
-from tfmlc.weights import find_model
+from tfmlc.runtime.device import Precision
 
 BLURRY, TLC = "blurry", "+tlc"
 Image = NDArray[Any]

@@ -8,8 +8,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from tfmlc.checkpoint import Origin, read_tensors, write_checkpoint
 from tfmlc.errors import UserError
+from tfmlc.io.checkpoint import Origin, read_tensors, write_checkpoint
 
 Mode = Literal["flatten", "token"]
 

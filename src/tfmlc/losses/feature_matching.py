@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tfmlc.backbones import Backbone, Block, build_backbone
-from tfmlc.checkpoint import Origin, read_tensors
 from tfmlc.errors import UserError
+from tfmlc.io.checkpoint import Origin, read_tensors
 from tfmlc.losses.adapter import Adapter
 from tfmlc.losses.frozen import PARTS, FrozenParts, other_weights
 from tfmlc.losses.inputs import as_stages, check_range, check_rgb

@@ -1,8 +1,8 @@
 """Deblurring networks: HINet, MPRNet, NAFNet, built by name or rebuilt from a weights file."""
 
 from tfmlc.networks.catalog import NETWORKS, build_network, describe_network
-from tfmlc.networks.files import blend_networks, load_network, save_network
 from tfmlc.networks.network import Network
+from tfmlc.networks.storage import blend_networks, load_network, save_network
 
 __all__ = [
     "NETWORKS",

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from tfmlc.checkpoint import Origin
-from tfmlc.shapes import pad_to_multiple
+from tfmlc.io.checkpoint import Origin
+from tfmlc.padding import pad_to_multiple
 
 
 class Network(nn.Module, ABC):

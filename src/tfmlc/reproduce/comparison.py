@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tfmlc.evaluation.provenance import write_result
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.reproduce.plan import METRICS, START, StudyConfig, fingerprint, losses, sets_of, slug
+from tfmlc.results import write_result
 
 
 def summarize(config: StudyConfig, output: Path, work: Path) -> str:

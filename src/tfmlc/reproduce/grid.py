@@ -14,23 +14,23 @@ from pydantic import Field
 
 from tfmlc.backbones import BACKBONES, RANDOM, Block
 from tfmlc.config import Config, checked, override
-from tfmlc.data.blur import BlurConfig
-from tfmlc.data.films import FilmConfig
-from tfmlc.data.synthesis import synthesize
+from tfmlc.data.synthesis.blur import BlurConfig
+from tfmlc.data.synthesis.sets import synthesize
+from tfmlc.data.synthesis.videos import FilmConfig
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.identity import read_sections
-from tfmlc.evaluation.metrics import unavailable
-from tfmlc.evaluation.provenance import write_result
 from tfmlc.evaluation.report import write_report
 from tfmlc.evaluation.tables import beside_published
-from tfmlc.images import Picture, write_image
-from tfmlc.progress import Steps
+from tfmlc.io.images import Picture, write_image
+from tfmlc.io.weights import FOLDER_VARIABLE, find_model, kept_weights
+from tfmlc.metrics.registry import unavailable
 from tfmlc.reproduce import paper
+from tfmlc.results import write_result
+from tfmlc.runtime.progress import Steps
 from tfmlc.training.adapt import AdaptConfig, adapt
-from tfmlc.training.finetune import finetune
 from tfmlc.training.presets import load_recipe
-from tfmlc.weights import FOLDER_VARIABLE, find_model, kept_weights
+from tfmlc.training.train import finetune
 
 TableName = Literal["table1", "table2", "table3"]
 REHEARSAL = "Rehearsal: tiny networks on generated images. These numbers show that the code runs, and nothing else."

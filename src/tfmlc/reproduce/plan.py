@@ -13,7 +13,7 @@ from pydantic import Field
 from tfmlc.backbones import RANDOM
 from tfmlc.config import Config
 from tfmlc.evaluation.sources import find_source
-from tfmlc.images import find_pictures
+from tfmlc.io.images import find_pictures
 
 METRICS = ("psnr", "ssim_3d", "ssim_2d", "lpips", "dists", "niqe", "brisque")
 CHOSEN_BY = ("psnr", "lpips", "dists")

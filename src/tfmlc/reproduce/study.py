@@ -14,15 +14,14 @@ import numpy as np
 
 from tfmlc.backbones import RANDOM
 from tfmlc.config import checked
-from tfmlc.data.blur import BlurConfig
-from tfmlc.data.films import FilmConfig
-from tfmlc.data.synthesis import synthesize
+from tfmlc.data.synthesis.blur import BlurConfig
+from tfmlc.data.synthesis.sets import synthesize
+from tfmlc.data.synthesis.videos import FilmConfig
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.evaluation.evaluate import evaluate, is_scored
 from tfmlc.evaluation.sources import BLURRY
-from tfmlc.files import write_atomically
-from tfmlc.images import find_pictures
-from tfmlc.progress import Steps
+from tfmlc.io.files import write_atomically
+from tfmlc.io.images import find_pictures
 from tfmlc.reproduce.comparison import summarize
 from tfmlc.reproduce.plan import (
     CHOSEN_BY,
@@ -39,9 +38,10 @@ from tfmlc.reproduce.plan import (
     sets_of,
     slug,
 )
+from tfmlc.runtime.progress import Steps
 from tfmlc.training.adapt import AdaptConfig, adapt
-from tfmlc.training.finetune import TrainConfig, finetune
 from tfmlc.training.state import last_scores
+from tfmlc.training.train import TrainConfig, finetune
 
 
 def study(config: StudyConfig, output: Path, work: Path) -> str:

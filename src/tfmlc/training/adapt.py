@@ -14,10 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tfmlc.backbones import Backbone, build_backbone
-from tfmlc.checkpoint import Origin
 from tfmlc.config import Config
-from tfmlc.data.manifest import MANIFEST, file_sha256
-from tfmlc.data.triplets import (
+from tfmlc.data.datasets.triplets import (
     Alignment,
     Augmentation,
     Triplet,
@@ -27,14 +25,16 @@ from tfmlc.data.triplets import (
     split_by_clip,
     split_by_size,
 )
+from tfmlc.data.synthesis.manifest import MANIFEST, file_sha256
 from tfmlc.errors import UserError
-from tfmlc.evaluation.provenance import write_result
-from tfmlc.files import write_atomically
-from tfmlc.locks import run_lock
+from tfmlc.io.checkpoint import Origin
+from tfmlc.io.files import write_atomically
+from tfmlc.io.locks import run_lock
 from tfmlc.losses.adapter import Adapter, Mode, as_tokens
 from tfmlc.losses.triplet import distance, ranking_loss
-from tfmlc.progress import Steps
-from tfmlc.training.engine import Loop, LoopConfig
+from tfmlc.results import write_result
+from tfmlc.runtime.progress import Steps
+from tfmlc.training.loop import Loop, LoopConfig
 from tfmlc.training.state import check_same_recipe
 
 FLOOR, FACTOR, LEAST_IMPROVEMENT = 1e-8, 0.1, 1e-4

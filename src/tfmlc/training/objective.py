@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from tfmlc.backbones import RANDOM, build_backbone
-from tfmlc.checkpoint import read_tensors
 from tfmlc.config import Config
 from tfmlc.errors import UserError
+from tfmlc.io.checkpoint import read_tensors
 from tfmlc.losses import Adapter, FeatureMatchingLoss, PeerLoss, hinet_objective, mprnet_objective, psnr_loss
 from tfmlc.losses.adapter import Mode, as_tokens
 from tfmlc.losses.objectives import HINET_WEIGHT, MPRNET_WEIGHT

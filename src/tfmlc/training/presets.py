@@ -9,7 +9,7 @@ from typing import Any
 
 from tfmlc.config import checked, override, read_yaml
 from tfmlc.errors import unknown_name
-from tfmlc.training.finetune import TrainConfig
+from tfmlc.training.train import TrainConfig
 
 QUARTER_RESOLUTION_HINET: dict[str, Any] = {
     "name": "hinet",

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from tfmlc.config import Config
-from tfmlc.precision import TrainingPrecision
+from tfmlc.runtime.device import TrainingPrecision
 
 
 class LoopConfig(Config):

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tfmlc.backbones import RANDOM
-from tfmlc.checkpoint import read_safetensors
 from tfmlc.errors import UserError
+from tfmlc.io.checkpoint import read_safetensors
 
 STATE = "state.safetensors"
 WAY_OUT = "choose another folder, or --force to go on with the new ones"

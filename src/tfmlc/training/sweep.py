@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tfmlc.config import checked
-from tfmlc.data.folders import find_pairs
+from tfmlc.data.datasets.pairs import find_pairs
 from tfmlc.errors import UserError
-from tfmlc.evaluation.provenance import write_result
-from tfmlc.training.finetune import TrainConfig, finetune
+from tfmlc.results import write_result
 from tfmlc.training.state import last_scores
+from tfmlc.training.train import TrainConfig, finetune
 
 SCORES = ["psnr", "lpips"]
 

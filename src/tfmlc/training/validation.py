@@ -13,13 +13,13 @@ from pydantic import Field
 from torch import nn
 
 from tfmlc.config import Config
-from tfmlc.data.folders import find_pairs, read_pair
-from tfmlc.data.stills import to_tensor
-from tfmlc.evaluation.metrics import METRICS, check_metrics, score_images
-from tfmlc.images import Picture, write_image
+from tfmlc.data.datasets.pairs import find_pairs, read_pair
+from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images.tensors import to_tensor
+from tfmlc.metrics.registry import METRICS, check_metrics, score_images
 from tfmlc.networks import Network, save_network
-from tfmlc.precision import autocast
-from tfmlc.training.engine import Cosine, Loop, LoopConfig
+from tfmlc.runtime.device import autocast
+from tfmlc.training.loop import Cosine, Loop, LoopConfig
 
 SAMPLES = 3
 

@@ -1,0 +1,184 @@
+"""What the losses cost: time and memory of a step, side by side in one process."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tfmlc.backbones import build_backbone
+from tfmlc.bench.measure import PeakMemory, give_back_memory
+from tfmlc.errors import UserError
+from tfmlc.losses import PEERS, Adapter, FeatureMatchingLoss, PeerLoss
+from tfmlc.runtime.progress import Steps
+
+BASELINES = Path("benchmarks") / "released_loss.py"
+BLOCK, STAGES, BATCH, SIDE_PX = 3, 3, 4, 256
+RELEASED = {True: "released procedure", False: "released procedure, samples at once"}
+WIDTH, TOKENS, PATCH, HEADS, HIDDEN = 768, 197, 16, 12, 1024
+
+
+@dataclass(frozen=True)
+class Step:
+    """Work to be measured, and what drops its gradients afterwards."""
+
+    run: Callable[[], None]
+    forget: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a step, and the memory it takes beyond what was there before it, in MiB."""
+
+    seconds: float
+    extra_mib: float
+
+
+def bench_loss(repeats: int = 5) -> list[dict[str, Any]]:
+    """Cost of a training step of each loss, fp32 and bf16: 3 stages of 4 images of 256 px, forward and backward.
+
+    ViT-B/16 block 3 with the flatten adapter, random weights (the cost does not depend on them). Beside it the
+    released procedures of ``benchmarks/released_loss.py``, the bare matrix products that the loss needs, LPIPS and
+    DISTS. The best of ``repeats`` runs of each. Raises UserError outside a checkout of the repository.
+    """
+    baseline = load_baselines()
+    torch.manual_seed(0)
+    backbone = build_backbone("clip-vit-b16", None)
+    adapter = Adapter(mode="flatten", tokens=TOKENS, width=WIDTH, hidden=HIDDEN).eval()
+    sharp = torch.rand(BATCH, 3, SIDE_PX, SIDE_PX)
+    stages = [torch.rand_like(sharp).requires_grad_() for _ in range(STAGES)]
+    rows: list[dict[str, Any]] = []
+    makers: dict[str, Callable[[], Step]] = {
+        "FMLC": lambda: _step(FeatureMatchingLoss(backbone, block=BLOCK), stages, sharp),
+        "TFMLC": lambda: _step(FeatureMatchingLoss(backbone, block=BLOCK, adapter=adapter), stages, sharp),
+        **{
+            f"{name}, {kind}": lambda part=part, looped=looped: _step(
+                baseline.ReleasedLoss(BLOCK, part, looped=looped), stages, sharp
+            )
+            for looped, kind in RELEASED.items()
+            for name, part in (("FMLC", None), ("TFMLC", adapter))
+        },
+        "FMLC, bare products": lambda: _bare_products(adapted=False),
+        "TFMLC, bare products": lambda: _bare_products(adapted=True),
+        **{name: lambda name=name: _step(PeerLoss(name), stages, sharp) for name in PEERS},
+    }
+    with Steps("losses", 2 * len(makers)) as progress:
+        for precision in ("fp32", "bf16"):
+            for name, make in makers.items():
+                row: dict[str, Any] = {"loss": name, "precision": precision}
+                try:
+                    cost = _measure(make(), repeats, low=precision == "bf16")
+                    row |= {"seconds": round(cost.seconds, 4), "extra_mib": round(cost.extra_mib, 1)}
+                except UserError as error:
+                    row["unavailable"] = str(error)
+                rows.append(row)
+                progress.advance()
+    return rows
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Ratios of the two losses to the released procedure and to the bare products, by precision.
+
+    ``times_faster_at_once`` is against the released procedure without its loop over samples.
+
+    >>> names = ["TFMLC", *(f"TFMLC, {name}" for name in RELEASED.values()), "TFMLC, bare products"]
+    >>> costs = zip(names, [2.0, 8.0, 7.0, 1.6], [10.0, 40.0, 40.0, 1.0])
+    >>> summary([{"loss": n, "precision": "fp32", "seconds": s, "extra_mib": m} for n, s, m in costs])["TFMLC fp32"]
+    {'times_faster': 4.0, 'times_faster_at_once': 3.5, 'memory': 0.25, 'over_bare_products': 1.25}
+    """
+    found = {(row["loss"], row["precision"]): row for row in rows if "seconds" in row}
+    ratios: dict[str, dict[str, float]] = {}
+    for (name, precision), row in found.items():
+        others = [found.get((f"{name}, {kind}", precision)) for kind in (*RELEASED.values(), "bare products")]
+        if all(others):
+            released, at_once, bare = cast(list[dict[str, Any]], others)
+            ratios[f"{name} {precision}"] = {
+                "times_faster": round(released["seconds"] / row["seconds"], 2),
+                "times_faster_at_once": round(at_once["seconds"] / row["seconds"], 2),
+                "memory": round(row["extra_mib"] / released["extra_mib"], 3),
+                "over_bare_products": round(row["seconds"] / bare["seconds"], 2),
+            }
+    return ratios
+
+
+def _step(loss: nn.Module, stages: Sequence[Tensor], sharp: Tensor) -> Step:
+    def run() -> None:
+        cast(Tensor, loss(stages, sharp)).backward()
+
+    def forget() -> None:
+        for stage in stages:
+            stage.grad = None
+        loss.zero_grad(set_to_none=True)
+
+    return Step(run, forget)
+
+
+def _measure(step: Step, repeats: int, *, low: bool) -> Cost:
+    seconds: list[float] = []
+    for _ in range(repeats + 1):
+        step.forget()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            started = time.perf_counter()
+            step.run()
+            seconds.append(time.perf_counter() - started)
+    step.forget()
+    gc.collect()
+    give_back_memory()
+    with PeakMemory() as peak, torch.autocast("cpu", torch.bfloat16, enabled=low):
+        step.run()
+    step.forget()
+    return Cost(min(seconds[1:]), peak.extra_mib)  # the first run makes copies that stay
+
+
+def _bare_products(*, adapted: bool) -> Step:
+    """The matrix products of the loss and of its gradient with respect to the restored images, and nothing else."""
+    products: list[tuple[Tensor, Tensor, int]] = []
+    generator = torch.Generator().manual_seed(0)
+
+    def add(rows: int, inner: int, columns: int, count: int = 1, batch: int = 0) -> None:
+        shape = (batch,) if batch else ()
+        left = torch.randn(*shape, rows, inner, generator=generator)
+        right = torch.randn(*shape, inner, columns, generator=generator)
+        products.append((left, right, count))
+
+    head = WIDTH // HEADS
+    for images, backward in ((BATCH, False), (BATCH * STAGES, False), (BATCH * STAGES, True)):
+        tokens, blocks, pixels = images * TOKENS, BLOCK + 1, 3 * PATCH**2
+        patches = images * (TOKENS - 1)
+        add(patches, WIDTH, pixels) if backward else add(patches, pixels, WIDTH)
+        for inputs, outputs in ((WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, 4 * WIDTH), (4 * WIDTH, WIDTH)):
+            add(tokens, *((outputs, inputs) if backward else (inputs, outputs)), count=blocks)
+        for inner, columns in ((head, TOKENS), (TOKENS, head)):
+            add(TOKENS, inner, columns, count=blocks * (2 if backward else 1), batch=images * HEADS)
+        if adapted:
+            for inputs, outputs in ((TOKENS * WIDTH, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, HIDDEN)):
+                add(images, *((outputs, inputs) if backward else (inputs, outputs)))
+    low = [(left.bfloat16(), right.bfloat16(), count) for left, right, count in products]
+
+    def run() -> None:
+        chosen = low if torch.is_autocast_enabled("cpu") else products
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            for left, right, count in chosen:
+                for _ in range(count):
+                    torch.matmul(left, right)
+
+    return Step(run)
+
+
+def load_baselines() -> Any:
+    """The module ``benchmarks/released_loss.py`` of the repository; raises UserError elsewhere."""
+    if not BASELINES.is_file():
+        raise UserError(f"the baselines are in {BASELINES}: run this in a checkout of the repository")
+    spec = importlib.util.spec_from_file_location("released_loss", BASELINES)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{BASELINES} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,62 @@
+"""Clocks and scales of the benchmarks."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psutil
+
+from tfmlc.runtime.parallel import worker_pool
+
+SAMPLE_S = 0.002
+Result = TypeVar("Result")
+
+
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """What the work returns, and the seconds it takes."""
+    started = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - started
+
+
+def in_new_process(work: Callable[..., float], *arguments: Any) -> float:
+    """What the work returns, done by a process that has done nothing before."""
+    with worker_pool(1) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+class PeakMemory:
+    """Largest resident memory of this process while inside, above that on entering; looked at every 2 ms."""
+
+    extra_mib = 0.0
+
+    def __enter__(self) -> PeakMemory:
+        self._process, self._stop = psutil.Process(os.getpid()), threading.Event()
+        self._before = self._process.memory_info().rss
+        self._peak = self._before
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(SAMPLE_S):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def __exit__(self, *error: object) -> None:
+        self._peak = max(self._peak, self._process.memory_info().rss)
+        self._stop.set()
+        self._thread.join()
+        self.extra_mib = (self._peak - self._before) / 2**20
+
+
+def give_back_memory() -> None:
+    """Ask the allocator to return what is free, so that a step's memory is its own."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc
+        return

@@ -1,0 +1,62 @@
+"""What a feature loss adds to a finetuning step of the paper's networks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from tfmlc.networks import build_network
+from tfmlc.runtime.device import autocast, resolve_precision
+from tfmlc.runtime.progress import Steps
+from tfmlc.training.objective import LossConfig, Restoration, build_feature_loss
+
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "hinet, width 64": ("hinet", {"width": 64}),
+    "mprnet-lite": ("mprnet-lite", {}),
+}
+LOSSES: dict[str, dict[str, Any]] = {
+    "pixels only": {"kind": "origin"},
+    "FMLC": {"kind": "fmlc", "weights": "random"},
+    "TFMLC, flatten": {"kind": "tfmlc", "weights": "random", "adapter": "random"},
+    "TFMLC, token": {"kind": "tfmlc", "weights": "random", "adapter": "random", "adapter_mode": "token"},
+    "VGG-relu3_3": {"kind": "fmlc", "backbone": "vgg16", "block": 2, "weights": "random"},
+    "LPIPS-vgg": {"kind": "LPIPS-vgg"},
+}
+
+
+def bench_steps(repeats: int = 3, *, batch: int = 1, side_px: int = 256) -> list[dict[str, Any]]:
+    """Seconds of forward and backward pass, and the ratio to the step on pixels alone; the best of ``repeats``.
+
+    ``batch`` images of ``side_px``, on the CPU in the precision that training takes there. Weights are random: the
+    cost does not depend on them.
+    """
+    rows: list[dict[str, Any]] = []
+    device = torch.device("cpu")
+    precision = resolve_precision(device, "auto")
+    torch.manual_seed(0)
+    blurry, sharp = (torch.rand(batch, 3, side_px, side_px) for _ in range(2))
+    with Steps("steps", len(NETWORKS) * len(LOSSES)) as progress:
+        for title, (name, sizes) in NETWORKS.items():
+            network = build_network(name, **sizes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.mul_(0.5)  # random networks of this depth leave the range of images
+            plain = 0.0
+            for loss, settings in LOSSES.items():
+                objective = Restoration(name, build_feature_loss(LossConfig(**settings), device), 1e-3)
+                seconds: list[float] = []
+                for _ in range(repeats + 1):
+                    network.zero_grad(set_to_none=True)
+                    started = time.perf_counter()
+                    with autocast(device, precision):
+                        value = objective(network, (blurry, sharp))["loss"]
+                    value.backward()
+                    seconds.append(time.perf_counter() - started)
+                best = min(seconds[1:])  # the first makes what stays
+                plain = plain or best
+                row = {"network": title, "loss": loss, "precision": precision, "seconds": round(best, 4)}
+                rows.append({**row, "relative": round(best / plain, 3)})
+                progress.advance()
+    return rows

@@ -1,0 +1,41 @@
+"""Train an adapter on triplets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfmlc.cli.tree import (
+    app,
+    check_unlocked,
+    one_line_errors,
+)
+
+
+@app.command()
+def adapt(
+    triplets: Annotated[Path, typer.Argument(metavar="DIR", help="A set that tfmlc synthesize triplets made.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Adapter file, .safetensors.")],
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    backbone: Annotated[str, typer.Option(help="A backbone's name.")] = "clip-vit-b16",
+    block: Annotated[int, typer.Option(help="Block whose features are adapted, from zero.")] = 3,
+    report: Annotated[bool, typer.Option("--report", help="Also diagnose: what the adapted features rank.")] = False,
+) -> None:
+    """Teach an adapter on a frozen backbone to rank blur; a run that was stopped is taken up."""
+    with one_line_errors():
+        check_unlocked(output.with_suffix(".run"))
+        from tfmlc.config import checked, override
+        from tfmlc.training.adapt import AdaptConfig
+        from tfmlc.training.adapt import adapt as run
+
+        config = checked(AdaptConfig, override({"backbone": backbone, "block": block}, settings or []))
+        learned = run(triplets, output, config)
+        for kind, accuracy in learned["accuracy"].items():
+            typer.echo(f"triplet accuracy, members {kind}: {accuracy['before']:.3f} -> {accuracy['after']:.3f}")
+        if report:
+            from tfmlc.evaluation.diagnose import diagnose_adapter
+
+            typer.echo(diagnose_adapter(output, triplets, weights=config.weights))
+        typer.echo(f"adapter: {output}")

@@ -1,0 +1,103 @@
+"""Measure costs on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfmlc.cli.tree import (
+    bench,
+    one_line_errors,
+)
+
+
+@bench.command("loss")
+def bench_loss(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the best counts.")] = 5,
+) -> None:
+    """Time and memory of a training step of the losses, against the released procedure and LPIPS, DISTS."""
+    with one_line_errors():
+        from tfmlc.bench.loss import bench_loss as run
+        from tfmlc.bench.loss import summary
+        from tfmlc.results import write_result
+
+        rows = run(repeats)
+        ratios = summary(rows)
+        write_result(output, {"rows": rows, "ratios": ratios})
+        for row in rows:
+            values = row.get("unavailable") or f"{row['seconds']:8.3f} s {row['extra_mib']:8.0f} MiB"
+            typer.echo(f"{row['loss']:<28} {row['precision']}  {values}")
+        for name, ratio in ratios.items():
+            typer.echo(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in ratio.items()))
+
+
+@bench.command("step")
+def bench_step(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the best counts.")] = 3,
+) -> None:
+    """Time of a finetuning step of HINet and MPRNet lite under each loss."""
+    with one_line_errors():
+        from tfmlc.bench.step import bench_steps
+        from tfmlc.results import write_result
+
+        rows = bench_steps(repeats)
+        write_result(output, {"rows": rows})
+        for row in rows:
+            typer.echo(f"{row['network']:<16} {row['loss']:<16} {row['seconds']:8.3f} s  x {row['relative']:.2f}")
+
+
+@bench.command("synthesize")
+def bench_synthesize(
+    film: Annotated[Path, typer.Argument(help="A video file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+) -> None:
+    """Speed of making triplets beside merely decoding the film, and memory by length of window."""
+    with one_line_errors():
+        from tfmlc.bench.synthesize import bench_synthesis
+        from tfmlc.results import write_result
+
+        costs = bench_synthesis(film)
+        write_result(output, costs)
+        for row in costs["rows"]:
+            processes = f"{row['processes']} process{'es' if row['processes'] > 1 else ''}"
+            typer.echo(f"{row['source']}, {processes}: {row['relative_speed']:.2f} of the speed of decoding")
+        memory = ", ".join(f"{mib} MiB (windows of {frames} frames)" for frames, mib in costs["extra_mib"].items())
+        typer.echo(f"extra memory: {memory}")
+
+
+@bench.command("deblur")
+def bench_deblur(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    model: Annotated[str, typer.Option("-m", "--model", help="A model's name or a weights file.")] = "default",
+) -> None:
+    """Time and memory of deblurring, by size of the picture, precision and tile."""
+    with one_line_errors():
+        from tfmlc.bench.deblur import bench_deblur as run
+        from tfmlc.results import write_result
+
+        rows = run(model)
+        write_result(output, {"model": model, "rows": rows})
+        for row in rows:
+            typer.echo(
+                f"{row['picture']:<10} {row['precision']} tile {row['tile_px']!s:<5} {row['seconds']:8.2f} s "
+                f"{row['extra_mib']:7.0f} MiB  x {row['times_faster']:.2f}"
+            )
+
+
+@bench.command("evaluate")
+def bench_evaluate(
+    dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+) -> None:
+    """Speed of scoring with six metrics beside a plain loop that calls pyiqa metric by metric."""
+    with one_line_errors():
+        from tfmlc.bench.evaluate import bench_scores
+        from tfmlc.results import write_result
+
+        costs = write_result(output, bench_scores(dataset))
+        for row in costs["rows"]:
+            typer.echo(f"{row['models']} scored together: {row['times_faster']:.2f} times as fast as the plain loop")

@@ -1,0 +1,82 @@
+"""Score models on pairs of blurry and sharp images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfmlc.cli.tree import (
+    Device,
+    Precision,
+    app,
+    one_line_errors,
+)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="A model's name, a weights file, a folder of restored images, or 'blurry'.")
+    ],
+    datasets: Annotated[
+        list[Path],
+        typer.Argument(metavar="SET...", help="Folders with blur/ and sharp/, GOPRO_Large, RealBlur list, HIDE."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the scores.")],
+    protocol: Annotated[
+        str, typer.Option(help="What PSNR and SSIM mean; names by commas, or all. See docs/scores.md.")
+    ] = "gopro-hinet",
+    metrics: Annotated[
+        str, typer.Option(help="More scores, by commas: periodicity, lpips, dists, niqe, brisque, pi, ...")
+    ] = "",
+    tile: Annotated[int | None, typer.Option(help="Side of a tile in px; 0: whole image.")] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    tlc: Annotated[bool, typer.Option("--tlc", help="Also with local statistics; scores in NAME-tlc.json.")] = False,
+    save: Annotated[bool, typer.Option("--save", help="Keep the restored images, for a report.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also where the file holds scores of another model or dataset.")
+    ] = False,
+    paper: Annotated[
+        str | None,
+        typer.Option(help="Row of the paper for the report: table1/NETWORK/LOSS/SET, table2/BACKBONE, table3/BLOCK."),
+    ] = None,
+) -> None:
+    """Score a model on pairs of blurry and sharp images; several sets give one table."""
+    with one_line_errors():
+        from tfmlc.errors import UserError
+        from tfmlc.evaluation.evaluate import evaluate as run
+        from tfmlc.evaluation.show import as_text, unavailable_in
+        from tfmlc.evaluation.sources import TLC
+        from tfmlc.metrics.protocols import find_protocols
+        from tfmlc.reproduce.paper import find_values
+
+        wanted = [name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"]  # the protocol's
+        protocols = find_protocols(protocol)
+        if paper is not None and len(datasets) > 1:
+            raise UserError("--paper is a row for one dataset: evaluate one set a call")
+        published = None if paper is None else find_values(paper)
+        if published is not None:
+            needed = dict.fromkeys(key.partition("/")[0] for key in published if "/" in key)
+            protocols += [name for name in needed if name not in protocols]
+        models = {model: output}
+        if tlc:
+            models[f"{model}{TLC}"] = output.with_stem(f"{output.stem}-tlc")
+        results = run(
+            models,
+            datasets,
+            metrics=wanted,
+            protocols=protocols,
+            device=device,
+            precision=precision,
+            tile_px=tile,
+            save=save,
+            overwrite=overwrite,
+            more=None if published is None else {"published": published},
+        )
+        typer.echo(as_text(results))
+        if missing := unavailable_in(results):
+            typer.echo("\n".join(f"tfmlc: {reason}" for reason in missing), err=True)
+            raise typer.Exit(1)

@@ -1,0 +1,66 @@
+"""Reproduce the study and the tables of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tfmlc.cli.tree import (
+    one_line_errors,
+    reproduce,
+)
+
+GridSettings = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="gopro=DIR, realblur_j=LIST, triplets=DIR, ...")
+]
+
+Quick = Annotated[bool, typer.Option("--quick", help="Generated pictures and tiny networks: does everything run?")]
+
+Tables = Annotated[Path | None, typer.Option("-o", "--output", help="Folder for scores. Default: results/TABLE.")]
+
+
+@reproduce.command("study")
+def reproduce_study(
+    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="photos=[DIR] and sets to score on.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scores.")] = Path("results/study"),
+    work: Annotated[Path, typer.Option(help="Folder for pairs, adapters and runs.")] = Path("runs/study"),
+) -> None:
+    """Finetune under each loss with equal steps and data, score, and compare; a study that was stopped goes on."""
+    with one_line_errors():
+        from tfmlc.config import checked, override
+        from tfmlc.reproduce.plan import StudyConfig
+        from tfmlc.reproduce.study import study as run
+
+        typer.echo(run(checked(StudyConfig, override({}, settings)), output, work))
+
+
+@reproduce.command("table1")
+def reproduce_table1(settings: GridSettings = None, quick: Quick = False, output: Tables = None) -> None:
+    """Table 1: MPRNet lite and HINet under each loss, on GoPro and RealBlur."""
+    _reproduce("table1", settings, quick, output)
+
+
+@reproduce.command("table2")
+def reproduce_table2(settings: GridSettings = None, quick: Quick = False, output: Tables = None) -> None:
+    """Table 2: HINet under FMLC on the final layer of five backbones."""
+    _reproduce("table2", settings, quick, output)
+
+
+@reproduce.command("table3")
+def reproduce_table3(settings: GridSettings = None, quick: Quick = False, output: Tables = None) -> None:
+    """Table 3: HINet under TFMLC on six blocks of a backbone."""
+    _reproduce("table3", settings, quick, output)
+
+
+def _reproduce(
+    table: Literal["table1", "table2", "table3"], settings: list[str] | None, quick: bool, output: Path | None
+) -> None:
+    with one_line_errors():
+        from tfmlc.config import checked, override
+        from tfmlc.reproduce.grid import GridConfig, reproduce_table
+
+        name = f"{table}-quick" if quick else table
+        config = checked(GridConfig, override({}, settings or []))
+        typer.echo(reproduce_table(table, config, output or Path("results") / name, Path("runs") / name, quick=quick))

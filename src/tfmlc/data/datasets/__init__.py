@@ -1,0 +1,1 @@
+"""Datasets that training reads: pairs, crops, synthetic pairs and triplets."""

@@ -1,0 +1,140 @@
+"""Training crops of ready pairs: large pictures cut up once, random patches of them at each use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tfmlc.data.datasets.pairs import Pair, find_pairs, read_pair
+from tfmlc.data.datasets.synthetic import random_turn
+from tfmlc.data.synthesis.manifest import MANIFEST, Manifest, distinct_stems, file_sha256, read_manifest
+from tfmlc.errors import UserError
+from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images.tensors import to_tensor
+from tfmlc.io.locks import folder_lock
+from tfmlc.runtime.parallel import worker_pool
+from tfmlc.runtime.progress import Steps
+
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class PairCrops(Dataset[tuple[Tensor, Tensor]]):
+    """Random crops of pairs, turned and mirrored, RGB in [0, 1], ``3 patch_px patch_px``.
+
+    Crop number ``index`` depends on ``seed`` and ``index`` alone; every pass over the pairs has an order of its
+    own. Colour saturation is changed by a random factor within ``1 - saturation`` and ``1 + saturation``, alike in
+    both. Raises UserError where a picture is smaller than the crop.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], *, patch_px: int, length: int, seed: int = 0, saturation: float = 0.0
+    ) -> None:
+        self.pairs = list(pairs)
+        self.patch_px, self.length, self.seed, self.saturation = patch_px, length, seed, saturation
+        cv2.setNumThreads(1)  # the loader's processes are the parallelism
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        turn, place = divmod(index, len(self.pairs))
+        order = np.random.default_rng([self.seed, turn]).permutation(len(self.pairs))
+        pair = self.pairs[int(order[place])]
+        rng = np.random.default_rng([self.seed, turn, place])
+        blurry, sharp = read_pair(pair)
+        side, (height, width) = self.patch_px, map(int, blurry.shape[:2])
+        if min(height, width) < side:
+            raise UserError(f"{pair.blurry} is {width}x{height}, smaller than data.patch_px={side}")
+        top, left = int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1))
+        both = np.stack([blurry, sharp])[:, top : top + side, left : left + side]
+        both = random_turn(both, rng)
+        if self.saturation:
+            both = saturated(both, 1 + self.saturation * rng.uniform(-1, 1))
+        return to_tensor(both[0]), to_tensor(both[1])
+
+
+def saturated(images: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Colours of ``n h w 3`` moved away from grey by a factor; 0 is grey, 1 leaves them.
+
+    >>> saturated(np.full((1, 1, 1, 3), [200, 100, 0], np.uint8), 0.0).ravel().tolist()
+    [118, 118, 118]
+    """
+    grey = (images @ GREY)[..., None]
+    return np.clip(np.rint(grey + (images - grey) * factor), 0, 255).astype(np.uint8)
+
+
+def prepare_crops(
+    pairs: Sequence[Pair], folder: Path, *, crop_px: int, step_px: int, workers: int | None = None
+) -> list[Pair]:
+    """Cut pairs into overlapping squares, once, as PNG files in ``folder/blur`` and ``folder/sharp``; return these.
+
+    Crops begin every ``step_px``; the last of a row or column ends at the border. A folder that an interrupted run
+    left is finished, one of other pairs (by the names and sizes of their files) is refused; while another process
+    cuts, it is waited for. Raises UserError for a picture smaller than a crop.
+    """
+    settings: dict[str, object] = {"crop_px": crop_px, "step_px": step_px, "pairs": [pair.name for pair in pairs]}
+    if not (folder / MANIFEST).exists() or "bytes" in read_manifest(folder)[0]:  # earlier versions kept no sizes
+        settings["bytes"] = [[path.stat().st_size for path in (pair.blurry, pair.sharp)] for pair in pairs]
+    if not _is_complete(folder, settings):
+        with (
+            folder_lock(folder, wait=True),
+            Manifest(folder, settings) as manifest,
+            worker_pool(workers) as pool,
+            Steps("crops", len(pairs)) as progress,
+        ):
+            done = {row["pair"] for row in manifest.whole}
+            progress.update(len(done))
+            cut = partial(_cut, folder=folder, crop_px=crop_px, step_px=step_px)
+            names = dict(zip(pairs, distinct_stems([Path(pair.name) for pair in pairs]), strict=True))
+            jobs = [pool.submit(cut, pair, names[pair]) for pair in pairs if pair.name not in done]
+            for task in as_completed(jobs):
+                manifest.add([task.result()])
+                progress.advance()
+    return find_pairs(folder)
+
+
+def _is_complete(folder: Path, settings: Mapping[str, object]) -> bool:
+    """Whether every crop is there; their content was checked when they were made."""
+    if not (folder / MANIFEST).exists():
+        return False
+    earlier, rows = read_manifest(folder)
+    made = earlier == settings and {row["pair"] for row in rows} == set(earlier["pairs"])
+    return made and all((folder / name).is_file() for row in rows for name in row["files"])
+
+
+def crop_starts(size_px: int, crop_px: int, step_px: int) -> list[int]:
+    """Where crops begin along a side.
+
+    >>> crop_starts(720, 512, 256), crop_starts(1280, 512, 256)
+    ([0, 208], [0, 256, 512, 768])
+    """
+    last = size_px - crop_px
+    starts = list(range(0, last + 1, step_px))
+    return starts if starts[-1] == last else [*starts, last]
+
+
+def _cut(pair: Pair, name: Path, *, folder: Path, crop_px: int, step_px: int) -> dict[str, object]:
+    blurry, sharp = read_pair(pair)
+    height, width = map(int, blurry.shape[:2])
+    if min(height, width) < crop_px:
+        raise UserError(f"{pair.blurry} is {width}x{height}, smaller than data.crop_px={crop_px}")
+    files: dict[str, str] = {}
+    for top in crop_starts(height, crop_px, step_px):
+        for left in crop_starts(width, crop_px, step_px):
+            file = name / f"{top:05d}-{left:05d}.png"
+            for side, image in (("blur", blurry), ("sharp", sharp)):
+                path = folder / side / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_image(
+                    path, Picture(np.ascontiguousarray(image[top : top + crop_px, left : left + crop_px])), fast=True
+                )
+                files[str(path.relative_to(folder))] = file_sha256(path)
+    return {"pair": pair.name, "files": files}

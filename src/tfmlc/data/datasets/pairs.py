@@ -1,0 +1,208 @@
+"""Folders of blurry and sharp pictures, in the layouts the field's datasets come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfmlc.errors import UserError, different_sizes
+from tfmlc.io.files import read_utf8
+from tfmlc.io.images import find_pictures, read_rgb8, read_size
+
+Split = Literal["train", "test"]
+BlurKind = Literal["blur", "blur_gamma"]
+LOOKED_AT = 8  # pairs whose pixels tell whether the sides are swapped
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A blurry picture and its sharp partner."""
+
+    name: str
+    blurry: Path
+    sharp: Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a dataset lies on disk: what it looks like, how its pairs are found, and how many there should be."""
+
+    looks_like: Callable[[Path], bool]
+    pairs: Callable[[Path, Split, BlurKind], list[Pair]]
+    counts: dict[Split, int]
+
+
+def find_pairs(folder: Path, *, split: Split = "test", blur: BlurKind = "blur") -> list[Pair]:
+    """The pairs of a dataset, in natural order.
+
+    Read are ``blur/`` and ``sharp/`` with the same names in both, and GOPRO_Large, RealBlur (its folder, or one of
+    its lists) and HIDE as they are distributed; where these hold both, ``split`` says which part. ``blur`` says
+    which of GoPro's two averages: of stored values, or of linear light. Raises UserError for another layout and for an
+    image without a partner, which it names.
+    """
+    return LAYOUTS[layout_of(folder)].pairs(folder, split, blur)
+
+
+def layout_of(folder: Path) -> str:
+    """Name of the layout, a key of ``LAYOUTS``."""
+    if not folder.exists():
+        raise UserError(f"there is no folder {folder}")
+    for name, layout in LAYOUTS.items():
+        if layout.looks_like(folder):
+            return name
+    if any((folder / part).is_dir() for part in ("train", "test")) or any(folder.glob("GOPR*")):
+        raise UserError(
+            f"{folder} holds frames but no pairs (GOPRO_Large_all?): "
+            "make some with tfmlc synthesize pairs, or get GOPRO_Large"
+        )
+    missing = "blur" if not (folder / "blur").is_dir() else "sharp"
+    raise UserError(
+        f"{folder} has no folder {missing}: pairs lie in {folder}/blur and {folder}/sharp, "
+        f"or in the layout of {', '.join(list(LAYOUTS)[1:])}"
+    )
+
+
+def check_pairs(pairs: Sequence[Pair]) -> None:
+    """Raise UserError where a pair's sizes differ, or the sharp side is the blurrier one in most of some pairs."""
+    for pair in pairs:
+        sizes = read_size(pair.blurry), read_size(pair.sharp)
+        if sizes[0] != sizes[1]:
+            raise different_sizes(pair.blurry, sizes[0][::-1], pair.sharp, sizes[1][::-1])
+    some = [pairs[int(place)] for place in np.linspace(0, len(pairs) - 1, min(LOOKED_AT, len(pairs)))]
+    swapped = [pair for pair in some if detail(read_rgb8(pair.blurry)) > detail(read_rgb8(pair.sharp))]
+    if 2 * len(swapped) > len(some):
+        raise UserError(
+            f"blur and sharp seem to be swapped: {swapped[0].sharp} is blurrier than {swapped[0].blurry} "
+            f"(so in {len(swapped)} of {len(some)} pairs looked at)"
+        )
+
+
+def check_stems(pairs: Sequence[Pair]) -> None:
+    """Raise UserError where a pair comes twice, or two pairs are called the same but for the suffix."""
+    taken: dict[str, Pair] = {}
+    for pair in pairs:
+        if (other := taken.setdefault(str(Path(pair.name).with_suffix("")), pair)) is not pair:
+            if other.blurry == pair.blurry:
+                raise UserError(f"{pair.blurry} is listed twice")
+            raise UserError(
+                f"{other.blurry} and {pair.blurry} would both be called {Path(pair.name).with_suffix('')}: "
+                "rename one, or move the stale one away"
+            )
+
+
+def count_remark(folder: Path, split: Split, pairs: Sequence[Pair]) -> str | None:
+    """A line where a known dataset has another number of pairs than it is distributed with."""
+    layout = layout_of(folder)
+    expected = LAYOUTS[layout].counts.get(split)
+    if expected is None or expected == len(pairs):
+        return None
+    return f"{folder} holds {len(pairs)} pairs; {layout}'s {split} part has {expected}"
+
+
+def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Both pictures as RGB uint8; raises UserError where their sizes differ."""
+    blurry, sharp = read_rgb8(pair.blurry), read_rgb8(pair.sharp)
+    if blurry.shape != sharp.shape:
+        raise different_sizes(pair.blurry, blurry.shape, pair.sharp, sharp.shape)
+    return blurry, sharp
+
+
+def detail(image: NDArray[np.uint8]) -> float:
+    """Mean absolute step between neighbours, in stored values."""
+    values = image.astype(np.int16)
+    return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())
+
+
+def _partners(blurry: dict[str, Path], sharp: dict[str, Path], folders: tuple[Path, Path]) -> list[Pair]:
+    """Pictures of the same name; raises UserError for one that is alone."""
+    for here, there, folder in ((blurry, sharp, folders[1]), (sharp, blurry, folders[0])):
+        if alone := [name for name in here if name not in there]:
+            raise UserError(f"{here[alone[0]]} has no partner {folder / alone[0]} ({len(alone)} such)")
+    return [Pair(name, path, sharp[name]) for name, path in blurry.items()]
+
+
+def _named(folder: Path) -> dict[str, Path]:
+    return {str(name): path for path, name in find_pictures(folder)}
+
+
+def _plain(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa: ARG001
+    sides = folder / blur if (folder / blur).is_dir() else folder / "blur", folder / "sharp"
+    return _partners(_named(sides[0]), _named(sides[1]), sides)
+
+
+def _scenes(folder: Path) -> list[Path]:
+    return [scene.parent for scene in sorted(folder.glob("*/sharp")) if scene.is_dir()]
+
+
+def _is_gopro(folder: Path) -> bool:
+    return any(_scenes(part) for part in (folder, folder / "train", folder / "test"))
+
+
+def _gopro(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:
+    inside = folder if _scenes(folder) else folder / split
+    scenes = _scenes(inside)
+    if not scenes:
+        raise UserError(f"{folder} has no scenes in {inside}: name the part that is there")
+    pairs: list[Pair] = []
+    for scene in scenes:
+        if not (scene / blur).is_dir():
+            there = [kind for kind in ("blur", "blur_gamma") if (scene / kind).is_dir()]
+            other = f"; there is {there[0]}: set data.blur_kind={there[0]}" if there else ""
+            raise UserError(f"{scene} has no folder {blur}{other}")
+        sides = scene / blur, scene / "sharp"
+        found = _partners(_named(sides[0]), _named(sides[1]), sides)
+        pairs += [Pair(f"{scene.name}/{pair.name}", pair.blurry, pair.sharp) for pair in found]
+    return pairs
+
+
+def _lists(folder: Path, split: str) -> list[Path]:
+    return sorted(folder.glob(f"RealBlur_[JR]_{split}_list.txt"))
+
+
+def _is_realblur(folder: Path) -> bool:
+    return (folder.name.startswith("RealBlur") and folder.suffix == ".txt") or bool(_lists(folder, "*"))
+
+
+def _realblur(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa: ARG001
+    lists = _lists(folder, split) if folder.is_dir() else [folder]
+    if len(lists) != 1:
+        named = " or ".join(map(str, lists)) or f"RealBlur_J_{split}_list.txt"
+        raise UserError(f"{folder} holds {len(lists)} lists of its {split} part: name one of them, {named}")
+    pairs: list[Pair] = []
+    for number, line in enumerate(read_utf8(lists[0]).splitlines(), 1):
+        if not line.strip():
+            continue
+        paths = [lists[0].parent / name for name in line.split()[:2]]
+        if len(paths) < 2:
+            raise UserError(f"{lists[0]}, line {number}: the paths of a sharp and of a blurry picture are expected")
+        for path, partner in zip(paths, paths[::-1], strict=True):
+            if not path.is_file():
+                raise UserError(f"{partner} has no partner {path} ({lists[0].name}, line {number})")
+        pairs.append(Pair(f"{paths[1].parent.parent.name}/{paths[1].name}", paths[1], paths[0]))
+    if not pairs:
+        raise UserError(f"{lists[0]} lists no pairs")
+    return pairs
+
+
+def _hide(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa: ARG001
+    sharp = _named(folder / "GT")
+    if not (folder / split).is_dir():
+        raise UserError(f"{folder} has no folder {split}")
+    blurry = _named(folder / split)
+    partners = {name: Path(name).name for name in blurry}
+    if alone := [name for name, partner in partners.items() if partner not in sharp]:
+        raise UserError(f"{blurry[alone[0]]} has no partner {folder / 'GT' / partners[alone[0]]} ({len(alone)} such)")
+    return [Pair(name, path, sharp[partners[name]]) for name, path in blurry.items()]
+
+
+LAYOUTS: dict[str, Layout] = {
+    "blur and sharp": Layout(lambda folder: all((folder / side).is_dir() for side in ("blur", "sharp")), _plain, {}),
+    "GoPro": Layout(_is_gopro, _gopro, {"train": 2103, "test": 1111}),
+    "RealBlur": Layout(_is_realblur, _realblur, {"train": 3758, "test": 980}),
+    "HIDE": Layout(lambda folder: (folder / "GT").is_dir(), _hide, {"train": 6397, "test": 2025}),
+}

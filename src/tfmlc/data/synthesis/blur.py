@@ -1,0 +1,227 @@
+"""Motion blur from one sharp still: moving camera, moving objects, light that adds up, a sensor with noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from tfmlc.config import Config
+from tfmlc.data.synthesis.camera_motion import Trajectory, sample_trajectory
+from tfmlc.data.synthesis.windows import BlurWindow
+
+Image8 = NDArray[np.uint8]
+ImageF = NDArray[np.float32]
+LINEAR_GAMMA = 2.2
+
+
+class BlurConfig(Config):
+    """Ranges from which the blur of one picture is drawn; each pair is (lowest, highest)."""
+
+    strength_px: tuple[float, float] = Field(default=(4.0, 32.0), description="mean image motion during the exposure")
+    exposure: tuple[float, float] = Field(default=(0.2, 1.2), description="in periods of hand tremor")
+    direction_deg: tuple[float, float] = Field(
+        default=(-90.0, 90.0), description="of the shift; from the x to the y axis"
+    )
+    turning: float = Field(default=1.0, ge=0, description="roll, zoom and tilt, relative to what is usual")
+    sub_exposures: tuple[int, int] = Field(default=(9, 41), description="instants averaged, about one a px")
+    moving_patches: tuple[int, int] = Field(default=(0, 3), description="objects that move on their own")
+    light: Literal["stored", "linear", "mixed"] = Field(
+        default="stored", description="what is averaged; mixed draws one"
+    )
+    highlight_gain: tuple[float, float] = Field(default=(1.0, 1.0), description="light of clipped areas")
+    shot_noise: tuple[float, float] = Field(default=(0.0, 1e-4), description="Poisson variance at full signal")
+    read_noise: tuple[float, float] = Field(default=(0.0, 0.004), description="standard deviation of Gaussian noise")
+    jpeg_quality: tuple[int, int] | None = Field(default=None, description="compress the blurry picture; None: do not")
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> BlurConfig:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, tuple):
+                low, high = cast("tuple[float, float]", value)
+                if not low <= high:
+                    raise ValueError(f"{name} goes from {low} to {high}: the lower end comes first")
+                if low < (3 if name == "sub_exposures" else -90 if name == "direction_deg" else 0):
+                    raise ValueError(f"{name} begins at {low}, which is too low")
+        return self
+
+
+@dataclass(frozen=True)
+class BlurRecord:
+    """What was drawn for one picture: enough to describe it in a manifest."""
+
+    trajectory: Trajectory
+    strength_px: float
+    light: str
+    moving_patches: int
+
+
+def blur_still(
+    sharp: Image8, config: BlurConfig, rng: np.random.Generator, *, margin_px: int = 0
+) -> tuple[Image8, Image8, BlurRecord]:
+    """Blur a still as a shaken camera would; return ``(blurry, sharp, record)``, both uint8 ``h w c``.
+
+    ``sharp`` is RGB uint8 ``h w c``. The middle of the exposure is the sharp picture itself, so the two are
+    aligned (with moving patches, it holds the patches too). ``margin_px`` is cut from every side of both:
+    what moves into the picture then comes from the photo, where otherwise its border is reflected.
+
+    >>> import numpy as np
+    >>> photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    >>> blurry, sharp, record = blur_still(photo, BlurConfig(strength_px=(8, 8)), np.random.default_rng(1))
+    >>> blurry.shape, round(record.strength_px, 1)
+    ((40, 60, 3), 8.0)
+    """
+    levels, sharp, record = blur_levels(sharp, config, rng, levels=1, margin_px=margin_px)
+    return levels[0], sharp, record
+
+
+def blur_levels(
+    sharp: Image8, config: BlurConfig, rng: np.random.Generator, *, levels: int, margin_px: int = 0
+) -> tuple[list[Image8], Image8, BlurRecord]:
+    """Blur a still as ``blur_still`` does, by longer and longer exposures about the same middle.
+
+    Returns ``(levels, sharp, record)``; the last level is the whole exposure, level ``l`` of ``n`` the middle part of
+    it that ``BlurWindow.level`` takes of a film.
+    """
+    height, width = sharp.shape[:2]
+    strength = _between(rng, config.strength_px)
+    low, high = config.sub_exposures
+    instants = int(np.clip(round(strength), low, high)) | 1
+    exposure = _between(rng, config.exposure)
+    trajectory = sample_trajectory(
+        rng,
+        width=width,
+        height=height,
+        strength_px=strength,
+        exposure=exposure,
+        instants=instants,
+        direction_deg=_between(rng, config.direction_deg),
+        turning=config.turning,
+    )
+    linear = config.light == "linear" or (config.light == "mixed" and rng.random() < 0.5)
+    light = _to_light(sharp, LINEAR_GAMMA if linear else 1.0)
+    light = _raise_highlights(light, _between(rng, config.highlight_gain))
+    window = (margin_px, margin_px, width - 2 * margin_px, height - 2 * margin_px)
+    patches = [
+        _moving_patch(rng, light, config, instants)
+        for _ in range(int(rng.integers(config.moving_patches[0], config.moving_patches[1] + 1)))
+    ]
+    spans = [BlurWindow(0, instants, strength).level(level, levels) for level in range(1, levels + 1)]
+    totals = [np.zeros((window[3], window[2], 3), np.float32) for _ in spans]
+    middle: list[ImageF] = []
+    for instant, camera in enumerate(trajectory.homographies()):
+        frame = _warp(light, camera, window)
+        for patch in patches:
+            _paint(frame, patch, instant, window)
+        if instant == instants // 2:
+            middle.append(frame)
+        for total, (start, stop) in zip(totals, spans, strict=True):
+            if start <= instant < stop:
+                cv2.accumulate(frame, total)
+    gamma = LINEAR_GAMMA if linear else 1.0
+    blurry = [
+        _expose(total / np.float32(stop - start) if stop > start else middle[0], config, rng, gamma)
+        for total, (start, stop) in zip(totals, spans, strict=True)
+    ]
+    record = BlurRecord(trajectory, strength, "linear" if linear else "stored", len(patches))
+    return blurry, _to_8bit(middle[0], gamma), record
+
+
+@dataclass(frozen=True)
+class _Patch:
+    light: ImageF  # h w 3
+    opacity: ImageF  # h w, soft-edged
+    corners: NDArray[np.float64]  # (n, 2): where its top left corner is at each instant, px
+
+
+def _moving_patch(rng: np.random.Generator, light: ImageF, config: BlurConfig, instants: int) -> _Patch:
+    """Cut a soft-edged blob out of the picture and give it a path of its own."""
+    height, width = map(int, light.shape[:2])
+    side = max(8, int(min(height, width) * rng.uniform(0.12, 0.45)))
+    tall, wide = min(side, height), min(int(side * rng.uniform(0.5, 1.5)) + 1, width)
+    top, left = int(rng.integers(0, height - tall + 1)), int(rng.integers(0, width - wide + 1))
+    strength = _between(rng, config.strength_px)
+    motion = sample_trajectory(
+        rng, width=wide, height=tall, strength_px=strength, exposure=0.3, instants=instants
+    ).poses[:, :2]
+    start = np.array([rng.uniform(0, width - wide + 1), rng.uniform(0, height - tall + 1)])
+    y, x = np.mgrid[-1 : 1 : tall * 1j, -1 : 1 : wide * 1j]
+    angle, lobes = np.arctan2(y, x), int(rng.integers(2, 6))
+    outline = 0.8 + 0.15 * np.sin(lobes * angle + rng.uniform(0, 2 * np.pi))
+    softness = 3.0 / max(min(tall, wide), 3)
+    opacity = np.clip((outline - np.hypot(x, y)) / softness, 0, 1).astype(np.float32)
+    return _Patch(light[top : top + tall, left : left + wide].copy(), opacity, start + motion)
+
+
+def _paint(frame: ImageF, patch: _Patch, instant: int, window: tuple[int, int, int, int]) -> None:
+    """Lay a patch over a frame at its place at this instant, to a fraction of a pixel."""
+    left, top, width, height = window
+    x, y = patch.corners[instant] - (left, top)
+    column, row = int(np.floor(x)), int(np.floor(y))
+    tall, wide = patch.opacity.shape
+    first_x, last_x = max(column, 0), min(column + wide + 1, width)
+    first_y, last_y = max(row, 0), min(row + tall + 1, height)
+    if first_x >= last_x or first_y >= last_y:
+        return
+    inside = (first_x, first_y, last_x - first_x, last_y - first_y)
+    shift = np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+    colour = _warp(patch.light, shift, inside)
+    opacity = _warp(patch.opacity, shift, inside, outside=cv2.BORDER_CONSTANT)[..., None]
+    under = frame[first_y:last_y, first_x:last_x]
+    under += opacity * (colour - under)
+
+
+def _warp(
+    image: ImageF, homography: NDArray[np.float64], window: tuple[int, int, int, int], *, outside: int = -1
+) -> ImageF:
+    """Cubic warp of ``image`` by ``homography``, of which only ``window`` (x, y, width, height) is made."""
+    left, top, width, height = window
+    to_window = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]])
+    mirror = cv2.BORDER_REFLECT_101 if min(image.shape[:2]) > 1 else cv2.BORDER_REPLICATE  # one pixel has no mirror
+    border = mirror if outside < 0 else outside
+    warped = cv2.warpPerspective(
+        image, to_window @ homography, (width, height), flags=cv2.INTER_CUBIC, borderMode=border
+    )
+    return np.asarray(warped, np.float32)
+
+
+def _between(rng: np.random.Generator, limits: tuple[float, float]) -> float:
+    return float(rng.uniform(*limits))
+
+
+def _to_light(stored: Image8, gamma: float) -> ImageF:
+    """Stored values to light in [0, 1]."""
+    table = (np.arange(256) / 255.0) ** gamma
+    return table.astype(np.float32)[stored]
+
+
+def _to_8bit(light: ImageF, gamma: float) -> Image8:
+    return np.rint(np.clip(light, 0, 1) ** (1 / gamma) * 255).astype(np.uint8)
+
+
+def _raise_highlights(light: ImageF, gain: float) -> ImageF:
+    """Give back some of the light that the photo's own clipping cut off, so that streaks of lamps stay bright."""
+    if gain <= 1:
+        return light
+    brightest = light.max(axis=2, keepdims=True)
+    return light * (1 + (gain - 1) * np.clip((brightest - 0.9) / 0.1, 0, 1))
+
+
+def _expose(light: ImageF, config: BlurConfig, rng: np.random.Generator, gamma: float) -> Image8:
+    """Sensor and camera: clip, Poisson-Gaussian noise, 8 bits, JPEG."""
+    clipped = np.clip(light, 0, 1)
+    shot, read = _between(rng, config.shot_noise), _between(rng, config.read_noise)
+    deviation = np.sqrt(shot * clipped + read**2).astype(np.float32)
+    noisy = np.asarray(clipped + deviation * rng.standard_normal(clipped.shape, dtype=np.float32), np.float32)
+    stored = _to_8bit(noisy, gamma)
+    if config.jpeg_quality is None:
+        return stored
+    quality = int(rng.integers(config.jpeg_quality[0], config.jpeg_quality[1] + 1))
+    _, coded = cv2.imencode(".jpg", stored[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])

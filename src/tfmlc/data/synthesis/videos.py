@@ -1,0 +1,162 @@
+"""Blur of several levels by averaging the windows of a film, in memory that does not grow with the window."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tfmlc.config import Config
+from tfmlc.data.synthesis.blur import LINEAR_GAMMA
+from tfmlc.data.synthesis.interpolation import interpolated
+from tfmlc.data.synthesis.windows import BlurWindow, WindowFinder
+from tfmlc.io.video import Clip, Frame, OnBad, read_frames
+from tfmlc.runtime.parallel import read_ahead
+
+FRAMES_AHEAD = 2
+KEPT_BYTES = 64 * 2**20  # frames of the window that are kept; what is older is read again
+Light = NDArray[np.float32]
+
+
+class FilmConfig(Config):
+    """How windows are found in a film and averaged."""
+
+    min_frames: int = Field(default=15, ge=2, description="least frames of a window")
+    min_displacement_px: float = Field(default=25.0, ge=0, description="least motion of a window")
+    levels: int = Field(default=2, ge=1, description="strengths of blur of one window; the paper has two")
+    light: Literal["stored", "linear"] = Field(default="stored", description="what is averaged")
+    interpolate: int = Field(default=1, ge=1, description="frames that are made of each one, by optical flow")
+    scale: float = Field(default=1.0, gt=0, le=1, description="of the frames, before anything else")
+    on_bad: OnBad = Field(default="stop", description="what a frame that cannot be read does")
+
+
+@dataclass(frozen=True)
+class FilmWindow:
+    """A window of a film with its newest frames and the sum of its older ones; ``average`` makes its pictures."""
+
+    window: BlurWindow
+    kept: tuple[Frame, ...]
+    older: Light | None
+    again: _Again
+
+    def average(self) -> list[Frame]:
+        """The middle frame, and the blur from weakest to strongest, uint8 ``h w 3``.
+
+        May run in another thread, for one window of a film after the other.
+        """
+        window, config = self.window, self.again.config
+        linear = config.light == "linear"
+        spans = [window.level(level, config.levels) for level in range(1, config.levels)]
+        sums: list[Light | None] = [None] * len(spans)
+        sharp = self.kept[-1]
+        for index, frame in self._middle([(window.sharp, window.sharp + 1), *spans]):
+            if index == window.sharp:
+                sharp = frame
+            for number, (start, stop) in enumerate(spans):
+                if start <= index < stop:
+                    sums[number] = _add(sums[number], frame, linear)
+        whole = self.older
+        for frame in self.kept:
+            whole = _add(whole, frame, linear)
+        counts = [stop - start for start, stop in [*spans, (window.start, window.stop)]]
+        means = [_mean(total, count, linear) for total, count in zip([*sums, whole], counts, strict=True)]
+        return [sharp, *(sharp if mean is None else mean for mean in means)]
+
+    def _middle(self, spans: list[tuple[int, int]]) -> Iterator[tuple[int, Frame]]:
+        """The frames that ``spans`` need and their numbers, the oldest read from the film again."""
+        first, last = min(start for start, _ in spans), max(stop for _, stop in spans)
+        first_kept = self.window.stop - len(self.kept)
+        if first < first_kept:
+            yield from enumerate(self.again.read(first, min(first_kept, last)), first)
+        for index in range(max(first, first_kept), last):
+            yield index, self.kept[index - first_kept]
+
+
+def film_frames(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = lambda _: None) -> Iterator[Frame | None]:
+    """The frames that are averaged: those of the film, scaled and interpolated; None where some are missing."""
+    frames = (_scaled(frame, config.scale) for frame in read_frames(clip, on_bad=config.on_bad, tell=tell))
+    return frames if config.interpolate == 1 else interpolated(frames, config.interpolate)
+
+
+def film_windows(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = lambda _: None) -> Iterator[FilmWindow]:
+    """Find the windows of a film (ICIP 2023, section 2.1).
+
+    Frames are looked at once. The newest are kept, as many as fit ``KEPT_BYTES``, older ones are held as their sum
+    alone; the weaker levels of a window too long for that are read a second time.
+    """
+    finder = WindowFinder(min_frames=config.min_frames, min_displacement_px=config.min_displacement_px)
+    linear = config.light == "linear"
+    kept: deque[Frame] = deque()
+    older: Light | None = None  # sum of the window's frames that are kept no more
+    again = _Again(clip, config)
+    for frame in read_ahead(film_frames(clip, config, tell), FRAMES_AHEAD):
+        if frame is None:
+            finder.restart()
+            kept.clear()
+            older = None
+            continue
+        first = finder.first
+        window = finder.push(frame)
+        if window is None and finder.first != first:  # a cut: the window begins with this frame
+            kept.clear()
+            older = None
+        if kept and len(kept) * frame.nbytes >= KEPT_BYTES:
+            older = _add(older, kept.popleft(), linear)
+        kept.append(frame)
+        if window is not None:
+            yield FilmWindow(window, tuple(kept), older, again)
+            kept.clear()
+            older = None
+
+
+class _Again:
+    """A second look at a film, which only moves forward."""
+
+    def __init__(self, clip: Clip, config: FilmConfig) -> None:
+        self.clip, self.config = clip, config
+        self.frames: Iterator[Frame] | None = None
+        self.index = 0
+
+    def read(self, start: int, stop: int) -> Iterator[Frame]:
+        """Frames ``start`` to ``stop``, which is not before the last one read."""
+        if self.frames is None:
+            self.frames = (frame for frame in film_frames(self.clip, self.config) if frame is not None)
+        for _ in islice(self.frames, start - self.index):
+            pass
+        self.index = stop
+        yield from islice(self.frames, stop - start)
+
+
+def _add(total: Light | None, frame: Frame, linear: bool) -> Light:
+    if total is None:
+        total = np.zeros(frame.shape, np.float32)
+    cv2.accumulate(np.asarray(cv2.LUT(frame, TO_LIGHT), np.float32) if linear else frame, total)
+    return total
+
+
+def _mean(total: Light | None, count: int, linear: bool) -> Frame | None:
+    """Mean of a sum of frames, rounded to 8 bits; None where there was no frame."""
+    if total is None:
+        return None
+    if not linear:
+        return np.asarray(cv2.divide(total, cast(Any, float(count)), dtype=cv2.CV_8U), np.uint8)
+    mean = (total / np.float32(count)) ** np.float32(1 / LINEAR_GAMMA)
+    return np.rint(mean * 255).clip(0, 255).astype(np.uint8)
+
+
+TO_LIGHT = ((np.arange(256) / 255.0) ** LINEAR_GAMMA).astype(np.float32)
+
+
+def _scaled(frame: Frame | None, scale: float) -> Frame | None:
+    if frame is None or scale == 1:
+        return frame
+    height, width = frame.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)

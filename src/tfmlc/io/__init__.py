@@ -1,0 +1,1 @@
+"""Files in and out: images, videos, weights, checkpoints, atomic writes and locks."""

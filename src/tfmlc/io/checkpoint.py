@@ -1,0 +1,166 @@
+"""The one checkpoint form: safetensors with metadata, and a careful reader of foreign files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pydantic import ConfigDict, TypeAdapter, with_config
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tfmlc.errors import UserError
+from tfmlc.io.files import open_regular, write_atomically
+from tfmlc.io.not_weights import AGAIN, HEAD_BYTES, describe, describe_zip
+from tfmlc.io.state_dicts import pick_state_dict
+from tfmlc.io.torch_files import CodeError, TornError, read_archive, read_legacy
+from tfmlc.runtime.progress import Steps
+
+METADATA_KEY = "tfmlc"
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class Origin:
+    """What a weights file says of itself; empty fields where it says nothing."""
+
+    kind: str = ""
+    name: str = ""
+    hyperparameters: dict[str, Any] = field(default_factory=dict[str, Any])
+    origin: str = ""
+    licence: str = ""
+    sha256: str = ""
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Fingerprint of names, types, shapes and values, whatever file they are stored in."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return digest.hexdigest()
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], about: Origin) -> Origin:
+    """Write tensors as safetensors with metadata; return the metadata with its fingerprint filled in.
+
+    A tensor that appears under several names (MPRNet's shared PReLU) is stored once, under the first.
+    """
+    stored: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in tensors.items():
+        if value.data_ptr() not in seen or not value.numel():
+            stored[name] = value.detach().cpu().contiguous()
+            seen.add(value.data_ptr())
+    about = replace(about, sha256=tensors_sha256(stored))
+    write_atomically(path, save(stored, {METADATA_KEY: json.dumps(asdict(about), sort_keys=True)}))
+    return about
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], Origin]:
+    """Read a weights file: ours or another's safetensors, or what ``torch.save`` or ``torch.jit.save`` wrote.
+
+    A file is told by its content, not by its suffix. The tensors may lie under any containers (``state_dict``,
+    ``params``, ``model``, ...), prefixes and wrappers (``module.``, ``_orig_mod.``, ...), beside an optimiser's state
+    and anything else; see ``state_dicts.pick_state_dict``. Averaged weights are preferred, and the origin says so.
+    Nothing in a file is run. Raises UserError for a missing file, one that is no weights file, by name where it is
+    known, one that is damaged, and a pickle that calls functions.
+    """
+    content, metadata = _read_content(path)
+    about = _read_origin(path, metadata)
+    if about.sha256 and about.sha256 != tensors_sha256(cast("dict[str, Tensor]", content)):
+        raise UserError(f"{path} is damaged: its tensors do not match the fingerprint stored with them")
+    if about.kind:
+        return cast("dict[str, Tensor]", content), about
+    try:
+        tensors, note = pick_state_dict(content)
+    except UserError as error:
+        raise UserError(f"{path} {error}") from error
+    odd = [name for name, value in tensors.items() if value.layout != torch.strided or value.is_complex()]
+    if odd:
+        raise UserError(f"{path} holds {odd[0]} as {tensors[odd[0]].dtype}, {tensors[odd[0]].layout}: not weights")
+    if note:
+        Steps("").say(f"{path}: {note}")
+        about = replace(about, origin=f"{path.name}: {note}")
+    return tensors, about
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; raises UserError where it is none."""
+    with open_regular(path) as file:
+        head, size = file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
+    if not _is_safetensors(head):
+        raise UserError(describe(path, head, size))
+    try:
+        with cast(Any, safe_open)(path, framework="pt") as file:
+            names = cast("list[str]", list(file.keys()))
+            tensors = {name: cast(Tensor, file.get_tensor(name)) for name in names}
+            return tensors, cast("dict[str, str]", file.metadata() or {})
+    except Exception as error:  # whatever the library and torch say of a damaged file
+        whole = 8 + int.from_bytes(head[:8], "little") < size and "ncomplete" not in str(error)
+        state = "not a safetensors file" if whole else f"cut short, or damaged; {AGAIN}"
+        raise UserError(f"{path} is {state} ({_first_line(error)})") from error
+
+
+def _read_content(path: Path) -> tuple[object, dict[str, str]]:
+    """What a file holds, by its first bytes."""
+    with open_regular(path) as file:
+        head, size = file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
+        if _is_safetensors(head):
+            return read_safetensors(path)
+        try:
+            with warnings.catch_warnings(), torch.device("cpu"), torch.inference_mode(False):
+                warnings.simplefilter("ignore")  # what cannot be read is an error
+                if head.startswith(b"PK\3\4"):
+                    with zipfile.ZipFile(path) as archive:
+                        return read_archive(archive), {}
+                if head.startswith(b"\x80"):
+                    file.seek(0)
+                    return read_legacy(file), {}
+        except CodeError as error:
+            raise UserError(
+                f"{path} is refused: its pickle calls {error}, and code from a file is never run; "
+                "where it is trusted, save its state dict alone"
+            ) from error
+        except TornError as error:
+            raise UserError(f"{path} cannot be read: {error}") from error
+        except MemoryError as error:
+            raise UserError(f"{path} does not fit into memory") from error
+        except Exception as error:  # whatever zipfile, pickle and torch say of a damaged file
+            if head.startswith(b"PK\3\4") and not _has_checkpoint(path):
+                raise UserError(describe_zip(path)) from error
+            raise UserError(f"{path} is damaged, or cut short ({_first_line(error)}); {AGAIN}") from error
+    raise UserError(describe(path, head, size))
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40
+
+
+def _has_checkpoint(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.split("/")[-1] == "data.pkl" for name in archive.namelist())
+    except Exception:  # a torn archive
+        return False
+
+
+def _read_origin(path: Path, metadata: Mapping[str, str]) -> Origin:
+    try:
+        return TypeAdapter(Origin).validate_json(metadata.get(METADATA_KEY, "{}"), strict=True)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} was written by another version of tfmlc: its metadata does not fit") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

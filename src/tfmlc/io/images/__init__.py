@@ -1,0 +1,34 @@
+"""The door between image files and arrays: what a file says of its pixels goes in, travels along, and comes out."""
+
+from tfmlc.io.images.formats import FORMATS, READ_ONLY, FileKind, is_image_name, kind_of_file, kind_of_name
+from tfmlc.io.images.image import Image, Pixels, check_range, to_depth
+from tfmlc.io.images.reading import read_image, read_rgb8, read_size, restored_mark
+from tfmlc.io.images.search import Found, find_pictures, natural_key, nothing_found, search_images, skipped_line
+from tfmlc.io.images.writing import write_image
+
+Picture = Image  # the former name
+
+__all__ = [
+    "FORMATS",
+    "READ_ONLY",
+    "FileKind",
+    "Found",
+    "Image",
+    "Picture",
+    "Pixels",
+    "check_range",
+    "find_pictures",
+    "is_image_name",
+    "kind_of_file",
+    "kind_of_name",
+    "natural_key",
+    "nothing_found",
+    "read_image",
+    "read_rgb8",
+    "read_size",
+    "restored_mark",
+    "search_images",
+    "skipped_line",
+    "to_depth",
+    "write_image",
+]

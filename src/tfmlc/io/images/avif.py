@@ -1,0 +1,185 @@
+"""AVIF of 8, 10 and 12 bits; lossless stays lossless, what it says of its colours is kept."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import cv2
+import imagecodecs
+import numpy as np
+from PIL import Image as Pillow
+
+from tfmlc.errors import UserError
+from tfmlc.io.images.boxes import Items, boxes
+from tfmlc.io.images.exif import UNREADABLE, is_readable, resolution_of, with_resolution
+from tfmlc.io.images.head import Content, Head
+from tfmlc.io.images.image import Image, Pixels, Source
+from tfmlc.io.images.modes import to_pillow
+
+QUALITY, DEEP_QUALITY, LOSSLESS, SPEED = 90, 95, 100, 6
+DEEPEST = 12
+IDENTITY = 0  # of the matrix coefficients in ITU-T H.273: RGB as it is
+ORIENTATIONS: dict[
+    tuple[int, int | None], int
+] = {  # EXIF's, by quarter turns to the left and then the axis of a mirror
+    (0, None): 1,
+    (0, 1): 2,
+    (2, None): 3,
+    (0, 0): 4,
+    (1, 0): 5,
+    (3, None): 6,
+    (3, 0): 7,
+    (1, None): 8,
+    (1, 1): 7,
+    (2, 0): 2,
+    (2, 1): 4,
+    (3, 1): 5,
+}
+SRGB = ((1, 13), (2, 2), (1, 2), (2, 13))  # primaries and transfer that are sRGB, said or not
+
+
+class _AsItIs(Pillow.Exif):
+    """An EXIF block that Pillow hands on without taking it apart."""
+
+    def __init__(self, block: bytes) -> None:
+        super().__init__()
+        self._block = block
+
+    def __bool__(self) -> bool:
+        return True
+
+    def tobytes(self, offset: int = 8) -> bytes:
+        del offset
+        return self._block
+
+
+def head_of_avif(content: Content) -> Head:
+    """Size and metadata of an AVIF; raises UserError for a sequence of images."""
+    whole = content[:]
+    if any(box.kind == b"moov" for box in boxes(bytes(whole))):
+        raise UserError("holds several pictures; save the one you want as a file of its own")
+    items = Items(bytes(whole))
+    size = items.property(b"ispe")
+    if size is None or len(size) < 12:
+        raise ValueError("it does not say its size")
+    width, height = struct.unpack_from(">II", size, 4)
+    return Head(width, height, 4 * (2 if _bits(items) > 8 else 1), items.exif(), items.xmp(), orientation_of(items))
+
+
+def read_avif(content: bytes) -> Image:
+    """Read an AVIF as it is stored; 10 and 12 bits become 16. Raises UserError for a sequence of images."""
+    head = head_of_avif(content)
+    items = Items(content)
+    bits = _bits(items)
+    pixels = imagecodecs.avif_decode(content)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if bits > 8:
+        pixels = widen(pixels, bits)
+    cicp = items.cicp()
+    return Image(
+        pixels,
+        icc=items.icc(),
+        exif=head.exif,
+        resolution=resolution_of(head.exif),
+        xmp=head.xmp,
+        cicp=None if cicp is None or cicp[:2] in SRGB else cicp,
+        source=Source("AVIF", is_lossless=_may_be_lossless(items), size=(head.width, head.height), bits=bits),
+        notes=("the gain map is left out",) if b"tmap" in items.types.values() else (),
+    )
+
+
+def write_avif(image: Image) -> tuple[bytes, list[str]]:
+    """The file of an image: of 8 bits, or of 10 or 12 where there are more; lossless where its source was."""
+    lossless = image.source is not None and image.source.is_lossless
+    lost: list[str] = []
+    exif = image.exif
+    if exif is not None and not is_readable(exif):
+        exif, lost = None, [UNREADABLE]
+    if image.resolution is not None:
+        exif = with_resolution(exif, image.resolution)
+    deep = image.pixels.dtype != np.uint8
+    if deep or lossless:
+        bits = depth_of(image)
+        if deep and (image.source is None or image.source.bits > bits):
+            lost.append(f"AVIF has {bits} bits a channel")
+        content = _encode(image, exif, bits, LOSSLESS if lossless or image.source is None else DEEP_QUALITY)
+    else:
+        options: dict[str, Any] = {"icc_profile": image.icc, "xmp": image.xmp}
+        options["exif"] = None if exif is None else _AsItIs(exif)
+        given = {name: value for name, value in options.items() if value is not None}
+        buffer = io.BytesIO()
+        sampling = "4:0:0" if image.pixels.shape[2] == 1 else "4:4:4"
+        to_pillow(image.pixels).save(buffer, "AVIF", quality=QUALITY, subsampling=sampling, speed=SPEED, **given)
+        content = buffer.getvalue()
+    return content if image.cicp is None else _with_cicp(content, image.cicp), lost
+
+
+def depth_of(image: Image) -> int:
+    """Bits a channel of the AVIF that an image becomes."""
+    if image.pixels.dtype == np.uint8:
+        return 8
+    return min(image.source.bits, DEEPEST) if image.source is not None and image.source.bits > 8 else DEEPEST
+
+
+def orientation_of(items: Items) -> int:
+    """The EXIF orientation that says what the container's rotation and mirroring do (ISO/IEC 23008-12, 6.5.10)."""
+    turn, mirror = items.property(b"irot"), items.property(b"imir")
+    return ORIENTATIONS[(turn[0] & 3) if turn else 0, (mirror[0] & 1) if mirror else None]
+
+
+def widen(pixels: Pixels, bits: int) -> Pixels:
+    """Values of 9 to 15 bits as 16, in place where they are 16 wide; white stays white."""
+    wide = pixels.astype(np.uint16, copy=False)
+    return (wide << np.uint16(16 - bits)) | (wide >> np.uint16(2 * bits - 16))
+
+
+def narrow(pixels: Pixels, bits: int) -> Pixels:
+    """Values of 16 bits as 9 to 15, rounded: what ``widen`` made comes back exactly.
+
+    >>> ten = np.arange(1024, dtype=np.uint16)
+    >>> bool((narrow(widen(ten, 10), 10) == ten).all())
+    True
+    """
+    return ((pixels.astype(np.uint32) * ((1 << bits) - 1) + 32767) // 65535).astype(np.uint16)
+
+
+def _encode(image: Image, exif: bytes | None, bits: int, quality: int) -> bytes:
+    """OpenCV's encoder, which knows more than 8 bits and lossless."""
+    pixels = image.pixels if bits == 8 else narrow(image.pixels, bits)
+    channels = {1: [0], 2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+    blocks = {
+        cv2.IMAGE_METADATA_EXIF: exif,
+        cv2.IMAGE_METADATA_XMP: image.xmp,
+        cv2.IMAGE_METADATA_ICCP: image.icc,
+    }
+    given = {kind: np.frombuffer(block, np.uint8) for kind, block in blocks.items() if block}
+    settings = [cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_SPEED, SPEED]
+    stored = np.ascontiguousarray(pixels[..., channels])
+    done, coded = cv2.imencodeWithMetadata(".avif", stored, list(given), list(given.values()), settings)
+    if not done:
+        raise ValueError("the AVIF encoder failed")
+    return coded.tobytes()
+
+
+def _bits(items: Items) -> int:
+    config = items.property(b"av1C")  # AV1 in ISOBMFF, 2.3.3
+    if config is None or len(config) < 3:
+        return 8
+    return 12 if config[2] & 0x20 and config[2] & 0x40 else 10 if config[2] & 0x40 else 8
+
+
+def _may_be_lossless(items: Items) -> bool:
+    """Whether RGB is stored as it is; grey may be, for it has no matrix that would tell."""
+    config, cicp = items.property(b"av1C") or b"", items.cicp()
+    return (cicp is not None and cicp[2] == IDENTITY) or bool(config[2:3] and config[2] & 0x10)
+
+
+def _with_cicp(content: bytes, cicp: tuple[int, int, int, int]) -> bytes:
+    """The file with other primaries and transfer; matrix and range say how the encoder stored the colours."""
+    items = Items(content)
+    place = next((box for box in items.properties if content.startswith(b"nclx", box.start)), None)
+    if place is None:
+        return content
+    return content[: place.start + 4] + struct.pack(">HH", *cicp[:2]) + content[place.start + 8 :]

@@ -1,0 +1,158 @@
+"""From image files to arrays, with everything that the files say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from tfmlc.errors import UserError
+from tfmlc.io.files import open_regular
+from tfmlc.io.images.avif import head_of_avif, read_avif
+from tfmlc.io.images.bmp import head_of_bmp, read_bmp
+from tfmlc.io.images.formats import HEAD_BYTES, KINDS, READABLE, kind_of_bytes
+from tfmlc.io.images.head import Content, FileBytes, Head
+from tfmlc.io.images.heic import head_of_heic, read_heic
+from tfmlc.io.images.image import Image, to_depth
+from tfmlc.io.images.jpeg import head_of_jpeg, read_jpeg
+from tfmlc.io.images.png import head_of_png, read_png
+from tfmlc.io.images.tiff import head_of_tiff, read_tiff
+from tfmlc.io.images.upright import FIRST_TURNED, stored_orientation, upright
+from tfmlc.io.images.webp import head_of_webp, read_webp
+from tfmlc.io.images.xmp import get_restored
+
+MOST_OF_MEMORY = 0.8  # of what is free, that reading one image may take
+BYTES_BESIDE = 4  # a pixel, in the decoder
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a format is read: its head alone, and the whole image as it is stored."""
+
+    head: Callable[[Content], Head]
+    image: Callable[[bytes], Image]
+
+
+READERS = {
+    "JPEG": Reader(head_of_jpeg, read_jpeg),
+    "PNG": Reader(head_of_png, read_png),
+    "WEBP": Reader(head_of_webp, read_webp),
+    "AVIF": Reader(head_of_avif, read_avif),
+    "HEIC": Reader(head_of_heic, read_heic),
+    "TIFF": Reader(head_of_tiff, read_tiff),
+    "BMP": Reader(head_of_bmp, read_bmp),
+}
+
+
+def read_image(path: str | Path, *, allow_large: bool = False) -> Image:
+    """Read a JPEG, PNG, WebP, AVIF, TIFF, BMP or, with the extra ``heic``, HEIC file.
+
+    The pixels are turned as the file says, and the orientation in its metadata becomes 1; all other metadata are kept
+    as they are. A palette becomes its colours, CMYK becomes sRGB. Peak memory is the file, the decoded pixels twice
+    and four bytes a pixel. An image for which that is more than four fifths of the free memory is refused, unless
+    ``allow_large``; there is no other limit to its size.
+
+    Raises UserError for a file that is missing, empty, cut off, too large, animated, or of another kind, which it
+    names with a way to convert it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from tfmlc.io.images import write_image
+    >>> with TemporaryDirectory() as folder:
+    ...     notes = write_image(f"{folder}/a.png", Image(np.zeros((2, 3, 3), np.uint8)))
+    ...     read_image(f"{folder}/a.png").pixels.shape
+    (2, 3, 3)
+    """
+    path = Path(path)
+    with open_regular(path) as file, reading_errors(path):
+        reader = reader_of(path, file.read(HEAD_BYTES))
+        head = reader.head(FileBytes(file))
+        if not allow_large:
+            check_memory(head, len(FileBytes(file)))
+        file.seek(0)
+        return decode(reader, file.read(), head)
+
+
+def decode(reader: Reader, content: bytes, head: Head) -> Image:
+    """The image in a file's content, turned as it is to be seen."""
+    return upright(reader.image(content), head.orientation)
+
+
+def read_rgb8(path: str | Path) -> NDArray[np.uint8]:
+    """Read an image as RGB uint8 ``h w 3``; alpha is dropped, grey repeated, more than 8 bits rounded.
+
+    Raises UserError as ``read_image`` does, and for float values that are not in [0, 1].
+    """
+    path = Path(path)
+    image = read_image(path)
+    try:
+        pixels = to_depth(image.pixels, 8)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    colour = pixels[..., :-1] if image.has_alpha else pixels
+    return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)), np.uint8)
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of an image as it is shown; only the file's head is read."""
+    head = read_head(path)
+    orientation = head.orientation or stored_orientation(head.exif, head.xmp)
+    return (head.height, head.width) if orientation >= FIRST_TURNED else (head.width, head.height)
+
+
+def restored_mark(path: str | Path) -> str | None:
+    """The mark of an image that was restored here (``Image.restored``), or None; the pixels are not decoded.
+
+    Raises UserError where there is no image to read.
+    """
+    return get_restored(read_head(path).xmp)
+
+
+def read_head(path: str | Path) -> Head:
+    """What the head of an image file says; raises UserError where there is no image to read."""
+    path = Path(path)
+    with open_regular(path) as file, reading_errors(path):
+        return reader_of(path, file.read(HEAD_BYTES)).head(FileBytes(file))
+
+
+def reader_of(path: Path, head: bytes) -> Reader:
+    """The reader for a file by its first bytes; raises UserError for an empty file and one of a kind not read."""
+    if not head:
+        raise UserError("is empty")
+    kind = kind_of_bytes(head, path.suffix)
+    if kind is None:
+        raise UserError(f"is not a picture; {READABLE} are read")
+    if not kind.is_read:
+        raise UserError(f"is {kind.name}: {kind.remedy}")
+    return READERS[next(name for name, known in KINDS.items() if known is kind)]
+
+
+def check_memory(head: Head, file_bytes: int) -> None:
+    """Raise UserError where reading an image takes more memory than there is."""
+    pixels = head.width * head.height
+    needed = file_bytes + pixels * (2 * head.bytes_per_px + BYTES_BESIDE)
+    free = psutil.virtual_memory().available
+    if needed > free * MOST_OF_MEMORY:
+        raise UserError(
+            f"has {head.width}x{head.height} px, for which {needed / 1e9:.1f} GB of memory are needed and "
+            f"{free / 1e9:.1f} GB are free (a decompression bomb?): close other programs, or cut it into parts",
+            option="allow_large",
+        )
+
+
+@contextmanager
+def reading_errors(path: Path) -> Generator[None]:
+    """Turn whatever decoders raise into one line that names the file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path} {error}", option=error.option) from error
+    except MemoryError as error:
+        raise UserError(f"{path} does not fit into memory: close other programs, or cut it into parts") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged or cut off: {reason}") from error

@@ -1,0 +1,120 @@
+"""Finding image files: what is in a folder, and what of it is passed over."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tfmlc.errors import UserError
+from tfmlc.io.files import real_path
+from tfmlc.io.images.formats import FOR_HEIC, FORMATS, is_image_name, kind_of_file, kind_of_name
+
+
+@dataclass
+class Found:
+    """The images at a path, each with its name relative to it, and what else is there.
+
+    ``skipped`` counts photos and videos that are not read here, by a word on what they are; ``errors`` are lines
+    on folders that cannot be searched. Hidden files and folders, documents and the like are not mentioned.
+    """
+
+    images: list[tuple[Path, Path]] = field(default_factory=list[tuple[Path, Path]])
+    skipped: Counter[str] = field(default_factory=Counter[str])
+    errors: list[str] = field(default_factory=list[str])
+
+
+def skipped_line(skipped: Counter[str]) -> str:
+    """What was skipped, in a line; empty where it was nothing.
+
+    >>> skipped_line(Counter({".mp4": 1, ".heic (another reader)": 2}))
+    '3 skipped: 2 .heic (another reader), 1 .mp4'
+    """
+    if not skipped:
+        return ""
+    parts = [f"{count} {what}" for what, count in sorted(skipped.items(), key=lambda item: (-item[1], item[0]))]
+    return f"{skipped.total()} skipped: {', '.join(parts)}"
+
+
+def search_images(path: Path, *, leave_out: Path | None = None) -> Found:
+    """Every image at ``path``, itself or in the folder and its subfolders, and what is skipped there.
+
+    In natural order (``frame9`` before ``frame10``); hidden files and folders and the folder ``leave_out`` are not
+    searched, links to folders are not followed. A file that is named is taken whatever it is called. Raises
+    UserError where there is nothing at ``path``.
+    """
+    if not os.path.lexists(path):
+        raise UserError(f"there is no file or folder {path}")
+    if not path.is_dir():
+        return Found([(path, Path(path.name if is_image_name(path) else f"{path.name}.png"))])
+    found = Found()
+    inside = real_path(leave_out) if leave_out is not None else None
+    for file in _files(path, inside, found):
+        if is_image_name(file):
+            found.images.append((file, file.relative_to(path)))
+        elif why := _why_skipped(file):
+            found.skipped[why] += 1
+    found.images.sort(key=lambda pair: natural_key(pair[0]))
+    return found
+
+
+def find_pictures(path: Path, *, leave_out: Path | None = None) -> list[tuple[Path, Path]]:
+    """The images of ``search_images``; raises UserError where there is none or a folder cannot be searched."""
+    found = search_images(path, leave_out=leave_out)
+    if found.errors:
+        raise UserError(found.errors[0])
+    if not found.images:
+        raise nothing_found(path, found)
+    return found.images
+
+
+def nothing_found(path: Path, found: Found) -> UserError:
+    """The error for a folder without images, which says what is there instead."""
+    there = skipped_line(found.skipped) or f"{' '.join(FORMATS)} are looked for"
+    return UserError(f"no pictures in {path}: {there}")
+
+
+def _files(folder: Path, leave_out: Path | None, found: Found) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        found.errors.append(f"cannot search {error.filename}: {(error.strerror or str(error)).lower()}")
+
+    for name, folders, files in os.walk(folder, onerror=unreadable):
+        place = Path(name)
+        if leave_out is not None and leave_out == real_path(place):
+            folders.clear()
+            continue
+        folders[:] = [inner for inner in folders if not inner.startswith(".")]
+        found.skipped["behind a link to a folder"] += sum((place / inner).is_symlink() for inner in folders)
+        for file in (place / inner for inner in files if not inner.startswith(".")):
+            if leave_out is None or not file.is_symlink() or leave_out not in real_path(file).parents:
+                yield file
+    found.skipped += Counter()  # without those that are none
+
+
+def _why_skipped(file: Path) -> str | None:
+    """What a file is that is no image by its name; None for what nobody expects to be restored."""
+    kind = kind_of_name(file)
+    if kind is not None:
+        suffix = file.suffix.lower()
+        return (f"{suffix} ({kind.remedy})" if kind.remedy == FOR_HEIC else suffix) if kind.visual else None
+    try:
+        kind = kind_of_file(file)
+    except UserError:
+        return None
+    if kind is None or not kind.visual:
+        return None
+    named = f"named {file.suffix.lower()}" if file.suffix else "without a suffix"
+    return f"{named} ({kind.name}{f': name it {kind.suffixes[0]}' if kind.is_read else ''})"
+
+
+def natural_key(path: Path) -> list[tuple[int, int | str]]:
+    """Sort key under which ``frame9`` comes before ``frame10``.
+
+    >>> [path.name for path in sorted([Path("a10"), Path("a9"), Path("a")], key=natural_key)]
+    ['a', 'a9', 'a10']
+    """
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]

@@ -1,0 +1,244 @@
+"""TIFF by tifffile: samples of every common kind as grey or RGB, and tags carried as they lie."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import TiffImagePlugin
+
+from tfmlc.errors import UserError
+from tfmlc.io.images.avif import widen
+from tfmlc.io.images.exif import MAKER_NOTE_MOVED, ORIENTATION, resolution_of
+from tfmlc.io.images.head import Content, Head
+from tfmlc.io.images.ifd import Tags, build, keeps_maker_note
+from tfmlc.io.images.image import BAND_ROWS, FLOAT_RANGE, Image, Pixels, Sample, Source, white_of
+from tfmlc.io.images.modes import simplify
+from tfmlc.io.images.photoshop import iptc_of, resources
+from tfmlc.io.images.tiffpages import CodingTags
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
+PHOTOMETRICS = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32844: "LogL", 32845: "LogLuv"}
+RAW_PHOTOMETRICS, DNG_VERSION = (32803, 34892), 50706
+XMP, IPTC, PHOTOSHOP, ICC, LAYERS, SMALLER = 700, 33723, 34377, 34675, 37724, 330
+ASSOCIATED, UNASSOCIATED = 1, 2
+REDUCED, MASK_OF_ANOTHER = 1, 4  # bits of the subfile type
+NEW_JPEG = 7
+LOSSY = (6, NEW_JPEG, 33003, 33005, 34712, 34892, 50001, 50002)  # compressions that are, or may be
+STORAGE = {  # tags that say how the pixels of a file are stored, or whose content travels otherwise
+    *(*range(254, 260), *range(262, 267), 273, *range(277, 282), 284, *range(288, 294), 317, *range(320, 326)),
+    *(SMALLER, 332, 333, 334, 336, 338, 339, 340, 341, 342, 343, 347, *range(512, 522), 529, 530, XMP, IPTC),
+    *(PHOTOSHOP, ICC, LAYERS),
+}
+DEEP_KINDS: dict[str, Sample] = {"float16": "float16", "float32": "float32", "float64": "float64"}
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Decoded samples ``h w s`` as grey or RGB first, then the others, and what kinds of extra samples these are."""
+
+    pixels: NDArray[Any]
+    colours: int
+    extra_kinds: tuple[int, ...]
+
+
+def head_of_tiff(content: Content) -> Head:
+    """Size and metadata of a TIFF's first directory."""
+    tags = Tags(content)
+    entries = {entry.tag: entry for entry in tags.entries()}
+    width, height = (tags.number(entries.get(tag)) for tag in (256, 257))
+    if not width or not height:
+        raise ValueError("it does not say its size")
+    bits, samples = max(tags.numbers(entries.get(258)) or [1]), tags.number(entries.get(277)) or 1
+    xmp = entries[XMP].data if XMP in entries else None
+    turned = entries.get(ORIENTATION)
+    exif = None if turned is None else build(tags.order, [turned])
+    return Head(width, height, max(1, bits // 8) * samples, exif, xmp)
+
+
+def read_tiff(content: bytes) -> Image:
+    """Read a TIFF as it is stored, with its tags.
+
+    8 and 16 bits and float; grey, RGB, palette, CMYK of 8 bits, with alpha and further planes; depths between become
+    the next of these. Raises UserError that names what is not read: several images, camera raw, other kinds of numbers
+    and of colours.
+    """
+    tags = Tags(content)
+    if tags.find(DNG_VERSION) is not None:
+        raise UserError("is a camera raw photo (DNG): develop it in a raw converter and save it as TIFF or PNG first")
+    with tifffile.TiffFile(cast(BinaryIO, CodingTags(content))) as file:
+        page, notes = _main_page(file)
+        _check(page)
+        planes = _planes(page, content)
+        at = page.offset
+    tree = tags.tree(at)
+    named = {entry.tag: entry.data for entry in tree}
+    icc = named.get(ICC) or None
+    if int(page.photometric) == CMYK:
+        simple = simplify(Pillow.fromarray(np.ascontiguousarray(planes.pixels[..., :4]), "CMYK"), icc)
+        rest = planes.pixels[..., 4:]
+        planes = Planes(np.concatenate([simple.pixels, rest], axis=2), 3, planes.extra_kinds)
+        icc, notes = simple.icc, [*notes, *simple.notes]
+    kept = [entry for entry in tree if entry.tag not in STORAGE]
+    exif = build(tags.order, kept) if kept else None
+    if not keeps_maker_note(kept):
+        notes.append(MAKER_NOTE_MOVED)
+    photoshop = named.get(PHOTOSHOP)
+    if photoshop is not None and not resources(photoshop)[0]:
+        photoshop, notes = None, [*notes, "a Photoshop block that cannot be read is left out"]
+    if LAYERS in named:
+        notes.append("Photoshop's layers are left out: the image is what they show together")
+    if SMALLER in named:
+        notes.append("smaller copies of the image are left out")
+    pixels, extra, premultiplied, kinds = _parted(planes)
+    deep = str(page.dtype)
+    if deep == "float64":
+        notes.append("64 bits a channel were read as 32")
+    return Image(
+        pixels,
+        icc=icc,
+        exif=exif,
+        resolution=resolution_of(exif),
+        xmp=named.get(XMP) or None,
+        iptc=named.get(IPTC) or iptc_of(photoshop),
+        photoshop=photoshop,
+        extra=extra,
+        source=Source(
+            "TIFF",
+            is_lossless=int(page.compression) not in LOSSY,
+            size=(pixels.shape[1], pixels.shape[0]),
+            bits=int(page.bitspersample),
+            sample=DEEP_KINDS.get(deep, "uint"),
+            premultiplied=premultiplied,
+            extra_kinds=kinds,
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _main_page(file: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[str]]:
+    """The one image of full size; smaller copies and masks of it are passed over and said."""
+    pages = [cast(tifffile.TiffPage, file.pages[index]) for index in range(len(file.pages))]
+    full = [page for page in pages if not (page.subfiletype & (REDUCED | MASK_OF_ANOTHER))]
+    if len(full) > 1:
+        raise UserError(f"holds {len(full)} pictures; save the one you want as a file of its own")
+    chosen = full[0] if full else pages[0]
+    left_out = len(pages) - 1
+    return chosen, [f"{left_out} smaller copies or masks of the image are left out"] if left_out else []
+
+
+def _check(page: tifffile.TiffPage) -> None:
+    """Raise UserError, which names what the page holds, where it is not read."""
+    photometric, kind = int(page.photometric), str(page.dtype)
+    if photometric in RAW_PHOTOMETRICS:
+        raise UserError("is a camera raw photo: develop it in a raw converter and save it as TIFF or PNG first")
+    if photometric not in range(7) or (photometric == CMYK and kind != "uint8"):
+        colours = PHOTOMETRICS.get(photometric, f"colours of kind {photometric}")
+        what = f"{colours} of {page.bitspersample} bits" if photometric == CMYK else colours
+        raise UserError(f"is a TIFF in {what}: save it as RGB of 8 or 16 bits first")
+    if kind not in ("bool", "uint8", "uint16", *DEEP_KINDS):
+        said = {"i": "signed whole numbers", "u": "whole numbers", "c": "complex numbers"}.get(kind[:1], "numbers")
+        raise UserError(
+            f"is a TIFF of {said} of {page.bitspersample} bits, which do not say what white is: "
+            "save it with 8 or 16 bits a channel without sign, or as float in [0, 1]"
+        )
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise UserError(f"is a TIFF of {page.ndim} dimensions ({page.axes}): save one plane of it as a TIFF of its own")
+    if photometric in (RGB, YCBCR) and page.samplesperpixel < 3:
+        raise UserError(
+            f"is a TIFF that calls itself RGB and has {page.samplesperpixel} channels: save it as grey or RGB"
+        )
+
+
+def _planes(page: tifffile.TiffPage, content: bytes) -> Planes:
+    """Decoded samples on the scale of their type, black at zero."""
+    photometric, bits = int(page.photometric), page.bitspersample
+    ends = (at + size for at, size in zip(page.dataoffsets, page.databytecounts, strict=False))
+    if max(ends, default=0) > len(content):
+        raise ValueError("it ends before its last strip")
+    if photometric == YCBCR and int(page.compression) != NEW_JPEG:
+        simple = simplify(TiffImagePlugin.TiffImageFile(io.BufferedReader(CodingTags(content))), None)
+        return Planes(simple.pixels, 3, ())
+    samples = np.asarray(page.asarray())
+    samples = samples[..., None] if page.axes == "YX" else samples
+    samples = np.moveaxis(samples, 0, 2) if page.axes == "SYX" else samples
+    colours = {CMYK: 4, RGB: 3, YCBCR: 3}.get(photometric, 1)
+    kinds = tuple(int(kind) for kind in page.extrasamples)
+    kinds = (*kinds, *[0] * (samples.shape[2] - colours))[: samples.shape[2] - colours]
+    if photometric == PALETTE and page.colormap is not None:
+        return Planes(np.concatenate([_coloured(page.colormap, samples[..., 0]), samples[..., 1:]], axis=2), 3, kinds)
+    if samples.dtype.kind in "bu" and bits not in (8, 16):
+        samples = samples.astype(np.uint8 if bits < 8 else np.uint16)
+        samples = widen(samples, bits) if bits > 8 else samples * np.uint8(255 // ((1 << bits) - 1))
+    if photometric == WHITE_IS_ZERO:
+        top = white_of(samples)
+        samples = np.concatenate([samples.dtype.type(top) - samples[..., :1], samples[..., 1:]], axis=2)
+    if samples.dtype.kind == "u":
+        return Planes(samples, colours, kinds)
+    low, high = float(samples.min()), float(samples.max())
+    if not (low >= FLOAT_RANGE[0] and high <= FLOAT_RANGE[1]):
+        raise UserError(
+            f"is a TIFF of {bits} bits a channel, float, with values from {low:.3g} to {high:.3g}: "
+            "scale them so that black is 0 and white is 1, and save it anew"
+        )
+    return Planes(samples.astype(np.float32), colours, kinds)
+
+
+def _coloured(colormap: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
+    """The colours of a palette, of 8 bits where its 16 say no more."""
+    colours = np.asarray(colormap, np.uint16).T
+    if (colours % 257 == 0).all():
+        colours = (colours // 257).astype(np.uint8)
+    elif (colours % 256 == 0).all():
+        colours = (colours // 256).astype(np.uint8)
+    return colours[index]
+
+
+def _parted(planes: Planes) -> tuple[Pixels, Pixels | None, bool, tuple[int, ...]]:
+    """Pixels with straight alpha, the other planes, whether colours were premultiplied, and the other planes' kinds."""
+    alphas = [at for at, kind in enumerate(planes.extra_kinds) if kind in (ASSOCIATED, UNASSOCIATED)]
+    taken = planes.colours + alphas[0] if alphas else -1
+    channels = [*range(planes.colours), *([taken] if alphas else [])]
+    others = [at for at in range(planes.colours, planes.pixels.shape[2]) if at != taken]
+    pixels = np.ascontiguousarray(planes.pixels[..., channels])
+    premultiplied = bool(alphas) and planes.extra_kinds[alphas[0]] == ASSOCIATED
+    if premultiplied:
+        pixels = divided_by_alpha(pixels)
+    extra = np.ascontiguousarray(planes.pixels[..., others]) if others else None
+    kinds = tuple(planes.extra_kinds[at - planes.colours] for at in others)
+    return pixels, extra, premultiplied, kinds
+
+
+def divided_by_alpha(pixels: Pixels) -> Pixels:
+    """Straight colours of premultiplied ones; where alpha is zero they stay."""
+    answer = pixels.copy()
+    top = float(white_of(pixels))
+    for row in range(0, len(pixels), BAND_ROWS):
+        band = pixels[row : row + BAND_ROWS].astype(np.float64)
+        alpha = band[..., -1:]
+        straight = np.divide(band[..., :-1] * top, alpha, out=band[..., :-1].copy(), where=alpha > 0)
+        if pixels.dtype != np.float32:
+            straight = np.rint(np.minimum(straight, top))
+        answer[row : row + BAND_ROWS, :, :-1] = straight
+    return answer
+
+
+def multiplied_by_alpha(pixels: Pixels) -> Pixels:
+    """Premultiplied colours of straight ones: what ``divided_by_alpha`` divided comes back.
+
+    >>> pixels = np.array([[[3, 2, 1, 7], [200, 0, 255, 255]]], np.uint8)
+    >>> bool((multiplied_by_alpha(divided_by_alpha(pixels)) == pixels).all())
+    True
+    """
+    answer = pixels.copy()
+    top = float(white_of(pixels))
+    for row in range(0, len(pixels), BAND_ROWS):
+        band = pixels[row : row + BAND_ROWS].astype(np.float64)
+        product = band[..., :-1] * band[..., -1:] / top
+        answer[row : row + BAND_ROWS, :, :-1] = product if pixels.dtype == np.float32 else np.rint(product)
+    return answer

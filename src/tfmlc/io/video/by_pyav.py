@@ -1,0 +1,163 @@
+"""Decoding by PyAV: packet by packet, so that damage is seen where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from tfmlc.errors import UserError
+from tfmlc.io.video.decoding import Damage, Frame, broken_promise
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+BROKEN, HANGS, LOST = "frames are damaged", "frames hang on damaged ones", "frames are missing"
+SPARE_FRAMES = 2  # by which a header that tells the time alone may be off
+LONGER = 1.5  # than the usual time between two frames: one is missing
+LARGEST_HEADER = 100  # bytes between two packets; more of them hold something
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A container whose packets lie one after the other.
+
+    ``header_bytes`` lie between a packet's place and its data; ``fillers`` are the first bytes of what else may lie
+    between two packets.
+    """
+
+    header_bytes: int
+    fillers: tuple[bytes, ...]
+    keeps_time: bool  # whether a packet tells its time: then one that is missing leaves a gap in time, too
+
+
+LAYOUTS = {
+    "avi": Layout(8, (b"ix", b"JUNK", b"LIST", b"RIFF", b"idx1"), keeps_time=False),
+    "matroska": Layout(  # cues, void, tags, attachments, chapters; what is added to a block
+        4, (b"\x1c\x53\xbb\x6b", b"\xec", b"\x12\x54\xc3\x67", b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70", b"\x75\xa1"),
+        keeps_time=True,
+    ),
+}  # fmt: skip
+
+
+def decode(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
+    """Frames of a video file, RGB uint8 ``h w 3``, and its damage; ``times`` gets each frame's time in s.
+
+    Damaged is what the decoder says is, and what is decoded from it up to the next key frame. Packets that are missing
+    leave a hole in the file. At the end the header's number of frames, or its time, is compared with what was there.
+    Raises UserError where the size of the frames changes.
+    """
+    try:
+        container = av.open(str(path))
+    except (FFmpegError, OSError):
+        return
+    with container:
+        stream = container.streams.best("video")
+        if stream is not None:
+            yield from _Decoding(path, container, cast("VideoStream", stream), times).run()
+
+
+class _Decoding:
+    """One pass over a video file."""
+
+    def __init__(self, path: Path, container: InputContainer, stream: VideoStream, times: list[float]) -> None:
+        self.path, self.container, self.stream, self.times = path, container, stream, times
+        self.intra_only = bool(getattr(stream.codec_context.codec, "intra_only", False))
+        stream.thread_type = "AUTO"
+        if self.intra_only:  # others go on after an error, and say which frame is damaged
+            stream.codec_context.options = {"err_detect": "explode"}
+        self.layout = next((layout for kind, layout in LAYOUTS.items() if kind in container.format.name), None)
+        self.waits_for_key = False
+        self.hole = False
+        self.packets, self.end_s = 0, 0.0
+        self.size: tuple[int, int] | None = None
+
+    def run(self) -> Iterator[Frame | Damage]:
+        """Frames and damage in order."""
+        last_stop: int | None = None
+        try:
+            for packet in self.container.demux():
+                if packet.size and packet.pos is not None and self.layout is not None:
+                    self.hole |= last_stop is not None and self._is_hole(self.layout, last_stop, packet.pos)
+                    last_stop = packet.pos + self.layout.header_bytes + packet.size
+                if packet.pts is not None:
+                    self.end_s = max(self.end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                if packet.stream.index == self.stream.index:  # of flushing packets stream_index says nothing
+                    self.packets += packet.size > 0
+                    yield from self._decode(packet)
+        except (FFmpegError, OSError) as error:
+            yield Damage(f"{BROKEN} ({error.strerror})", self._now())
+        if damage := self._promise():
+            yield damage
+
+    def _decode(self, packet: Any) -> Iterator[Frame | Damage]:
+        try:
+            frames: list[VideoFrame] = packet.decode()
+        except FFmpegError:
+            self.waits_for_key = not self.intra_only
+            yield Damage(BROKEN, self._now() if packet.pts is None else float(packet.pts * packet.time_base))
+            return
+        for frame in frames:
+            yield from self._judged(frame)
+
+    def _judged(self, frame: VideoFrame) -> Iterator[Frame | Damage]:
+        """A frame, if it can be trusted; before it, what is missing."""
+        time_s = self._now() if frame.pts is None else frame.time
+        if self.hole and self.layout and (not self.layout.keeps_time or self._jumps_to(time_s)):
+            self.hole = False
+            self.waits_for_key = not self.intra_only
+            yield Damage(LOST, time_s)
+        if frame.is_corrupt:
+            self.waits_for_key = not self.intra_only
+            yield Damage(BROKEN, time_s)
+        elif self.waits_for_key and not frame.key_frame:
+            yield Damage(HANGS, time_s)
+        else:
+            self.waits_for_key = False
+            self.times.append(time_s)
+            yield self._as_rgb(frame, time_s)
+
+    def _as_rgb(self, frame: VideoFrame, time_s: float) -> Frame:
+        size = (frame.width, frame.height)
+        self.size = self.size or size
+        if size != self.size:
+            before = f"{self.size[0]}x{self.size[1]}"
+            raise UserError(f"{self.path} changes from {before} to {size[0]}x{size[1]} at {time_s:.2f} s: cut it there")
+        pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+        turns = round(frame.rotation / 90) % 4  # how phones are held
+        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+    def _now(self) -> float:
+        return self.times[-1] if self.times else 0.0
+
+    def _jumps_to(self, time_s: float) -> bool:
+        rate = self.stream.average_rate
+        return rate is not None and bool(self.times) and time_s - self.times[-1] > LONGER / float(rate)
+
+    def _is_hole(self, layout: Layout, stop: int, start: int) -> bool:
+        """Whether what lies from byte ``stop`` to ``start`` is a packet that cannot be read."""
+        if start - stop <= LARGEST_HEADER:
+            return False
+        with self.path.open("rb") as file:
+            file.seek(stop)
+            between = file.read(8)
+        padded = between[1:] if between[:1] == b"\0" else between  # to an even place
+        return not padded.startswith(layout.fillers)
+
+    def _promise(self) -> Damage | None:
+        """What the header promised and the file did not hold."""
+        promised = self.stream.frames
+        if promised:
+            return broken_promise(self.packets, promised) if self.packets < promised else None
+        rate, duration = self.stream.average_rate, self.container.duration
+        if not (rate and duration and self.packets and "matroska" in self.container.format.name):
+            return None  # the time is an estimate
+        missing = int((duration / av.time_base - self.end_s) * float(rate))
+        return broken_promise(self.packets, self.packets + missing) if missing > SPARE_FRAMES else None

@@ -1,0 +1,79 @@
+"""Where a number comes from: commit, command, versions, machine, time."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tfmlc.io.files import write_atomically
+
+PACKAGES = ("tfmlc", "torch", "numpy", "opencv-python-headless", "pillow", "pyiqa")
+
+
+def provenance(device: str) -> dict[str, object]:
+    """What a results file says of how it came to be."""
+    return {
+        "commit": _commit(),
+        "command": shlex.join(["tfmlc", *map(without_folders, sys.argv[1:])]),
+        "device": f"{device}: {_processor()}" if device == "cpu" else device,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+    }
+
+
+def write_result(path: Path, content: Mapping[str, object], device: str = "cpu") -> dict[str, Any]:
+    """Write a results file: the content, and where it comes from; return both."""
+    whole = {**content, **provenance(device)}
+    write_atomically(path, (json.dumps(whole, indent=1) + "\n").encode())
+    return whole
+
+
+def without_folders(argument: str) -> str:
+    """An argument with absolute paths cut to their last part: where a machine keeps its files is nobody's business.
+
+    >>> without_folders("photos=[/home/me/photos, more]"), without_folders("runs/a"), without_folders("/tmp/x.json")
+    ('photos=[photos, more]', 'runs/a', 'x.json')
+    """
+    return re.sub(r"(?<![\w.~])/(?:[^\s/,:=\[\]{}]+/)*([^\s/,:=\[\]{}]*)", r"\1", argument)
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package runs from, marked where files differ from it."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.machine()

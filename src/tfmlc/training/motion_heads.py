@@ -1,0 +1,53 @@
+"""A second task for a deblurring network while it is trained: to say how the picture is blurred."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tfmlc.data.synthesis.motion_spectrum import FREQUENCIES
+from tfmlc.errors import UserError
+from tfmlc.networks import Network
+from tfmlc.networks.hinet import HINet
+
+SLOPE = 0.2
+
+
+class BlurHeads(nn.Module):
+    """A HINet and, on the deepest features of its two stages, heads that tell the blur's spectrum.
+
+    ``forward(blurry)`` gives ``(stages, spectra)``: the restored images, and for each stage ``b 24 h/cell w/cell`` in
+    [0, 1], see ``motion_spectrum``. ``cell_px`` is the side of a cell. What the network learns of blur for the
+    heads it then uses to undo it; the heads are thrown away.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        if not isinstance(network, HINet):
+            raise UserError("blur_heads are for hinet: set blur_heads=0 for other networks")
+        self.network = network
+        self.cell_px = network.step_px
+        self._deepest: dict[int, Tensor] = {}
+        heads: list[nn.Module] = []
+        for stage, path in enumerate((network.down_path_1, network.down_path_2)):
+            width = cast(nn.Conv2d, path[-1].conv_2).out_channels
+            path[-1].register_forward_hook(partial(self._keep, stage))
+            heads.append(
+                nn.Sequential(
+                    nn.LeakyReLU(SLOPE),
+                    nn.Conv2d(width, width // 2, 1),
+                    nn.LeakyReLU(SLOPE),
+                    nn.Conv2d(width // 2, len(FREQUENCIES), 1),
+                )
+            )
+        self.heads = nn.ModuleList(heads)
+
+    def _keep(self, stage: int, block: nn.Module, inputs: Any, features: Tensor) -> None:  # noqa: ARG002
+        self._deepest[stage] = features
+
+    def forward(self, blurry: Tensor) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+        stages = cast("tuple[Tensor, ...]", self.network(blurry))
+        return stages, [torch.sigmoid(head(self._deepest[stage]).float()) for stage, head in enumerate(self.heads)]
