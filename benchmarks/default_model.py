@@ -18,7 +18,7 @@ from tfmlc.evaluation import score
 from tfmlc.io.weights import find_model
 from tfmlc.networks import blend_networks, load_network
 from tfmlc.results import write_result
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 EVERY = 10
@@ -29,7 +29,7 @@ def main(pairs: Path, output: Path, one: str = "default-psnr", other: str = "def
     networks = [load_network(find_model(name)) for name in (one, other)]
     images = [read_pair(pair) for pair in find_pairs(pairs)[::EVERY]]
     rows: list[dict[str, Any]] = []
-    with Steps("blends", len(BLENDS)) as progress:
+    with Progress("blends", len(BLENDS)) as progress:
         for blend in BLENDS:
             deblur = Deblurrer(blend_networks(*networks, blend))
             found = [(blurry, deblur(blurry), sharp) for blurry, sharp in images]

@@ -18,7 +18,7 @@ from PIL import Image
 from tfmlc.deblur import Deblurrer
 from tfmlc.metrics.periodicity import periodicity
 from tfmlc.results import write_result
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 OUTPUT = Path(__file__).parent.parent / "results" / "periodicity.json"
 PERIODS_PX = (4, 8, 14, 16)
@@ -62,7 +62,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name, images, count in kinds(*map(Path, sys.argv[1:3])):
         values: dict[int, list[float]] = {period: [] for period in PERIODS_PX}
-        with Steps(name, count) as progress:
+        with Progress(name, count) as progress:
             for image in images:
                 for period in PERIODS_PX:
                     values[period].append(periodicity(image, period))

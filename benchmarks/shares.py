@@ -1,4 +1,4 @@
-"""How far to go from a model to one finetuned from it: scores of the blends on pairs of pictures.
+"""How far to go from a model to one finetuned from it: scores of the blends on pairs of images.
 
 python benchmarks/shares.py default-psnr finetuned.safetensors pairs/ -o results/default/shares.json
 """
@@ -33,16 +33,16 @@ def main(
 ) -> None:
     one, other = (load_network(find_model(model)) for model in (start, end))
     base = None if onto is None else load_network(find_model(onto))
-    pictures = [centred(read_pair(pair), SIDE_PX) for pair in find_pairs(pairs)]
+    images = [centred(read_pair(pair), SIDE_PX) for pair in find_pairs(pairs)]
     rows: list[dict[str, float]] = []
     for share in SHARES:
         deblur = Deblurrer(blend_networks(one, other, share, onto=base))
-        scores = [score_images(deblur(blurry), sharp, SCORES) for blurry, sharp in pictures]
+        scores = [score_images(deblur(blurry), sharp, SCORES) for blurry, sharp in images]
         means = {name: round(float(np.mean([row[name] for row in scores])), 5) for name in SCORES}
         rows.append({"share": share, **means})
         typer.echo(rows[-1])
     of = f"middles ({SIDE_PX} px) of photos held back from the finetuning"
-    write_result(output, {"images": len(pictures), "of": of, "rows": rows})
+    write_result(output, {"images": len(images), "of": of, "rows": rows})
 
 
 if __name__ == "__main__":

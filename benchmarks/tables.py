@@ -86,11 +86,11 @@ def adapters_table() -> str:
 def synthesis_table() -> str:
     titles = (
         "processes",
-        "windows of a film",
+        "windows of a video",
         "speed relative to decoding",
         "extra memory, windows of 15 / 150 frames",
     )
-    lines = ["| film | frames from | " + " | ".join(titles) + " |", "| --- | --- |" + " ---: |" * len(titles)]
+    lines = ["| video | frames from | " + " | ".join(titles) + " |", "| --- | --- |" + " ---: |" * len(titles)]
     device = ""
     for path in sorted((REPOSITORY / "results" / "bench").glob("synthesize-*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -98,7 +98,7 @@ def synthesis_table() -> str:
         device = f"{content['device']}, commit {content['commit']}."
         for row in content["rows"]:
             numbers = [str(row["processes"]), str(row["triplets"] // row["processes"]), f"{row['relative_speed']:.2f}"]
-            lines.append("| " + " | ".join([content["film"], row["source"], *numbers, peaks]) + " |")
+            lines.append("| " + " | ".join([content["video"], row["source"], *numbers, peaks]) + " |")
     return "\n".join([*lines, "", device])
 
 
@@ -148,10 +148,10 @@ def scoring_table() -> str:
 
 def deblurring_table() -> str:
     content = _read("bench/deblur.json")
-    lines = ["| picture | precision | tile, px | megapixels a second | extra memory, MiB | relative to fp32, auto |"]
+    lines = ["| image | precision | tile, px | megapixels a second | extra memory, MiB | relative to fp32, auto |"]
     lines.append("| --- | --- | --- | ---: | ---: | ---: |")
     for row in content["rows"]:
-        cells = [row["picture"], row["precision"], str(row["tile_px"]), f"{row['megapixels_per_s']:.2f}"]
+        cells = [row["image"], row["precision"], str(row["tile_px"]), f"{row['megapixels_per_s']:.2f}"]
         lines.append("| " + " | ".join([*cells, f"{row['extra_mib']:.0f}", f"{row['times_faster']:.2f}"]) + " |")
     return "\n".join([*lines, "", f"{content['model']}, {content['device']}, commit {content['commit']}."])
 

@@ -1,4 +1,4 @@
-"""Where the tests find real material, and pictures made for them."""
+"""Where the tests find real material, and images made for them."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def shared() -> Path:
 
 @pytest.fixture
 def photo() -> np.ndarray:
-    """A smooth, colourful uint8 picture with edges, 96 x 128."""
+    """A smooth, colourful uint8 image with edges, 96 x 128."""
     return make_photo(96, 128)
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of three small pictures to train on."""
-    from tfmlc.io.images import Picture, write_image
+    """A folder of three small images to train on."""
+    from tfmlc.io.images import Image, write_image
 
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(3):
-        write_image(folder / f"{number}.png", Picture(make_photo(120 + 8 * number, 150)))
+        write_image(folder / f"{number}.png", Image(make_photo(120 + 8 * number, 150)))
     return folder
 
 
@@ -68,6 +68,6 @@ def run_and_measure(*command: str) -> tuple[str, float]:
 def make_photo(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 7 + y / 11), np.cos(x / 13 - y / 5), np.sin((x + y) / 17)]
-    picture = np.stack(waves, axis=-1) * 0.35 + 0.5
-    picture[height // 3 : height // 2, width // 4 : width // 2] = (0.9, 0.1, 0.2)
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    image = np.stack(waves, axis=-1) * 0.35 + 0.5
+    image[height // 3 : height // 2, width // 4 : width // 2] = (0.9, 0.1, 0.2)
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from conftest import make_photo
 from tfmlc.cli import app
-from tfmlc.io.images import Picture, read_image, write_image
+from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.locks import LOCK, file_lock, folder_lock
 from tfmlc.networks import build_network, load_network, save_network
 
@@ -51,7 +51,7 @@ def refused(result: Result, *words: str) -> None:
 
 def save(path: Path, height: int = 40, width: int = 60) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, Picture(make_photo(height, width)))
+    write_image(path, Image(make_photo(height, width)))
     return path
 
 
@@ -87,7 +87,7 @@ def test_folder_keeps_names_order_and_formats_and_goes_on_past_bad_files(tmp_pat
     assert next(i for i, s in enumerate(lines) if "f9.png" in s) < next(
         i for i, s in enumerate(lines) if "f10.jpg" in s
     )
-    summary = result.stderr[result.stderr.index("2 of 7 pictures failed") :]
+    summary = result.stderr[result.stderr.index("2 of 7 images failed") :]
     assert "bad.png" in summary
     assert "cut.jpg" in summary
 
@@ -106,7 +106,7 @@ def test_in_place_is_said_or_refused(tmp_path: Path, model: str) -> None:
     refused(tfmlc("deblur", source, "-o", tmp_path, "--model", model), "--in-place")
     refused(tfmlc("deblur", source, "--model", model), "-o", "--in-place")
     refused(tfmlc("deblur", source, "-o", tmp_path / "x.png", "--in-place"), "not both")
-    refused(tfmlc("deblur", tmp_path, "-o", tmp_path), "is the folder of the pictures")
+    refused(tfmlc("deblur", tmp_path, "-o", tmp_path), "is the folder of the images")
     refused(tfmlc("deblur", source, "-o", tmp_path / "x.gif"), "x.gif", "ends in")
     assert source.read_bytes() == before
     assert tfmlc("deblur", source, "--in-place", "--model", model).exit_code == 0
@@ -180,7 +180,7 @@ def test_deblur_refuses_in_one_line(tmp_path: Path, model: str) -> None:
     same = save(tmp_path / "other" / "in.png")
     refused(tfmlc("deblur", tmp_path / "missing.png", "-o", out), "missing.png")
     refused(tfmlc("deblur", tmp_path / "zero.png", "-o", out, "--model", model), "zero.png", "is empty")
-    refused(tfmlc("deblur", tmp_path / "empty", "-o", out), "no pictures")
+    refused(tfmlc("deblur", tmp_path / "empty", "-o", out), "no images")
     refused(tfmlc("deblur", good, same, "-o", out, "--model", model), "both become")
     refused(tfmlc("deblur", good, same, "-o", tmp_path / "one.png", "--model", model), "give a folder")
     refused(tfmlc("deblur", good, "-o", out, "--model", "defaul"), "default")
@@ -225,7 +225,7 @@ def test_synthesize_and_evaluate(tmp_path: Path, model: str) -> None:
     (tmp_path / "photos" / "bad.png").write_text("text")
     first = tfmlc("synthesize", "pairs", tmp_path / "photos", "-o", tmp_path / "set", "--workers", 2)
     assert first.exit_code == 1
-    assert "bad.png is not a picture" in first.stderr
+    assert "bad.png is not an image" in first.stderr
     (tmp_path / "photos" / "bad.png").unlink()
     again = tfmlc("synthesize", "pairs", tmp_path / "photos", "-o", tmp_path / "set", "--workers", 2)
     assert "0 pairs made, 2 were there already" in again.stdout
@@ -287,11 +287,11 @@ def test_triplets_adapt_and_their_errors(tmp_path: Path, shared: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     wall = np.kron(rng.integers(0, 256, (20, 90, 3)), np.ones((6, 6, 1))).astype(np.uint8)
-    for film in ("a", "b"):
+    for video in ("a", "b"):
         for number in range(32):
             frame = np.ascontiguousarray(wall[:, 3 * number : 3 * number + 160])
-            write_image(tmp_path / "films" / film / f"{number}.png", Picture(frame))
-    made = tfmlc("synthesize", "triplets", tmp_path / "films", "-o", tmp_path / "set", "--workers", 1)
+            write_image(tmp_path / "videos" / video / f"{number}.png", Image(frame))
+    made = tfmlc("synthesize", "triplets", tmp_path / "videos", "-o", tmp_path / "set", "--workers", 1)
     assert made.exit_code == 0, made.output
     assert "4 triplets made, 0 were there already" in made.output
     settings = ["mode=token", "hidden=8", "views=1", "epochs=2", "batch_size=2", "augmentation.crop_px=64"]
@@ -303,7 +303,7 @@ def test_triplets_adapt_and_their_errors(tmp_path: Path, shared: Path, monkeypat
     assert "triplet accuracy, members shared" in learned.output
     assert adapter.stat().st_size > 1000
     for arguments, message in (
-        (("adapt", tmp_path / "films", "-o", adapter), "holds no manifest.jsonl"),
+        (("adapt", tmp_path / "videos", "-o", adapter), "holds no manifest.jsonl"),
         (("adapt", tmp_path / "set", "-o", adapter, "hiden=8"), "did you mean 'hidden'"),
         (("synthesize", "triplets", tmp_path / "none", "-o", tmp_path / "x"), "there is no file or folder"),
         (("bench", "loss", "-o", tmp_path / "x.json"), "run this in a checkout"),

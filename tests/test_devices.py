@@ -12,7 +12,7 @@ import torch
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.deblur import Deblurrer
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.io.weights import find_model
 from tfmlc.losses import Adapter, FeatureMatchingLoss
 from tfmlc.networks import load_network
@@ -65,7 +65,7 @@ def test_deblurring(device: str, precision: Any) -> None:
 
 
 def test_training_and_resuming(device: str, tmp_path: Path) -> None:
-    write_image(tmp_path / "photos" / "a.png", Picture(make_photo(300, 300)))
+    write_image(tmp_path / "photos" / "a.png", Image(make_photo(300, 300)))
     settings = [f"data.photos=[{tmp_path / 'photos'}]", "loop.batch_size=2", "loop.workers=0", f"loop.device={device}"]
     for steps in (3, 5):
         config = load_recipe("smoke", [*settings, f"loop.steps={steps}"])

@@ -7,12 +7,12 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
-from PIL import Image
 
 from tfmlc.errors import UserError
 from tfmlc.io.files import write_atomically
-from tfmlc.io.images import FORMATS, Picture, kind_of_file, kind_of_name, read_image, read_size, write_image
+from tfmlc.io.images import FORMATS, Image, kind_of_file, kind_of_name, read_image, read_size, write_image
 
 
 def box(*brands: bytes) -> bytes:
@@ -59,7 +59,7 @@ def test_a_recognisable_file_is_said_as_what_it_is(tmp_path: Path, name: str) ->
 
 def test_a_camera_raw_file_built_on_tiff_is_told_by_its_suffix(tmp_path: Path) -> None:
     path = tmp_path / "a.nef"
-    Image.new("RGB", (8, 8)).save(path, "TIFF")
+    PIL.Image.new("RGB", (8, 8)).save(path, "TIFF")
     with pytest.raises(UserError, match="is a camera raw photo: develop it"):
         read_image(path)
 
@@ -67,13 +67,13 @@ def test_a_camera_raw_file_built_on_tiff_is_told_by_its_suffix(tmp_path: Path) -
 def test_what_is_no_image_at_all_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(bytes(range(256)))
     assert kind_of_file(tmp_path / "a.png") is None
-    with pytest.raises(UserError, match="is not a picture"):
+    with pytest.raises(UserError, match="is not an image"):
         read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_suffix_is_written_as_its_own_format(tmp_path: Path, photo: np.ndarray, suffix: str) -> None:
-    write_image(tmp_path / f"a{suffix}", Picture(photo))
+    write_image(tmp_path / f"a{suffix}", Image(photo))
     assert kind_of_file(tmp_path / f"a{suffix}") == kind_of_name(tmp_path / f"a{suffix}")
     assert np.abs(read_image(tmp_path / f"a{suffix}").pixels.astype(int) - photo).mean() < 4
     assert read_size(tmp_path / f"a{suffix}") == (photo.shape[1], photo.shape[0])
@@ -96,14 +96,14 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, photo: np
 
 def test_the_longest_legal_names_are_written(tmp_path: Path, photo: np.ndarray) -> None:
     for name in ("a" * 251 + ".png", "ä" * 125 + ".png"):
-        write_image(tmp_path / name, Picture(photo))
+        write_image(tmp_path / name, Image(photo))
         assert read_size(tmp_path / name) == (128, 96)
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_name_that_is_not_utf8_is_written(tmp_path: Path, photo: np.ndarray) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.png")
-    write_image(path, Picture(photo))
+    write_image(path, Image(photo))
     assert np.array_equal(read_image(path).pixels, photo)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
-from PIL import Image
 
-from tfmlc.io.images import Picture, read_image, restored_mark, write_image
+from tfmlc.io.images import Image, read_image, restored_mark, write_image
 from tfmlc.io.images.xmp import get_property, get_restored, set_property, set_restored
 
 RATED = (
@@ -24,9 +24,9 @@ RATED = (
 def test_a_mark_is_found_again(tmp_path: Path, photo: np.ndarray, suffix: str, deep: bool, xmp: bytes | None) -> None:
     path = tmp_path / f"a{suffix}"
     pixels = photo.astype(np.uint16) * 257 if deep else photo
-    write_image(path, Picture(pixels, xmp=xmp))
+    write_image(path, Image(pixels, xmp=xmp))
     assert restored_mark(path) is None
-    write_image(path, Picture(pixels, xmp=xmp, restored='default & "more"'))
+    write_image(path, Image(pixels, xmp=xmp, restored='default & "more"'))
     assert restored_mark(path) == 'default & "more"'
     back = read_image(path)
     assert back.restored == 'default & "more"'
@@ -37,9 +37,9 @@ def test_a_mark_is_found_again(tmp_path: Path, photo: np.ndarray, suffix: str, d
 
 def test_a_bmp_with_a_mark_is_a_bmp_to_others(tmp_path: Path, photo: np.ndarray) -> None:
     path = tmp_path / "a.bmp"
-    assert not write_image(path, Picture(photo, restored="default"))
+    assert not write_image(path, Image(photo, restored="default"))
     assert int.from_bytes(path.read_bytes()[2:6], "little") == path.stat().st_size
-    assert np.array_equal(np.asarray(Image.open(path)), photo)
+    assert np.array_equal(np.asarray(PIL.Image.open(path)), photo)
     assert np.array_equal(cv2.imread(str(path)), photo[..., ::-1])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import make_photo
 from tfmlc.errors import UserError
-from tfmlc.io.images import Picture, find_pictures, search_images, skipped_line, write_image
+from tfmlc.io.images import Image, find_images, search_images, skipped_line, write_image
 
 NOT_READ = ("a.MP4", "b.gif", "c.gif", "d.CR2", "e.mov", "f.jxl")
 NOT_MEANT = ("notes.txt", "a.xmp", "._a.jpg", ".hidden.png", ".thumbnails/a.jpg", "deeper/.git/b.png", "book.pdf")
@@ -24,7 +24,7 @@ def fill(folder: Path, *names: str) -> None:
 
 def test_a_folder_counts_what_it_skips_and_names_it(tmp_path: Path) -> None:
     fill(tmp_path, *NOT_READ, *NOT_MEANT, *DONE)
-    write_image(tmp_path / "photo.png", Picture(make_photo(8, 8)))
+    write_image(tmp_path / "photo.png", Image(make_photo(8, 8)))
     for name in ("photo", "photo.bak"):
         (tmp_path / name).write_bytes((tmp_path / "photo.png").read_bytes())
     (tmp_path / "photo.png").unlink()
@@ -47,18 +47,18 @@ def test_heic_names_its_extra_where_it_is_missing(tmp_path: Path, monkeypatch: p
     line = "3 skipped: 2 .heic (install the extra: pip install 'tfmlc[heic]'), 1 .mp4"
     assert skipped_line(search_images(tmp_path).skipped) == line
     with pytest.raises(UserError) as error:
-        find_pictures(tmp_path)
-    assert str(error.value) == f"no pictures in {tmp_path}: {line}"
+        find_images(tmp_path)
+    assert str(error.value) == f"no images in {tmp_path}: {line}"
 
 
 def test_what_is_named_is_taken(tmp_path: Path) -> None:
     """Inside a hidden folder, hidden itself, without a suffix, or no file at all: reading it tells."""
     fill(tmp_path, ".cache/photos/a.jpg", ".hidden.jpg", "photo")
-    assert [str(name) for _, name in find_pictures(tmp_path / ".cache" / "photos")] == ["a.jpg"]
-    assert find_pictures(tmp_path / ".hidden.jpg") == [(tmp_path / ".hidden.jpg", Path(".hidden.jpg"))]
-    assert find_pictures(tmp_path / "photo") == [(tmp_path / "photo", Path("photo.png"))]
+    assert [str(name) for _, name in find_images(tmp_path / ".cache" / "photos")] == ["a.jpg"]
+    assert find_images(tmp_path / ".hidden.jpg") == [(tmp_path / ".hidden.jpg", Path(".hidden.jpg"))]
+    assert find_images(tmp_path / "photo") == [(tmp_path / "photo", Path("photo.png"))]
     (tmp_path / "broken.jpg").symlink_to(tmp_path / "nowhere")
-    assert find_pictures(tmp_path / "broken.jpg") == [(tmp_path / "broken.jpg", Path("broken.jpg"))]
+    assert find_images(tmp_path / "broken.jpg") == [(tmp_path / "broken.jpg", Path("broken.jpg"))]
 
 
 def test_special_files_and_broken_links_are_found_as_images_and_left_to_the_reader(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tfmlc.errors import UserError
-from tfmlc.io.images import Picture, write_image
-from tfmlc.io.video import find_clips, read_frames
+from tfmlc.io.images import Image, write_image
+from tfmlc.io.video import find_videos, read_frames
 from tfmlc.io.video.by_opencv import decode as decode_by_opencv
 from tfmlc.io.video.decoding import Damage
 
@@ -29,13 +29,13 @@ def write_video(path: Path, code: str) -> bytes:
 
 def write_frames(folder: Path, names: list[str]) -> None:
     for value, name in enumerate(names):
-        write_image(folder / name, Picture(np.full((8, 8, 3), value, np.uint8)))
+        write_image(folder / name, Image(np.full((8, 8, 3), value, np.uint8)))
 
 
 def read(path: Path, on_bad: str) -> tuple[list[bool], list[str]]:
     """Which frames there are (False: a gap), and what was told."""
     told: list[str] = []
-    frames = list(read_frames(find_clips([path])[0], on_bad=on_bad, tell=told.append))  # pyright: ignore
+    frames = list(read_frames(find_videos([path])[0], on_bad=on_bad, tell=told.append))  # pyright: ignore
     return [frame is not None for frame in frames], told
 
 

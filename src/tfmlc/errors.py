@@ -65,7 +65,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 def different_sizes(
     first: object, first_shape: Sequence[int], second: object, second_shape: Sequence[int]
 ) -> UserError:
-    """The error for two pictures that ought to be of one size, by their names and shapes ``h w ...``.
+    """The error for two images that ought to be of one size, by their names and shapes ``h w ...``.
 
     >>> print(different_sizes("a.png", (40, 60, 3), "b.png", (30, 20, 3)))
     a.png and b.png differ in size: 60x40 and 20x30

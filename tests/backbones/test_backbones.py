@@ -31,7 +31,7 @@ def test_features_of_any_size(backbone: Any) -> None:
 
 
 def test_blocks_after_the_asked_one_neither_run_nor_stay(backbone: Any) -> None:
-    name = backbone.about.name
+    name = backbone.info.name
     short = build_backbone(name, weights=None, last_block=1)
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(short(image, block=1), backbone(image, block=1))
@@ -64,7 +64,7 @@ def test_embedding(backbone: Any) -> None:
 
 def test_normalisation_is_inside(backbone: Any) -> None:
     images = torch.rand(1, 3, 64, 64)
-    by_hand = (images - backbone.mean) / backbone.deviation
+    by_hand = (images - backbone.mean) / backbone.std
     assert torch.allclose(backbone(images, block=0), backbone(by_hand, block=0, normalize=False), atol=1e-5)
 
 
@@ -84,12 +84,12 @@ class TestFiles:
     def test_real_files(self, shared: Path) -> None:
         for file, name in (("dinov2-vit-s14.fp16", "dinov2-vit-s14"), ("alexnet-features", "alexnet")):
             backbone = build_backbone(name, shared / "weights" / f"{file}.safetensors")
-            assert backbone.about.sha256
+            assert backbone.info.sha256
             assert float(backbone(torch.rand(1, 3, 64, 64), block=3).std()) > 0
 
     def test_folder_by_environment(self, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TFMLC_WEIGHTS", str(shared / "weights"))
-        assert build_backbone("vgg16").about.origin == "vgg16-features.fp16.safetensors"
+        assert build_backbone("vgg16").info.origin == "vgg16-features.fp16.safetensors"
 
     @pytest.mark.parametrize("form", ["plain", "visual.", "clip.visual.", "module.visual.", "torchscript", "timm"])
     def test_forms(self, tmp_path: Path, form: str) -> None:
@@ -206,7 +206,7 @@ def test_keys_of_the_golden_file(shared: Path) -> None:
 def test_a_file_of_ours(tmp_path: Path) -> None:
     backbone = build_backbone("alexnet", None, seed=4)
     tensors = {f"features.{key}": value for key, value in backbone.tower.state_dict().items()}
-    write_checkpoint(tmp_path / "alexnet.safetensors", tensors, backbone.about)
+    write_checkpoint(tmp_path / "alexnet.safetensors", tensors, backbone.info)
     loaded = build_backbone("alexnet", tmp_path / "alexnet.safetensors")
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(loaded(image, block=2), backbone(image, block=2))

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import make_photo
 from tfmlc.config import checked
-from tfmlc.data.synthesis.blur import BlurConfig, blur_still
+from tfmlc.data.synthesis.blur import BlurConfig, blur_image
 from tfmlc.data.synthesis.camera_motion import sample_trajectory
 from tfmlc.data.synthesis.motion_spectrum import FREQUENCIES, cell_centres, motion_spectrum
 from tfmlc.deblur.sharpness import sharpness
@@ -63,7 +63,7 @@ def test_an_exposure_has_a_middle(instants: int) -> None:
 @pytest.mark.parametrize("light", ["stored", "linear", "mixed"])
 def test_same_seed_same_pair(photo: np.ndarray, light: str) -> None:
     config = BlurConfig(light=light, jpeg_quality=(40, 90))
-    one, two, other = (blur_still(photo, config, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    one, two, other = (blur_image(photo, config, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(one[0], two[0])
     assert np.array_equal(one[1], two[1])
     assert not np.array_equal(one[0], other[0])
@@ -76,7 +76,7 @@ def test_more_motion_less_sharp(light: str) -> None:
         np.mean(
             [
                 sharpness(
-                    blur_still(photo, BlurConfig(strength_px=(s, s), light=light, **QUIET), np.random.default_rng(i))[0]
+                    blur_image(photo, BlurConfig(strength_px=(s, s), light=light, **QUIET), np.random.default_rng(i))[0]
                 )
                 for i in range(6)
             ]
@@ -87,7 +87,7 @@ def test_more_motion_less_sharp(light: str) -> None:
 
 
 def test_the_sharp_partner_is_the_photo_itself(photo: np.ndarray) -> None:
-    _, sharp, _ = blur_still(photo, BlurConfig(**QUIET), np.random.default_rng(0))
+    _, sharp, _ = blur_image(photo, BlurConfig(**QUIET), np.random.default_rng(0))
     assert np.array_equal(sharp, photo)
 
 
@@ -95,7 +95,7 @@ def test_the_sharp_partner_is_the_photo_itself(photo: np.ndarray) -> None:
 @pytest.mark.parametrize("light", ["stored", "linear"])
 def test_a_flat_picture_stays_flat(value: int, light: str) -> None:
     flat = np.full((50, 60, 3), value, np.uint8)
-    blurry, sharp, _ = blur_still(
+    blurry, sharp, _ = blur_image(
         flat, BlurConfig(light=light, shot_noise=(0, 0), read_noise=(0, 0)), np.random.default_rng(4)
     )
     assert np.abs(blurry.astype(int) - value).max() <= 1
@@ -107,7 +107,7 @@ def test_light_adds_up_brighter_in_linear_averaging() -> None:
     night = np.zeros((60, 60, 3), np.uint8)
     night[28:32, 28:32] = 255
     streaks = [
-        blur_still(night, BlurConfig(strength_px=(20, 20), light=light, **QUIET), np.random.default_rng(2))[0].sum()
+        blur_image(night, BlurConfig(strength_px=(20, 20), light=light, **QUIET), np.random.default_rng(2))[0].sum()
         for light in ("stored", "linear")
     ]
     assert streaks[1] > 1.2 * streaks[0]
@@ -117,8 +117,8 @@ def test_highlights_clip_after_they_are_averaged() -> None:
     night = np.zeros((60, 60, 3), np.uint8)
     night[26:34, 26:34] = 255
     config = BlurConfig(strength_px=(10, 10), light="linear", **QUIET)
-    plain = blur_still(night, config, np.random.default_rng(2))
-    lit = blur_still(night, config.model_copy(update={"highlight_gain": (4.0, 4.0)}), np.random.default_rng(2))
+    plain = blur_image(night, config, np.random.default_rng(2))
+    lit = blur_image(night, config.model_copy(update={"highlight_gain": (4.0, 4.0)}), np.random.default_rng(2))
     assert lit[0].sum() > plain[0].sum()
     assert np.array_equal(lit[1], plain[1])
 
@@ -126,7 +126,7 @@ def test_highlights_clip_after_they_are_averaged() -> None:
 def test_noise_has_the_variance_asked_for() -> None:
     flat = np.full((200, 200, 3), 128, np.uint8)
     config = BlurConfig(shot_noise=(4e-4, 4e-4), read_noise=(0.01, 0.01), moving_patches=(0, 0))
-    blurry, _, _ = blur_still(flat, config, np.random.default_rng(0))
+    blurry, _, _ = blur_image(flat, config, np.random.default_rng(0))
     expected = 4e-4 * 128 / 255 + 0.01**2 + 1 / (12 * 255**2)
     assert (blurry / 255).var() == pytest.approx(expected, rel=0.05)
 
@@ -135,21 +135,21 @@ def test_moving_patches_blur_differently_from_the_rest() -> None:
     photo = make_photo(160, 200)
     still = BlurConfig(strength_px=(12, 12), **QUIET)
     moved = still.model_copy(update={"moving_patches": (3, 3)})
-    plain, patched = (blur_still(photo, config, np.random.default_rng(9)) for config in (still, moved))
+    plain, patched = (blur_image(photo, config, np.random.default_rng(9)) for config in (still, moved))
     assert patched[2].moving_patches == 3
     assert not np.array_equal(plain[1], patched[1])
     assert not np.array_equal(plain[0], patched[0])
 
 
 def test_margin_is_cut_from_both(photo: np.ndarray) -> None:
-    blurry, sharp, _ = blur_still(photo, BlurConfig(**QUIET), np.random.default_rng(0), margin_px=16)
+    blurry, sharp, _ = blur_image(photo, BlurConfig(**QUIET), np.random.default_rng(0), margin_px=16)
     assert blurry.shape == sharp.shape == (64, 96, 3)
     assert np.array_equal(sharp, photo[16:-16, 16:-16])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 50), (7, 7)])
 def test_tiny_pictures(size: tuple[int, int]) -> None:
-    blurry, sharp, _ = blur_still(make_photo(*size), BlurConfig(moving_patches=(2, 2)), np.random.default_rng(0))
+    blurry, sharp, _ = blur_image(make_photo(*size), BlurConfig(moving_patches=(2, 2)), np.random.default_rng(0))
     assert blurry.shape == sharp.shape == (*size, 3)
 
 

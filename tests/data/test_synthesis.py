@@ -14,12 +14,12 @@ import pytest
 from conftest import make_photo
 from tfmlc.data.datasets.crops import PairCrops, prepare_crops
 from tfmlc.data.datasets.pairs import find_pairs
-from tfmlc.data.datasets.synthetic import ShakenPhotos
+from tfmlc.data.datasets.synthetic import SyntheticPairs
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
-from tfmlc.data.synthesis.sets import make_still, plan_stills, synthesize
+from tfmlc.data.synthesis.sets import SetConfig, make_synthetic, plan_synthetic, synthesize
 from tfmlc.errors import UserError
-from tfmlc.io.images import Picture, read_rgb8, write_image
+from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.runtime.parallel import worker_pool
 
 
@@ -28,12 +28,15 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in ("a", "b"):
-        write_image(folder / f"{name}.png", Picture(make_photo(70, 90)))
+        write_image(folder / f"{name}.png", Image(make_photo(70, 90)))
     return folder
 
 
-def synthesize_pairs(inputs: list[Path], output: Path, blur: BlurConfig, **settings: Any) -> tuple[int, int, list[str]]:
-    summary = synthesize("pairs", inputs, output, pictures="photos", blur=blur, **settings)
+def synthesize_pairs(
+    inputs: list[Path], output: Path, blur: BlurConfig, workers: int | None = None, **settings: Any
+) -> tuple[int, int, list[str]]:
+    config = SetConfig(kind="pairs", images="photos", blur=blur, **settings)
+    summary = synthesize(inputs, output, config, workers=workers)
     return summary.made, summary.kept, summary.errors
 
 
@@ -93,25 +96,25 @@ def test_other_settings_are_refused(tmp_path: Path, photos: Path) -> None:
 
 
 def test_another_seed_is_refused(tmp_path: Path, photos: Path) -> None:
-    synthesize("pairs", [photos], tmp_path / "out", pictures="photos")
+    synthesize([photos], tmp_path / "out", SetConfig(kind="pairs", images="photos"))
     before = sorted(path.read_bytes() for path in (tmp_path / "out").rglob("*.png"))
     with pytest.raises(UserError, match="was made with seed 0"):
-        synthesize("pairs", [photos], tmp_path / "out", pictures="photos", seed=3)
+        synthesize([photos], tmp_path / "out", SetConfig(kind="pairs", images="photos", seed=3))
     assert sorted(path.read_bytes() for path in (tmp_path / "out").rglob("*.png")) == before
 
 
 def test_a_photo_with_the_same_name_is_refused(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "other").mkdir()
-    write_image(tmp_path / "other" / "a.png", Picture(make_photo(9, 9)))
+    write_image(tmp_path / "other" / "a.png", Image(make_photo(9, 9)))
     with pytest.raises(UserError, match="would both become a"):
         synthesize_pairs([photos, tmp_path / "other"], tmp_path / "s", BlurConfig(), workers=1)
 
 
 def test_photos_of_one_stem_are_scenes_of_their_own(tmp_path: Path, photos: Path) -> None:
-    write_image(photos / "a.bmp", Picture(make_photo(80, 70)))
+    write_image(photos / "a.bmp", Image(make_photo(80, 70)))
     (photos / "c").mkdir()
-    write_image(photos / "c" / "d.png", Picture(make_photo(60, 70)))
-    write_image(photos / "c-d.png", Picture(make_photo(50, 70)))
+    write_image(photos / "c" / "d.png", Image(make_photo(60, 70)))
+    write_image(photos / "c-d.png", Image(make_photo(50, 70)))
     assert synthesize_pairs([photos, photos / "a.bmp"], tmp_path / "set", BlurConfig(), workers=1) == (5, 0, [])
     sizes = {pair.name: read_rgb8(pair.sharp).shape[0] for pair in find_pairs(tmp_path / "set")}
     assert sizes == {
@@ -129,8 +132,8 @@ def test_whatever_a_photo_raises_becomes_its_line(
         raise UnforeseenError(f"of\n{path.name}")
 
     monkeypatch.setattr("tfmlc.data.synthesis.sets.read_rgb8", read)
-    still = plan_stills([photos], 1, 0)[0]
-    made = make_still(still, output=tmp_path / "set", names=("sharp", "blur"), blur=BlurConfig())
+    still = plan_synthetic([photos], 1, 0)[0]
+    made = make_synthetic(still, output=tmp_path / "set", names=("sharp", "blur"), blur=BlurConfig())
     assert made.error == f"{photos / 'a.png'} cannot be processed: of a.png (UnforeseenError)"
 
 
@@ -143,7 +146,7 @@ def test_pairs_of_one_stem_are_cut_into_crops_of_their_own(tmp_path: Path) -> No
     for side in ("blur", "sharp"):
         for value, suffix in enumerate(("png", "bmp")):
             image = np.full((64, 128, 3), 100 * value, np.uint8)
-            write_image(tmp_path / "set" / side / f"a.{suffix}", Picture(image))
+            write_image(tmp_path / "set" / side / f"a.{suffix}", Image(image))
     crops = prepare_crops(find_pairs(tmp_path / "set"), tmp_path / "crops", crop_px=64, step_px=64, workers=1)
     assert [int(read_rgb8(crop.sharp).mean()) for crop in crops] == [0, 0, 100, 100]
     assert prepare_crops(find_pairs(tmp_path / "set"), tmp_path / "crops", crop_px=64, step_px=64) == crops
@@ -152,7 +155,7 @@ def test_pairs_of_one_stem_are_cut_into_crops_of_their_own(tmp_path: Path) -> No
 def test_missing_partner_and_size_are_named(tmp_path: Path, photos: Path) -> None:
     out = tmp_path / "set"
     synthesize_pairs([photos], out, BlurConfig(), workers=1)
-    write_image(out / "sharp" / "a" / "000001.png", Picture(make_photo(9, 9)))
+    write_image(out / "sharp" / "a" / "000001.png", Image(make_photo(9, 9)))
     with pytest.raises(UserError, match="differ in size: 90x70 and 9x9"):
         [PairCrops(find_pairs(out), patch_px=8, length=2)[index] for index in range(2)]
     (out / "sharp" / "b" / "000001.png").unlink()
@@ -164,7 +167,7 @@ def test_items_depend_on_seed_and_index_alone(photos: Path, tmp_path: Path) -> N
     synthesize_pairs([photos], tmp_path / "set", BlurConfig(), workers=1)
     for make in (
         lambda seed: PairCrops(find_pairs(tmp_path / "set"), patch_px=32, length=9, seed=seed),
-        lambda seed: ShakenPhotos(sorted(photos.iterdir()), BlurConfig(), patch_px=32, length=9, seed=seed),
+        lambda seed: SyntheticPairs(sorted(photos.iterdir()), BlurConfig(), patch_px=32, length=9, seed=seed),
     ):
         one, two, other = make(0), make(0), make(1)
         two[3]
@@ -178,7 +181,7 @@ def test_every_pair_is_seen_once_a_pass(tmp_path: Path) -> None:
     for side in ("blur", "sharp"):
         (tmp_path / side).mkdir()
         for value in range(5):
-            write_image(tmp_path / side / f"{value}.png", Picture(np.full((20, 20, 3), value * 40, np.uint8)))
+            write_image(tmp_path / side / f"{value}.png", Image(np.full((20, 20, 3), value * 40, np.uint8)))
     crops = PairCrops(find_pairs(tmp_path), patch_px=16, length=15)
     for turn in range(3):
         values = sorted(round(float(crops[turn * 5 + place][0].mean()) * 255) for place in range(5))
@@ -193,7 +196,7 @@ def test_crops_of_another_dataset_of_the_same_names_are_not_taken(tmp_path: Path
     for number, folder in enumerate(("A", "B")):
         for side in ("blur", "sharp"):
             noise = np.random.default_rng(number).integers(0, 200 - 100 * number, (32, 32, 3), dtype=np.uint8)
-            write_image(tmp_path / folder / "train" / side / "a.png", Picture(noise))
+            write_image(tmp_path / folder / "train" / side / "a.png", Image(noise))
     crops = tmp_path / "crops"
     prepare_crops(find_pairs(tmp_path / "A" / "train"), crops, crop_px=16, step_px=16, workers=1)
     with pytest.raises(UserError, match=r"crops was made with other settings \(bytes\)"):

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import psutil
 import pytest
 import torch
-from PIL import Image
 
 from conftest import REPOSITORY, make_photo
 from tfmlc.deblur import Deblurrer
@@ -22,7 +22,7 @@ from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
 from tfmlc.errors import UserError
 from tfmlc.io.files import TEMPORARY, write_atomically
-from tfmlc.io.images import Picture, read_image, write_image
+from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.locks import LOCK, folder_lock
 from tfmlc.networks import Network, build_network, save_network
 
@@ -44,7 +44,7 @@ def deblurrer() -> Deblurrer:
 
 def save(path: Path, height: int = 40, width: int = 60) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, Picture(make_photo(height, width)))
+    write_image(path, Image(make_photo(height, width)))
     return path
 
 
@@ -92,7 +92,7 @@ def test_an_error_of_any_type_is_its_files_line(
     class UnforeseenError(Exception):
         pass
 
-    def read(path: Path, *, allow_large: bool) -> Picture:
+    def read(path: Path, *, allow_large: bool) -> Image:
         raise {"a.png": UnforeseenError("odd\nentry"), "b.png": RecursionError(), "c.png": MemoryError()}[path.name]
 
     for name in ("a", "b", "c"):
@@ -377,5 +377,5 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     assert said.splitlines()[-1] == "tfmlc: interrupted; what was finished is kept, the same command goes on"
     assert process.returncode == 130
     assert not list((tmp_path / "out").glob(".*"))
-    Image.open(tmp_path / "out" / "0.png").load()
+    PIL.Image.open(tmp_path / "out" / "0.png").load()
     assert np.array_equal(read_image(tmp_path / "in" / "0.png").pixels, make_photo(200, 200))

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from conftest import make_photo
-from tfmlc.deblur import Deblurrer, GarbageWarning
+from tfmlc.deblur import Deblurrer, UnreliableResultWarning
 from tfmlc.errors import UserError
 from tfmlc.io.weights import find_model
 from tfmlc.networks import Network, build_network, load_network
@@ -214,7 +214,7 @@ def test_values_that_are_not_finite_are_an_error(photo: np.ndarray) -> None:
 
 
 def test_garbage_is_warned_of(photo: np.ndarray) -> None:
-    with pytest.warns(GarbageWarning):
+    with pytest.warns(UnreliableResultWarning):
         Deblurrer(Broken(1.0))(np.zeros_like(photo))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import make_photo, run_and_measure
-from tfmlc.io.images import Picture, read_image, read_size, write_image
+from tfmlc.io.images import Image, read_image, read_size, write_image
 
 DEBLUR_WITHOUT_NETWORK = """
 import sys
@@ -32,7 +32,7 @@ print(outcome.error)
 
 @pytest.mark.slow
 def test_300_megapixels_in_4_gigabytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_image(tmp_path / "in.jpg", Picture(np.tile(make_photo(600, 800), (25, 25, 1))))
+    write_image(tmp_path / "in.jpg", Image(np.tile(make_photo(600, 800), (25, 25, 1))))
     error, peak_mib = run_and_measure("-c", DEBLUR_WITHOUT_NETWORK, str(tmp_path / "in.jpg"), str(tmp_path / "out.jpg"))
     with capsys.disabled():
         print(f"\n20000x15000: peak memory {peak_mib * 2**20 / 1e9:.2f} GB")
@@ -44,7 +44,7 @@ def test_300_megapixels_in_4_gigabytes(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.slow
 def test_48_megapixels_in_4_gigabytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = make_photo(600, 800)
-    write_image(tmp_path / "in.jpg", Picture(np.tile(small, (10, 10, 1))))
+    write_image(tmp_path / "in.jpg", Image(np.tile(small, (10, 10, 1))))
     _, peak_mib = run_and_measure(
         "-m", "tfmlc.cli", "deblur", str(tmp_path / "in.jpg"), "-o", str(tmp_path / "out.jpg")
     )

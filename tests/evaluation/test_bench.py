@@ -11,15 +11,14 @@ from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.bench.deblur import bench_deblur
 from tfmlc.bench.evaluate import PYIQA_NAMES, bench_scores
-from tfmlc.bench.loss import load_baselines
-from tfmlc.io.images import Picture, write_image
+from tfmlc.bench.released_loss import ReleasedLoss
+from tfmlc.io.images import Image, write_image
 from tfmlc.losses import Adapter, FeatureMatchingLoss
 from tfmlc.metrics.registry import unavailable
 
 
 @pytest.mark.parametrize("adapted", [False, True], ids=["FMLC", "TFMLC"])
 def test_the_released_procedure_gives_the_same_loss_and_gradient(adapted: bool) -> None:
-    baseline = load_baselines()
     generator = torch.Generator().manual_seed(0)
     sharp, *stages = torch.rand(3, 2, 3, 64, 48, generator=generator)
     images = [stage.requires_grad_() for stage in stages]
@@ -27,7 +26,7 @@ def test_the_released_procedure_gives_the_same_loss_and_gradient(adapted: bool) 
     backbone = build_backbone("clip-vit-b16", None)
     values: list[tuple[float, torch.Tensor]] = []
     adapter = Adapter(mode="flatten", tokens=197, width=768, hidden=16).eval() if adapted else None
-    losses = [baseline.ReleasedLoss(3, adapter, looped=looped) for looped in (True, False)]
+    losses = [ReleasedLoss(3, adapter, looped=looped) for looped in (True, False)]
     for loss in losses:
         loss.trunk.load_state_dict(backbone.tower.state_dict())
     for loss in (*losses, FeatureMatchingLoss(backbone, block=3, adapter=adapter, normalize=False)):
@@ -44,8 +43,8 @@ def test_both_programs_give_the_same_scores(tmp_path: Path) -> None:
         pytest.skip(next(iter(reasons.values())))
     sharp = make_photo(224, 256)
     for name, image in (("a", sharp // 2), ("b", sharp[::-1] // 2 + 60)):
-        write_image(tmp_path / "sharp" / f"{name}.png", Picture(image.copy()))
-        write_image(tmp_path / "blur" / f"{name}.png", Picture(image // 3 * 2))
+        write_image(tmp_path / "sharp" / f"{name}.png", Image(image.copy()))
+        write_image(tmp_path / "blur" / f"{name}.png", Image(image // 3 * 2))
     costs = bench_scores(tmp_path)
     assert [row["models"] for row in costs["rows"]] == [1, 2]
     assert costs["images"] == 2
@@ -54,5 +53,5 @@ def test_both_programs_give_the_same_scores(tmp_path: Path) -> None:
 
 def test_deblurring_is_measured_by_size_precision_and_tile() -> None:
     rows = bench_deblur("default", repeats=1, sides_px=[(48, 64)])
-    assert [(row["picture"], row["tile_px"]) for row in rows] == [("64x48", "auto"), ("64x48", 256)] * 2
+    assert [(row["image"], row["tile_px"]) for row in rows] == [("64x48", "auto"), ("64x48", 256)] * 2
     assert rows[0]["times_faster"] == 1

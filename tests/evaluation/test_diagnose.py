@@ -10,20 +10,20 @@ import torch
 
 from conftest import make_photo
 from tfmlc.data.datasets.triplets import find_triplets
-from tfmlc.data.synthesis.sets import synthesize
-from tfmlc.data.synthesis.videos import FilmConfig
+from tfmlc.data.synthesis.sets import SetConfig, synthesize
+from tfmlc.data.synthesis.videos import VideoBlurConfig
 from tfmlc.evaluation.diagnose import as_table, diagnose, draw, equal_psnr, spearman
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tfmlc.io.images import Picture, write_image
+    from tfmlc.io.images import Image, write_image
 
     folder = tmp_path_factory.mktemp("set")
     for number, size in enumerate((230, 260)):
-        write_image(folder / "photos" / f"{number}.png", Picture(make_photo(size, size)))
-    film = FilmConfig(levels=4)
-    synthesize("triplets", [folder / "photos"], folder / "out", pictures="photos", film=film, workers=1)
+        write_image(folder / "photos" / f"{number}.png", Image(make_photo(size, size)))
+    video = VideoBlurConfig(levels=4)
+    synthesize([folder / "photos"], folder / "out", SetConfig(kind="triplets", images="photos", video=video), workers=1)
     return folder / "out"
 
 

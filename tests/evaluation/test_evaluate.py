@@ -15,7 +15,7 @@ from conftest import make_photo
 from tfmlc.errors import UserError
 from tfmlc.evaluation import record as module
 from tfmlc.evaluation.evaluate import evaluate
-from tfmlc.io.images import Picture, read_rgb8, write_image
+from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.metrics.fidelity import psnr, ssim_2d, ssim_3d
 from tfmlc.metrics.protocols import PROTOCOLS, score
 from tfmlc.metrics.registry import METRICS, unavailable
@@ -26,8 +26,8 @@ from tfmlc.networks import build_network, load_network, save_network
 def pairs(tmp_path: Path) -> Path:
     for number in range(3):
         photo = make_photo(40 + number, 50)
-        write_image(tmp_path / "set" / "sharp" / f"{number}.png", Picture(photo))
-        write_image(tmp_path / "set" / "blur" / f"{number}.png", Picture(photo // 2 + 40))
+        write_image(tmp_path / "set" / "sharp" / f"{number}.png", Image(photo))
+        write_image(tmp_path / "set" / "blur" / f"{number}.png", Image(photo // 2 + 40))
     return tmp_path / "set"
 
 
@@ -105,22 +105,22 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path, pairs: Path, monkeypa
 def test_finished_pictures_of_another_program(tmp_path: Path, pairs: Path) -> None:
     done = tmp_path / "done"
     for number in (2, 0, 1):
-        write_image(done / f"{number}.bmp", Picture(read_rgb8(pairs / "sharp" / f"{number}.png") // 2))
+        write_image(done / f"{number}.bmp", Image(read_rgb8(pairs / "sharp" / f"{number}.png") // 2))
     found = evaluate({str(done): tmp_path / "a.json"}, pairs, protocols=["gopro-basicsr"])[str(done)]
     sharp = read_rgb8(pairs / "sharp" / "1.png")
     assert found["per_image"]["1.png"]["psnr"] == psnr(sharp // 2, sharp)
     assert found["mean"]["gopro-basicsr/psnr"] == pytest.approx(found["mean"]["psnr"])
     head = (tmp_path / "a.csv").read_text().splitlines()[0]
     assert head == "image,gopro-basicsr/psnr,gopro-basicsr/ssim,psnr,seconds"
-    write_image(done / "extra.png", Picture(sharp))
+    write_image(done / "extra.png", Image(sharp))
     with pytest.raises(UserError, match=r"extra\.png belongs to no pair"):
         evaluate({str(done): tmp_path / "b.json"}, pairs)
     (done / "extra.png").unlink()
-    write_image(done / "0.bmp", Picture(sharp))
-    with pytest.raises(UserError, match=r"0\.bmp and its blurry picture differ in size: 50x41 and 50x40"):
+    write_image(done / "0.bmp", Image(sharp))
+    with pytest.raises(UserError, match=r"0\.bmp and its blurry image differ in size: 50x41 and 50x40"):
         evaluate({str(done): tmp_path / "c.json"}, pairs)
     (done / "0.bmp").unlink()
-    with pytest.raises(UserError, match=r"has no picture 0, the partner of .*0\.png"):
+    with pytest.raises(UserError, match=r"has no image 0, the partner of .*0\.png"):
         evaluate({str(done): tmp_path / "d.json"}, pairs)
 
 
@@ -128,7 +128,7 @@ def test_pictures_of_16_bits_are_scored_as_the_8_bits_they_round_to(tmp_path: Pa
     for number in range(3):
         for side in ("blur", "sharp"):
             image = read_rgb8(pairs / side / f"{number}.png").astype(np.uint16) * 257
-            write_image(tmp_path / "deep" / side / f"{number}.png", Picture(image + (100 if side == "blur" else 0)))
+            write_image(tmp_path / "deep" / side / f"{number}.png", Image(image + (100 if side == "blur" else 0)))
     means = [
         evaluate({"blurry": tmp_path / f"{folder.name}.json"}, folder, metrics=["psnr", "ssim_2d"])["blurry"]["mean"]
         for folder in (pairs, tmp_path / "deep")
@@ -143,7 +143,7 @@ def test_pictures_of_one_colour(tmp_path: Path) -> None:
         pytest.skip(next(iter(reasons.values())))
     for number, levels in enumerate(((100, 120), (9, 9))):
         for side, level in zip(("blur", "sharp"), levels, strict=True):
-            write_image(tmp_path / "set" / side / f"{number}.png", Picture(np.full((192, 192, 3), level, np.uint8)))
+            write_image(tmp_path / "set" / side / f"{number}.png", Image(np.full((192, 192, 3), level, np.uint8)))
     found = evaluate({"blurry": tmp_path / "a.json"}, tmp_path / "set", metrics=wanted, protocols=list(PROTOCOLS))
     counts = found["blurry"]["not_finite"]
     assert counts["psnr"] == 1  # the equal pair
@@ -175,7 +175,7 @@ def test_a_result_that_looks_like_garbage_is_said(
 def test_all_protocols_and_what_is_not_finite_or_not_there(
     tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_image(pairs / "blur" / "0.png", Picture(read_rgb8(pairs / "sharp" / "0.png")))
+    write_image(pairs / "blur" / "0.png", Image(read_rgb8(pairs / "sharp" / "0.png")))
 
     def none(*_: object) -> float:
         raise UserError("metric pi is not available: NRQM_model.mat cannot be had")

@@ -17,7 +17,7 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation import record as record_module
 from tfmlc.evaluation.evaluate import evaluate, is_scored
 from tfmlc.evaluation.report import read_scores, write_report
-from tfmlc.io.images import Picture, read_rgb8, write_image
+from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.metrics.fidelity import psnr
 from tfmlc.metrics.registry import METRICS
 from tfmlc.networks import build_network, save_network
@@ -26,8 +26,8 @@ from tfmlc.networks import build_network, save_network
 def make_pairs(folder: Path, offset: int, count: int = 4, suffix: str = ".bmp") -> Path:
     for number in range(count):
         photo = make_photo(40 + number, 50)
-        write_image(folder / "sharp" / f"{number}{suffix}", Picture(photo))
-        write_image(folder / "blur" / f"{number}{suffix}", Picture(photo // 2 + offset))  # a BMP's size tells nothing
+        write_image(folder / "sharp" / f"{number}{suffix}", Image(photo))
+        write_image(folder / "blur" / f"{number}{suffix}", Image(photo // 2 + offset))  # a BMP's size tells nothing
     return folder
 
 
@@ -76,7 +76,7 @@ def test_an_image_that_was_mended_is_scored_again_and_the_others_are_not(
     dataset = make_pairs(tmp_path / "set", 10)
     output = tmp_path / "s.json"
     interrupt(monkeypatch, "blurry", dataset, output, 3)
-    write_image(dataset / "blur" / "1.bmp", Picture(make_photo(41, 50) // 3))
+    write_image(dataset / "blur" / "1.bmp", Image(make_photo(41, 50) // 3))
     dataset.rename(tmp_path / "moved")
     scored = interrupt(monkeypatch, "blurry", tmp_path / "moved", output, 1)  # of the two that are left
     assert scored == 1
@@ -123,7 +123,7 @@ def test_finished_images_that_changed(tmp_path: Path, monkeypatch: pytest.Monkey
     dataset = make_pairs(tmp_path / "set", 10)
     done = shutil.copytree(dataset / "sharp", tmp_path / "done")
     interrupt(monkeypatch, str(done), dataset, tmp_path / "s.json", 3)
-    write_image(done / "0.bmp", Picture(read_rgb8(done / "0.bmp") // 2))
+    write_image(done / "0.bmp", Image(read_rgb8(done / "0.bmp") // 2))
     found = evaluate({str(done): tmp_path / "s.json"}, dataset)[str(done)]
     assert found["per_image"]["0.bmp"]["psnr"] == psnr(
         read_rgb8(done / "0.bmp"), read_rgb8(dataset / "sharp" / "0.bmp")
@@ -137,15 +137,15 @@ def test_finished_images_that_changed(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_pictures_are_kept_also_of_what_was_scored_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make_pairs(tmp_path / "set", 10)
     interrupt(monkeypatch, "blurry", dataset, tmp_path / "s.json", 3)
-    write_image(tmp_path / "s.pictures" / "0.png", Picture(make_photo(40, 50)))  # of an older run
-    write_image(tmp_path / "s.pictures" / "1.png", Picture(make_photo(41, 50)))
+    write_image(tmp_path / "s.images" / "0.png", Image(make_photo(40, 50)))  # of an older run
+    write_image(tmp_path / "s.images" / "1.png", Image(make_photo(41, 50)))
     evaluate({"blurry": tmp_path / "s.json"}, dataset, save=True)
     for number in range(4):
-        kept = read_rgb8(tmp_path / "s.pictures" / f"{number}.png")
+        kept = read_rgb8(tmp_path / "s.images" / f"{number}.png")
         assert np.array_equal(kept, read_rgb8(dataset / "blur" / f"{number}.bmp"))
-    assert read_scores(tmp_path / "s.json")[0].pictures is not None
+    assert read_scores(tmp_path / "s.json")[0].images is not None
     evaluate({"blurry": tmp_path / "s.json"}, dataset)  # now the images lie there of an earlier run
-    assert read_scores(tmp_path / "s.json")[0].pictures is None
+    assert read_scores(tmp_path / "s.json")[0].images is None
 
 
 def test_an_output_that_holds_others_scores_is_left_alone(tmp_path: Path) -> None:
@@ -207,11 +207,11 @@ def test_datasets_of_one_name_are_not_one_table(tmp_path: Path) -> None:
 def test_twins_are_refused(tmp_path: Path) -> None:
     dataset = make_pairs(tmp_path / "set", 10)
     done = shutil.copytree(dataset / "sharp", tmp_path / "done")
-    write_image(done / "2.png", Picture(make_photo(42, 50)))
+    write_image(done / "2.png", Image(make_photo(42, 50)))
     with pytest.raises(UserError, match=r"2\.bmp and .*2\.png are two answers to one image"):
         evaluate({str(done): tmp_path / "a.json"}, dataset)
     for side in ("blur", "sharp"):
-        write_image(dataset / side / "2.png", Picture(make_photo(42, 50)))
+        write_image(dataset / side / "2.png", Image(make_photo(42, 50)))
     with pytest.raises(UserError, match=r"2\.bmp and .*2\.png would both be called 2: rename one"):
         evaluate({"blurry": tmp_path / "b.json"}, dataset)
 

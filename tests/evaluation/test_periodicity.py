@@ -12,7 +12,7 @@ import pytest
 from conftest import make_photo
 from tfmlc.evaluation import score
 from tfmlc.evaluation.evaluate import evaluate
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.metrics.periodicity import periodicity
 
 
@@ -78,7 +78,7 @@ def test_it_is_a_score(tmp_path: Path) -> None:
     assert found["periodicity-8"] == periodicity(image, 8)
     for number in range(2):
         for side in ("blur", "sharp"):
-            write_image(tmp_path / "set" / side / f"{number}.png", Picture(rough_photo(64, 80, number)))
+            write_image(tmp_path / "set" / side / f"{number}.png", Image(rough_photo(64, 80, number)))
     evaluate({"blurry": tmp_path / "a.json"}, tmp_path / "set", metrics=["periodicity", "periodicity-14"])
     written = json.loads((tmp_path / "a.json").read_text())
     assert written["per_image"]["0.png"]["periodicity"] == periodicity(image)

@@ -1,4 +1,4 @@
-"""The report: one file, honest tables, pictures that move together, and files it does not believe."""
+"""The report: one file, honest tables, images that move together, and files it does not believe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.report import changed_place, write_report
 from tfmlc.evaluation.tables import build_table
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.reproduce.paper import find_values
 
 pytest.importorskip("matplotlib", reason="the plots need the extra train")
@@ -33,7 +33,7 @@ def pairs(tmp_path: Path) -> Path:
         better = (sharp.astype(float) * 0.2 * number + blurry.astype(float) * (1 - 0.2 * number)).astype(np.uint8)
         for side, image in (("blur", blurry), ("sharp", sharp), ("done", better // (4 if number == 0 else 1))):
             folder = tmp_path / "finished" if side == "done" else tmp_path / "set" / side
-            write_image(folder / f"{number}.png", Picture(image))
+            write_image(folder / f"{number}.png", Image(image))
     return tmp_path / "set"
 
 

@@ -21,8 +21,8 @@ from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
 from tfmlc.errors import UserError
 from tfmlc.evaluation.report import read_scores
 from tfmlc.io.checkpoint import read_tensors
-from tfmlc.io.images import Picture, read_image, read_size, write_image
-from tfmlc.io.video import find_clips, read_frames
+from tfmlc.io.images import Image, read_image, read_size, write_image
+from tfmlc.io.video import find_videos, read_frames
 from tfmlc.losses import Adapter
 from tfmlc.networks import build_network, load_network, save_network
 from tfmlc.training.state import read_state
@@ -55,10 +55,10 @@ def image_seeds(folder: Path) -> list[Path]:
     exif[0x0112], exif[0x010E] = 6, "a street"
     made: list[Path] = []
     for name in ("a.png", "a.jpg", "a.webp", "a.bmp", "a.tif", "a.avif"):
-        write_image(folder / name, Picture(colours, exif=exif.tobytes(), resolution=(72, 72)))
+        write_image(folder / name, Image(colours, exif=exif.tobytes(), resolution=(72, 72)))
         made.append(folder / name)
     for name in ("deep.png", "deep.tif"):
-        write_image(folder / name, Picture(deep))
+        write_image(folder / name, Image(deep))
         made.append(folder / name)
     tifffile.imwrite(folder / "float.tif", colours.astype(np.float32) / 255, photometric="rgb", compression="deflate")
     tifffile.imwrite(folder / "planar.tif", colours.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
@@ -79,8 +79,8 @@ def weights_seeds(folder: Path) -> list[Path]:
     torch.save({"params": network.state_dict(), "epoch": 3}, folder / "new.pth")
     torch.save(network.state_dict(), folder / "old.pth", _use_new_zipfile_serialization=False)
     Adapter(mode="token", width=8, hidden=4).save(folder / "adapter.safetensors", origin="", licence="")
-    about = {"run": json.dumps({"step": 1, "schedule": {}, "recipe": {}})}
-    (folder / "state.safetensors").write_bytes(save({"weights.a": torch.ones(2)}, about))
+    info = {"run": json.dumps({"step": 1, "schedule": {}, "recipe": {}})}
+    (folder / "state.safetensors").write_bytes(save({"weights.a": torch.ones(2)}, info))
     return [folder / n for n in ("ours.safetensors", "new.pth", "old.pth", "adapter.safetensors", "state.safetensors")]
 
 
@@ -88,10 +88,10 @@ def text_seeds(folder: Path) -> list[Path]:
     """A manifest, scores and a recipe."""
     rows = [
         {"settings": {"kind": "triplets", "folders": ["sharp", "weak", "strong"], "levels": 2}},
-        {"name": "a/000001.png", "clip": "a", "files": {"sharp/a/000001.png": "0" * 64}, "displacement_px": 26.5},
+        {"name": "a/000001.png", "video": "a", "files": {"sharp/a/000001.png": "0" * 64}, "displacement_px": 26.5},
     ]
     for name in ("sharp", "weak", "strong"):
-        write_image(folder / name / "a" / "000001.png", Picture(np.zeros((4, 4, 3), np.uint8)))
+        write_image(folder / name / "a" / "000001.png", Image(np.zeros((4, 4, 3), np.uint8)))
     (folder / MANIFEST).write_text("\n".join(map(json.dumps, rows)) + "\n")
     row = {"psnr": 25.0, "ssim": 0.9}
     scores = {
@@ -154,7 +154,7 @@ def read_any_text(path: Path) -> None:
 
 def read_any_video(path: Path) -> None:
     """Every frame, past what is damaged."""
-    for _ in read_frames(find_clips([path])[0], on_bad="skip"):
+    for _ in read_frames(find_videos([path])[0], on_bad="skip"):
         pass
 
 

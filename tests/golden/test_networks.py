@@ -51,7 +51,7 @@ def test_reads_official_files(shared: Path, tmp_path: Path, case: str, wrap: obj
     content = {f"module.{k}": v for k, v in state.items()} if wrap is None else wrap(state)  # type: ignore[operator]
     torch.save(content, tmp_path / "official.pth")
     network = load_network(tmp_path / "official.pth")
-    assert network.about.name == CASES[case][0]
+    assert network.info.name == CASES[case][0]
     assert describe_network(network.state_dict())[1].items() >= CASES[case][1].items()
     for key, value in network.state_dict().items():
         assert torch.equal(value, state[key])

@@ -1,4 +1,4 @@
-"""Blur windows of real films, against those of the reference."""
+"""Blur windows of real videos, against those of the reference."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from tfmlc.data import blur_windows
-from tfmlc.io.video import find_clips, read_frames
+from tfmlc.io.video import find_videos, read_frames
 
 FILMS = ("gopro_walk_30fps.mp4", "dog.mp4", "cups.mp4", "juggle.mp4", "handheld_cup.mp4")
 
 
-@pytest.mark.parametrize("film", FILMS)
-def test_windows(shared: Path, film: str) -> None:
-    golden = json.loads((shared / "golden" / "windows.json").read_text())[film]
-    frames = [frame for frame in read_frames(find_clips([shared / "data" / "video" / film])[0]) if frame is not None]
+@pytest.mark.parametrize("video", FILMS)
+def test_windows(shared: Path, video: str) -> None:
+    golden = json.loads((shared / "golden" / "windows.json").read_text())[video]
+    frames = [frame for frame in read_frames(find_videos([shared / "data" / "video" / video])[0]) if frame is not None]
     assert len(frames) == golden["frames"]
     found = [
         {

@@ -192,7 +192,7 @@ def test_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
     frames = [Pillow.fromarray(RGB), Pillow.fromarray(255 - RGB)]
     frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
     kinds = {
-        "moving.png": (buffer.getvalue(), "holds 2 pictures"),
+        "moving.png": (buffer.getvalue(), "holds 2 images"),
         "app.png": (b"\x89PNG\r\n\x1a\n" + chunk("CgBI", bytes(4)), "Apple's own kind"),
         "bomb.png": (png(8, 2, bytes(9), size=(60_000, 60_000)), "decompression bomb"),
         "none.png": (b"\x89PNG\r\n\x1a\n", "damaged or cut off"),

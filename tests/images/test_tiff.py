@@ -155,7 +155,7 @@ REFUSED = {
         made(np.full((8, 8), np.nan, np.float32), photometric="minisblack"),
         "values from nan to nan: scale",
     ),
-    "pages": (made(np.zeros((3, 8, 8), np.uint8), photometric="minisblack"), "holds 3 pictures"),
+    "pages": (made(np.zeros((3, 8, 8), np.uint8), photometric="minisblack"), "holds 3 images"),
     "volume": (
         made(np.zeros((4, 16, 16), np.uint8), photometric="minisblack", volumetric=True, tile=(1, 16, 16)),
         "dimensions",
@@ -173,7 +173,7 @@ def test_kinds_that_are_not_read_are_named_with_a_way(tmp_path: Path, name: str)
     content, words = REFUSED[name]
     with pytest.raises(UserError, match=words) as caught:
         read(tmp_path, content)
-    assert "not a picture" not in str(caught.value)
+    assert "not an image" not in str(caught.value)
     assert any(way in str(caught.value) for way in ("save it", "scale them", "develop it", "save the one", "save one"))
 
 

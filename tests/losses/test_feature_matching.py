@@ -29,7 +29,7 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
 
 def adapter_for(backbone: Any, mode: str = "token", tokens: int | None = None, seed: int = 0) -> Adapter:
     torch.manual_seed(seed)
-    made_for = {"backbone": backbone.about.name, "block": 3}
+    made_for = {"backbone": backbone.info.name, "block": 3}
     adapter = Adapter(mode=mode, tokens=tokens, width=384, hidden=32, made_for=made_for)  # type: ignore[arg-type]
     adapter.train()(torch.randn(8, tokens or 5, 384))  # running statistics of its own
     return adapter
@@ -55,8 +55,8 @@ def test_zero_for_equal_images_and_symmetric(loss: FeatureMatchingLoss, images: 
 def test_grows_with_blur(loss: FeatureMatchingLoss, shared: Path) -> None:
     from tfmlc.io.images import read_rgb8
 
-    picture = torch.tensor(read_rgb8(shared / "data" / "sharp_train" / "sk_chelsea.jpg"))[:112, :112]
-    sharp = picture.permute(2, 0, 1)[None].float() / 255
+    image = torch.tensor(read_rgb8(shared / "data" / "sharp_train" / "sk_chelsea.jpg"))[:112, :112]
+    sharp = image.permute(2, 0, 1)[None].float() / 255
     values = [float(loss(nn.functional.avg_pool2d(sharp, size, 1, size // 2), sharp)) for size in (1, 3, 5, 9, 15)]
     assert values == sorted(values)
 

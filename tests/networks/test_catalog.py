@@ -73,13 +73,13 @@ def test_any_size_in_same_size_out(name: str, size: tuple[int, int]) -> None:
     ("name", "step"), [("hinet", 16), ("mprnet", 8), ("mprnet-lite", 8), ("nafnet", 16), ("spectral-unet", 32)]
 )
 def test_steps(name: str, step: int) -> None:
-    assert build_network(name, **({} if name != "hinet" else {"width": 8})).step_px == step
+    assert build_network(name, **({} if name != "hinet" else {"width": 8})).size_multiple == step
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_padding_does_not_change_sizes_that_fit(name: str) -> None:
     network = small(name)
-    image = torch.rand(1, 3, 2 * network.step_px, 3 * network.step_px)
+    image = torch.rand(1, 3, 2 * network.size_multiple, 3 * network.size_multiple)
     with torch.no_grad():
         assert torch.equal(network(image)[-1], network.restore(image)[-1])
 
@@ -96,7 +96,7 @@ def test_saved_and_loaded(tmp_path: Path, name: str, half: bool) -> None:
     network = small(name)
     save_network(tmp_path / "a.safetensors", network, origin="a test", licence="CC0-1.0", half=half)
     back = load_network(tmp_path / "a.safetensors")
-    assert (back.about.name, back.about.origin, back.about.licence) == (name, "a test", "CC0-1.0")
+    assert (back.info.name, back.info.origin, back.info.licence) == (name, "a test", "CC0-1.0")
     assert not back.training
     for key, value in network.state_dict().items():
         assert torch.equal(back.state_dict()[key], value.half().float() if half else value)
@@ -194,8 +194,8 @@ def test_weights_between_two_networks(tmp_path: Path, name: str) -> None:
         assert torch.allclose(value, other.state_dict()[key] + change / 4, atol=1e-6), key
     for key, value in half_way.state_dict().items():
         assert torch.allclose(value, (one.state_dict()[key] + other.state_dict()[key]) / 2, atol=1e-6), key
-    save_network(tmp_path / "b.safetensors", half_way, origin=half_way.about.origin, licence="Apache-2.0")
-    assert load_network(tmp_path / "b.safetensors").about.origin.startswith("0.5 of the way from: ")
+    save_network(tmp_path / "b.safetensors", half_way, origin=half_way.info.origin, licence="Apache-2.0")
+    assert load_network(tmp_path / "b.safetensors").info.origin.startswith("0.5 of the way from: ")
     with pytest.raises(UserError, match="only networks of one form"):
         blend_networks(one, build_network("hinet", width=24), 0.5)
     with pytest.raises(UserError, match=r"the share lies in \[0, 1\], 1.5 does not"):

@@ -12,7 +12,7 @@ from conftest import make_photo
 from tfmlc.config import checked
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import is_scored
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.metrics.registry import score_images
 from tfmlc.networks import build_network, save_network
 from tfmlc.reproduce import study as module
@@ -55,7 +55,7 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     noise = np.random.default_rng(0).integers(0, 40, (230, 240, 3), dtype=np.uint8)
     for number in range(5):
         folder = "held" if number == 4 else "photos"
-        write_image(tmp_path / folder / f"{number}.png", Picture(make_photo(230, 240) // 2 + number + noise))
+        write_image(tmp_path / folder / f"{number}.png", Image(make_photo(230, 240) // 2 + number + noise))
     save_network(tmp_path / "start.safetensors", build_network("hinet", width=8, depth=2), origin="", licence="")
     table = study(config_of(tmp_path), tmp_path / "results", tmp_path / "work")
     lines = [line for line in table.splitlines() if line.startswith("| test")]
@@ -68,7 +68,7 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [row["seeds"] for row in summary["rows"]] == [1, 1, 2, 2, 2, 1]
     assert summary["settings"]["steps"] == 2
     weight = json.loads((tmp_path / "work" / "runs" / "tfmlc-1" / "weight.json").read_text())
-    assert weight["gradient_share"] == 1.0
+    assert weight["gradient_ratio"] == 1.0
     assert len(weight["batches"]) == 10
 
     def not_again(*arguments: object, **settings: object) -> None:
@@ -79,7 +79,7 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert study(config_of(tmp_path), tmp_path / "results", tmp_path / "work") == table
     with pytest.raises(UserError, match=r"work is of a study with other settings \(steps\)"):
         study(config_of(tmp_path, steps=3), tmp_path / "results", tmp_path / "work")
-    write_image(tmp_path / "photos" / "0.png", Picture(make_photo(230, 240)))
+    write_image(tmp_path / "photos" / "0.png", Image(make_photo(230, 240)))
     with pytest.raises(UserError, match=r"work is of a study with other settings \(photos\)"):
         study(config_of(tmp_path), tmp_path / "results", tmp_path / "work")
     with pytest.raises(UserError, match=r"test-control-0\.json holds scores of weights\.safetensors"):

@@ -1,4 +1,4 @@
-"""Adaptation: split by films, resumed exactly, better at ranking blur than before."""
+"""Adaptation: split by videos, resumed exactly, better at ranking blur than before."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import torch
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.config import checked
-from tfmlc.data.datasets.triplets import Augmentation, Triplet, augmented, centred, find_triplets, split_by_clip
+from tfmlc.data.datasets.triplets import Augmentation, Triplet, augmented, centred, find_triplets, split_by_video
 from tfmlc.data.synthesis.blur import BlurConfig
-from tfmlc.data.synthesis.sets import synthesize
-from tfmlc.data.synthesis.videos import FilmConfig
+from tfmlc.data.synthesis.sets import SetConfig, synthesize
+from tfmlc.data.synthesis.videos import VideoBlurConfig
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import write_checkpoint
-from tfmlc.io.images import Picture, read_rgb8, write_image
+from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.losses import FeatureMatchingLoss
 from tfmlc.losses.triplet import ranking_loss, triplet_loss
 from tfmlc.training import adapt as adapt_module
-from tfmlc.training.adapt import AdaptConfig, adapt, doubt, ranking_accuracy
+from tfmlc.training.adapt import AdaptConfig, adapt, ranking_accuracy, warning_of
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,16 @@ def triplets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("set")
     rng = np.random.default_rng(0)
     for number in range(6):
-        picture = np.roll(make_photo(80, 100), int(rng.integers(40)), axis=1)
-        write_image(folder / "photos" / f"{number}.png", Picture(np.ascontiguousarray(picture)))
+        image = np.roll(make_photo(80, 100), int(rng.integers(40)), axis=1)
+        write_image(folder / "photos" / f"{number}.png", Image(np.ascontiguousarray(image)))
     blur = BlurConfig(strength_px=(6, 14), moving_patches=(0, 0))
-    film = FilmConfig(levels=3)
-    synthesize("triplets", [folder / "photos"], folder / "out", pictures="photos", blur=blur, film=film, workers=2)
+    video = VideoBlurConfig(levels=3)
+    synthesize(
+        [folder / "photos"],
+        folder / "out",
+        SetConfig(kind="triplets", images="photos", blur=blur, video=video),
+        workers=2,
+    )
     return folder / "out"
 
 
@@ -45,14 +50,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backbone = build_backbone("alexnet", None, seed=1)
     tensors = {f"features.{key}": value for key, value in backbone.tower.state_dict().items()}
     path = tmp_path_factory.mktemp("weights") / "alexnet.safetensors"
-    write_checkpoint(path, tensors, backbone.about)
+    write_checkpoint(path, tensors, backbone.info)
     return path
 
 
 def config(weights: Path, **changes: Any) -> AdaptConfig:
     values = {
         "backbone": "alexnet", "block": 1, "weights": str(weights), "mode": "token", "hidden": 8, "views": 2,
-        "epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "validation_share": 0.3, "sampled_tokens": 5,
+        "epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "held_out_fraction": 0.3, "sampled_tokens": 5,
         "augmentation": {"crop_px": 64},
     }  # fmt: skip
     return checked(AdaptConfig, values | changes)
@@ -61,12 +66,12 @@ def config(weights: Path, **changes: Any) -> AdaptConfig:
 def test_split_keeps_films_apart(triplets: Path) -> None:
     found = find_triplets(triplets)
     for seed in range(5):
-        train, held = split_by_clip(found, 0.2, seed)
-        assert not {t.clip for t in train} & {t.clip for t in held}
+        train, held = split_by_video(found, 0.2, seed)
+        assert not {t.video for t in train} & {t.video for t in held}
         assert len(train) + len(held) == len(found)
         assert held
     with pytest.raises(UserError, match="all triplets are of"):
-        split_by_clip(found[:1], 0.2)
+        split_by_video(found[:1], 0.2)
 
 
 def test_shared_members_differ_by_blur_alone(triplets: Path) -> None:
@@ -104,10 +109,10 @@ def test_the_videos_nearest_to_the_fraction_are_held_out(counts: dict[str, int],
     rows = [Triplet((), clip, 1.0) for clip, count in counts.items() for _ in range(count)]
     chosen = set()
     for seed in range(4):
-        train, held = split_by_clip(rows, share, seed)
+        train, held = split_by_video(rows, share, seed)
         assert len(held) == wanted
-        assert not {row.clip for row in train} & {row.clip for row in held}
-        chosen.add(frozenset(row.clip for row in held))
+        assert not {row.video for row in train} & {row.video for row in held}
+        chosen.add(frozenset(row.video for row in held))
     assert len(chosen) > 1 or len(counts) < 40  # which of many depends on the seed
 
 
@@ -141,7 +146,7 @@ def test_triplets_smaller_than_a_crop_are_counted_or_refused(
     folder = shutil.copytree(triplets, tmp_path / "set")
     for kind in folder.iterdir():
         for path in [*kind.glob("0/*.png"), *kind.glob("1/*.png")]:
-            write_image(path, Picture(read_rgb8(path)[:50]))
+            write_image(path, Image(read_rgb8(path)[:50]))
     report = adapt(folder, tmp_path / "b.safetensors", config(weights))
     assert report["triplets"] | {"validation_fraction": 0} == {
         "training": 3, "validation": 1, "validation_fraction": 0, "too_small": 2,
@@ -206,8 +211,8 @@ def test_a_run_of_other_settings_is_refused(triplets: Path, weights: Path, tmp_p
 def test_other_folders_are_refused(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(UserError, match=r"holds no manifest\.jsonl"):
         adapt(tmp_path, tmp_path / "a.safetensors", config(weights))
-    write_image(tmp_path / "photos" / "a.png", Picture(make_photo(40, 40)))
-    synthesize("pairs", [tmp_path / "photos"], tmp_path / "pairs", pictures="photos", workers=1)
+    write_image(tmp_path / "photos" / "a.png", Image(make_photo(40, 40)))
+    synthesize([tmp_path / "photos"], tmp_path / "pairs", SetConfig(kind="pairs", images="photos"), workers=1)
     with pytest.raises(UserError, match="holds pairs, not triplets"):
         adapt(tmp_path / "pairs", tmp_path / "a.safetensors", config(weights))
 
@@ -215,7 +220,7 @@ def test_other_folders_are_refused(tmp_path: Path, weights: Path) -> None:
 def test_an_adapter_that_learned_nothing_is_told() -> None:
     def said(before: float, after: float) -> str | None:
         accuracy = {"shared": {"before": 1.0, "after": 1.0}, "independent": {"before": before, "after": after}}
-        return doubt({"config": {"alignment": "independent"}, "accuracy": accuracy})
+        return warning_of({"config": {"alignment": "independent"}, "accuracy": accuracy})
 
     assert said(0.5, 0.9) is None
     assert said(0.95, 0.94) is None

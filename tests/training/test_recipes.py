@@ -12,12 +12,12 @@ import torch
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.errors import UserError
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.losses import Adapter, FeatureMatchingLoss, charbonnier, edge, psnr_loss
 from tfmlc.networks import load_network
 from tfmlc.training.objective import Restoration, balanced_weight
 from tfmlc.training.presets import PRESETS, load_recipe, scale_to
-from tfmlc.training.sweep import sweep_shares
+from tfmlc.training.sweep import sweep_ratios
 from tfmlc.training.train import finetune
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
@@ -33,7 +33,7 @@ def gopro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("train", "test"):
         for number in (1, 2):
             for kind, image in (("blur", blurry), ("sharp", sharp)):
-                write_image(root / part / "GOPR0372_07_00" / kind / f"{number:06d}.png", Picture(image))
+                write_image(root / part / "GOPR0372_07_00" / kind / f"{number:06d}.png", Image(image))
     return root
 
 
@@ -79,7 +79,7 @@ def test_every_preset_runs_on_gopros_layout(name: str, gopro: Path, tmp_path: Pa
     if "origin" not in name:
         settings += ["loss.backbone=dinov2-vit-s14", "loss.adapter_mode=token"]
     weights = finetune(load_recipe(name, settings, smoke=True), tmp_path / "run")
-    assert load_network(weights).about.name == name.split("-", maxsplit=1)[0]
+    assert load_network(weights).info.name == name.split("-", maxsplit=1)[0]
 
 
 def test_the_adapter_is_asked_for(tmp_path: Path, gopro: Path) -> None:
@@ -149,7 +149,7 @@ def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
         "loop.workers=0",
     ]
     config = load_recipe("hinet-gopro-fmlc", settings, smoke=True)
-    said = sweep_shares(config, tmp_path, "0.5,2")
+    said = sweep_ratios(config, tmp_path, "0.5,2")
     assert [line.split(":")[0] for line in said.splitlines()] == ["share 0", "share 0.5", "share 2"]
     rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
     assert all(np.isfinite([row["psnr"], row["lpips"]]).all() for row in rows)
@@ -161,8 +161,8 @@ def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
     ]
     assert weights[1] == pytest.approx(4 * weights[0])
     before = (run / "weights.safetensors").stat().st_mtime_ns
-    assert sweep_shares(config, tmp_path, "0.5,2") == said
+    assert sweep_ratios(config, tmp_path, "0.5,2") == said
     assert (tmp_path / "sweep.png").is_file()
     assert (run / "weights.safetensors").stat().st_mtime_ns >= before
     with pytest.raises(UserError, match="numbers are expected"):
-        sweep_shares(config, tmp_path, "0.5;2")
+        sweep_ratios(config, tmp_path, "0.5;2")

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from conftest import make_photo
 from tfmlc.cli import app
-from tfmlc.data.datasets.synthetic import ShakenPhotos
+from tfmlc.data.datasets.synthetic import SyntheticPairs
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.errors import UserError
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.losses import Adapter
 from tfmlc.networks import build_network, save_network
 from tfmlc.training.presets import load_recipe
@@ -92,24 +92,24 @@ def test_runs_of_earlier_versions_go_on(tmp_path: Path, photos: Path, start: Pat
 
 @pytest.mark.parametrize("size", [32, 56, 80])
 def test_small_photos_are_left_out_and_counted_never_enlarged(tmp_path: Path, photos: Path, size: int) -> None:
-    write_image(tmp_path / "icon.png", Picture(make_photo(16, 16)))
-    write_image(tmp_path / "edge.png", Picture(make_photo(80, 31)))
+    write_image(tmp_path / "icon.png", Image(make_photo(16, 16)))
+    write_image(tmp_path / "edge.png", Image(make_photo(80, 31)))
     large = sorted(photos.iterdir())
-    pairs = ShakenPhotos([tmp_path / "icon.png", *large, tmp_path / "edge.png"], BlurConfig(), patch_px=32, length=3)
+    pairs = SyntheticPairs([tmp_path / "icon.png", *large, tmp_path / "edge.png"], BlurConfig(), patch_px=32, length=3)
     assert pairs.photos == large
     assert [path.name for path in pairs.too_small] == ["icon.png", "edge.png"]
     with pytest.raises(UserError, match=r"all 1 photos are smaller than data\.patch_px=32, as"):
-        ShakenPhotos([tmp_path / "icon.png"], BlurConfig(), patch_px=32, length=3)
+        SyntheticPairs([tmp_path / "icon.png"], BlurConfig(), patch_px=32, length=3)
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    write_image(tmp_path / "noise.png", Picture(noise))
+    write_image(tmp_path / "noise.png", Image(noise))
     still = BlurConfig(strength_px=(0, 0), moving_patches=(0, 0), shot_noise=(0, 0), read_noise=(0, 0))
-    _, sharp = ShakenPhotos([tmp_path / "noise.png"], still, patch_px=32, length=1, scale=(0.4, 0.4))[0]
+    _, sharp = SyntheticPairs([tmp_path / "noise.png"], still, patch_px=32, length=1, scale=(0.4, 0.4))[0]
     assert sharp.shape == (3, 32, 32)
     values = {tuple(pixel) for pixel in (sharp.permute(1, 2, 0) * 255).round().int().reshape(-1, 3).tolist()}
     assert values <= {tuple(pixel) for pixel in noise.reshape(-1, 3).tolist()}  # its own pixels, none made up
 
 
 def test_a_run_says_what_it_leaves_out(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_image(photos / "icon.png", Picture(make_photo(16, 16)))
+    write_image(photos / "icon.png", Image(make_photo(16, 16)))
     finetune(load_recipe("smoke", [f"data.photos=[{photos}]", "loop.steps=1", "loop.trackers=[]"]), tmp_path / "run")
     assert "1 of 4 photos are too small for data.patch_px=48 and are left out (icon.png)" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tfmlc.errors import UserError
-from tfmlc.io.checkpoint import Origin
+from tfmlc.io.checkpoint import CheckpointInfo
 from tfmlc.padding import pad_to_multiple
 
 Block = int | Literal["final"]
@@ -21,22 +21,22 @@ class Backbone(nn.Module, ABC):
 
     Blocks count from zero, as in the paper's tables; ``"final"`` is the tower's final embedding, ``b d``. A
     transformer answers with all tokens ``b n d``, class token first where it has one, before any final norm; a
-    convolutional tower with a map ``b c h w``. The image's mean and standard deviation are taken off inside. Any
+    convolutional tower with a map ``b c h w``. The image's mean and standard std are taken off inside. Any
     size is taken: it is padded to a multiple of ``patch_px``, and position embeddings are interpolated. Always
     in evaluation mode; blocks after the asked one do not run.
     """
 
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, tower: nn.Module, *, blocks: int, patch_px: int, statistics: ImageStatistics) -> None:
         super().__init__()
         self.tower, self.blocks, self.patch_px = tower, blocks, patch_px
         self.last_block: Block = "final"
-        self.about = Origin()
-        mean, deviation = statistics
+        self.info = CheckpointInfo()
+        mean, std = statistics
         self.register_buffer("mean", _per_channel(mean), persistent=False)
-        self.register_buffer("deviation", _per_channel(deviation), persistent=False)
+        self.register_buffer("std", _per_channel(std), persistent=False)
         self.requires_grad_(False)
         self.train()
 
@@ -46,7 +46,7 @@ class Backbone(nn.Module, ABC):
 
     def check_block(self, block: Block) -> None:
         """Raise UserError, naming the range, for a block that the tower does not have or that was dropped."""
-        name = self.about.name or type(self).__name__
+        name = self.info.name or type(self).__name__
         if block != "final" and block not in range(self.blocks):
             raise UserError(f"{name} has no block {block!r}: its blocks are 0 to {self.blocks - 1}, and 'final'")
         if self.last_block != "final" and (block == "final" or block > self.last_block):
@@ -66,7 +66,7 @@ class Backbone(nn.Module, ABC):
         if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
             raise ValueError(f"a backbone takes RGB images b 3 h w, none empty; these are {tuple(images.shape)}")
         if normalize:
-            images = (images - self.mean) / self.deviation
+            images = (images - self.mean) / self.std
         images = pad_to_multiple(images, self.patch_px, "reflect")
         return self._embedding(images) if block == "final" else self._features(images, block)
 

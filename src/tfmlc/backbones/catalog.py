@@ -20,7 +20,7 @@ from tfmlc.backbones.towers import (
     tower_tensors,
 )
 from tfmlc.errors import UserError, unknown_name
-from tfmlc.io.checkpoint import Origin, read_tensors, tensors_sha256
+from tfmlc.io.checkpoint import CheckpointInfo, read_tensors, tensors_sha256
 from tfmlc.io.weights import Download, find_weights
 
 RANDOM = "random"
@@ -113,17 +113,17 @@ def build_backbone(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             backbone = row.build().float()  # whatever the default dtype is
-        backbone.about = Origin("backbone", name)
+        backbone.info = CheckpointInfo("backbone", name)
     else:
         path = find_weights(name, row.download) if weights == "hub" else Path(weights)
-        tensors, about = read_tensors(path)
+        tensors, info = read_tensors(path)
         with torch.device("meta"):  # shapes only: no time is lost on random numbers
             backbone = row.build()
         used = _fitting(backbone, name, path, tensors)
         backbone.tower.load_state_dict(used, assign=True)
         backbone.requires_grad_(False)
-        licence = about.licence or row.download.licence
-        backbone.about = Origin("backbone", name, {}, about.origin or path.name, licence, tensors_sha256(used))
+        licence = info.licence or row.download.licence
+        backbone.info = CheckpointInfo("backbone", name, {}, info.origin or path.name, licence, tensors_sha256(used))
     backbone.drop_after(last_block)
     return backbone
 

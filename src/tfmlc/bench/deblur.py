@@ -1,4 +1,4 @@
-"""What deblurring costs: time and memory by size of the picture, precision and tile."""
+"""What deblurring costs: time and memory by size of the image, precision and tile."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from tfmlc.bench.measure import PeakMemory, give_back_memory, timed
 from tfmlc.deblur import Deblurrer
 from tfmlc.io.weights import find_model
 from tfmlc.networks import load_network
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 SIDES_PX = ((720, 1280), (3000, 4000))
 TILES_PX = (None, 256)  # None: from free memory
 
 
 def bench_deblur(model: str, repeats: int = 2, sides_px: Sequence[tuple[int, int]] = SIDES_PX) -> list[dict[str, Any]]:
-    """Seconds, megapixels per second and extra memory (MiB) of a model on pictures of noise, on the CPU.
+    """Seconds, megapixels per second and extra memory (MiB) of a model on images of noise, on the CPU.
 
     Each size ``h, w`` in fp32 and in the precision that is taken by itself, whole or tiled as memory allows and in
     tiles of 256 px; ``times_faster`` is against fp32 with the tile that is taken by itself. The best of ``repeats``.
     """
     rows: list[dict[str, Any]] = []
     network = load_network(find_model(model))
-    with Steps("pictures", 2 * len(sides_px) * len(TILES_PX)) as progress:
+    with Progress("images", 2 * len(sides_px) * len(TILES_PX)) as progress:
         for side in sides_px:
-            picture = np.random.default_rng(0).integers(0, 256, (*side, 3), np.uint8)
+            image = np.random.default_rng(0).integers(0, 256, (*side, 3), np.uint8)
             first = 0.0
             for precision in ("fp32", "auto"):
                 for tile_px in TILES_PX:
                     deblurrer = Deblurrer(network, device="cpu", precision=precision, tile_px=tile_px)
                     give_back_memory()
                     with PeakMemory() as peak:
-                        best = min(timed(partial(deblurrer, picture))[1] for _ in range(repeats))
+                        best = min(timed(partial(deblurrer, image))[1] for _ in range(repeats))
                     first = first or best
                     rows.append(
                         {
-                            "picture": f"{side[1]}x{side[0]}",
+                            "image": f"{side[1]}x{side[0]}",
                             "precision": deblurrer.precision,
                             "tile_px": tile_px or "auto",
                             "seconds": round(best, 3),
-                            "megapixels_per_s": round(picture.size / 3e6 / best, 3),
+                            "megapixels_per_s": round(image.size / 3e6 / best, 3),
                             "extra_mib": round(peak.extra_mib, 1),
                             "times_faster": round(first / best, 2),
                         }

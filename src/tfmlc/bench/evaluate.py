@@ -18,13 +18,13 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.metrics.registry import unavailable
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 PYIQA_NAMES = {name: name for name in ("psnr", "lpips", "dists", "niqe", "brisque")} | {"ssim_luma": "ssim"}
 
 
 def bench_scores(dataset: Path) -> dict[str, Any]:
-    """Time of scoring the blurry pictures of a dataset once, and twice as two models are, relative to the plain loop.
+    """Time of scoring the blurry images of a dataset once, and twice as two models are, relative to the plain loop.
 
     The plain loop calls pyiqa metric by metric on the files of the pairs. One run each, seconds.
     ``largest_difference`` is that of the two programs' scores. Raises UserError where a metric is not available.
@@ -35,7 +35,7 @@ def bench_scores(dataset: Path) -> dict[str, Any]:
     pairs = find_pairs(dataset)
     plain: dict[str, list[float]] = {}
     plain_s: dict[str, float] = {}
-    with Steps("plain loop", len(metrics)) as progress:
+    with Progress("plain loop", len(metrics)) as progress:
         for name in metrics:
             plain[name], plain_s[name] = timed(partial(_plain_loop, PYIQA_NAMES[name], pairs))
             progress.advance()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -15,11 +13,11 @@ from torch import Tensor, nn
 
 from tfmlc.backbones import build_backbone
 from tfmlc.bench.measure import PeakMemory, give_back_memory
+from tfmlc.bench.released_loss import ReleasedLoss
 from tfmlc.errors import UserError
-from tfmlc.losses import PEERS, Adapter, FeatureMatchingLoss, PeerLoss
-from tfmlc.runtime.progress import Steps
+from tfmlc.losses import BASELINES, Adapter, BaselineLoss, FeatureMatchingLoss
+from tfmlc.runtime.progress import Progress
 
-BASELINES = Path("benchmarks") / "released_loss.py"
 BLOCK, STAGES, BATCH, SIDE_PX = 3, 3, 4, 256
 RELEASED = {True: "released procedure", False: "released procedure, samples at once"}
 WIDTH, TOKENS, PATCH, HEADS, HIDDEN = 768, 197, 16, 12, 1024
@@ -45,10 +43,9 @@ def bench_loss(repeats: int = 5) -> list[dict[str, Any]]:
     """Cost of a training step of each loss, fp32 and bf16: 3 stages of 4 images of 256 px, forward and backward.
 
     ViT-B/16 block 3 with the flatten adapter, random weights (the cost does not depend on them). Beside it the
-    released procedures of ``benchmarks/released_loss.py``, the bare matrix products that the loss needs, LPIPS and
+    released procedures of ``released_loss``, the bare matrix products that the loss needs, LPIPS and
     DISTS. The best of ``repeats`` runs of each. Raises UserError outside a checkout of the repository.
     """
-    baseline = load_baselines()
     torch.manual_seed(0)
     backbone = build_backbone("clip-vit-b16", None)
     adapter = Adapter(mode="flatten", tokens=TOKENS, width=WIDTH, hidden=HIDDEN).eval()
@@ -60,16 +57,16 @@ def bench_loss(repeats: int = 5) -> list[dict[str, Any]]:
         "TFMLC": lambda: _step(FeatureMatchingLoss(backbone, block=BLOCK, adapter=adapter), stages, sharp),
         **{
             f"{name}, {kind}": lambda part=part, looped=looped: _step(
-                baseline.ReleasedLoss(BLOCK, part, looped=looped), stages, sharp
+                ReleasedLoss(BLOCK, part, looped=looped), stages, sharp
             )
             for looped, kind in RELEASED.items()
             for name, part in (("FMLC", None), ("TFMLC", adapter))
         },
         "FMLC, bare products": lambda: _bare_products(adapted=False),
         "TFMLC, bare products": lambda: _bare_products(adapted=True),
-        **{name: lambda name=name: _step(PeerLoss(name), stages, sharp) for name in PEERS},
+        **{name: lambda name=name: _step(BaselineLoss(name), stages, sharp) for name in BASELINES},
     }
-    with Steps("losses", 2 * len(makers)) as progress:
+    with Progress("losses", 2 * len(makers)) as progress:
         for precision in ("fp32", "bf16"):
             for name, make in makers.items():
                 row: dict[str, Any] = {"loss": name, "precision": precision}
@@ -170,15 +167,3 @@ def _bare_products(*, adapted: bool) -> Step:
                     torch.matmul(left, right)
 
     return Step(run)
-
-
-def load_baselines() -> Any:
-    """The module ``benchmarks/released_loss.py`` of the repository; raises UserError elsewhere."""
-    if not BASELINES.is_file():
-        raise UserError(f"the baselines are in {BASELINES}: run this in a checkout of the repository")
-    spec = importlib.util.spec_from_file_location("released_loss", BASELINES)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{BASELINES} cannot be loaded")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -9,7 +9,7 @@ import torch
 
 from tfmlc.networks import build_network
 from tfmlc.runtime.device import autocast, resolve_precision
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 from tfmlc.training.objective import LossConfig, Restoration, build_feature_loss
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -37,7 +37,7 @@ def bench_steps(repeats: int = 3, *, batch: int = 1, side_px: int = 256) -> list
     precision = resolve_precision(device, "auto")
     torch.manual_seed(0)
     blurry, sharp = (torch.rand(batch, 3, side_px, side_px) for _ in range(2))
-    with Steps("steps", len(NETWORKS) * len(LOSSES)) as progress:
+    with Progress("steps", len(NETWORKS) * len(LOSSES)) as progress:
         for title, (name, sizes) in NETWORKS.items():
             network = build_network(name, **sizes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What making triplets costs beside merely decoding the film, and how its memory depends on the window."""
+"""What making triplets costs beside merely decoding the video, and how its memory depends on the window."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import cv2
 
 from tfmlc.bench.measure import PeakMemory, in_new_process, timed
-from tfmlc.data.synthesis.sets import folders, make_film
-from tfmlc.data.synthesis.videos import FilmConfig
-from tfmlc.io.images import Picture, write_image
-from tfmlc.io.video import Clip, find_clips, read_frames
+from tfmlc.data.synthesis.sets import folders, make_video
+from tfmlc.data.synthesis.videos import VideoBlurConfig
+from tfmlc.io.images import Image, write_image
+from tfmlc.io.video import Video, find_videos, read_frames
 from tfmlc.runtime.parallel import worker_pool
 
 FOLDER_FRAMES = 150
@@ -22,33 +22,33 @@ WINDOWS = (15, 150)
 NAMES = folders("triplets", 2)
 
 
-def bench_synthesis(film: Path, repeats: int = 3) -> dict[str, Any]:
+def bench_synthesis(path: Path, repeats: int = 3) -> dict[str, Any]:
     """Speed of making triplets relative to decoding the same frames with the same processes, best of ``repeats``.
 
-    Of the film itself and of its first 150 frames as a folder of PNG files, by one process and by as many as there
-    are cores, each with the whole film; and the memory that a process takes to average windows of 15 and of
+    Of the video itself and of its first 150 frames as a folder of PNG files, by one process and by as many as there
+    are cores, each with the whole video; and the memory that a process takes to average windows of 15 and of
     150 frames. Seconds, MiB.
     """
-    clip = find_clips([film])[0]
+    video = find_videos([path])[0]
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        for index, frame in zip(range(FOLDER_FRAMES), read_frames(clip), strict=False):
+        for index, frame in zip(range(FOLDER_FRAMES), read_frames(video), strict=False):
             if frame is not None:
-                write_image(work / "frames" / f"{index:06d}.png", Picture(frame))
+                write_image(work / "frames" / f"{index:06d}.png", Image(frame))
         rows = [
             {"source": name, **_compare(one, work / "out", repeats, processes)}
-            for name, one in (("video", clip), ("PNG folder", find_clips([work / "frames"])[0]))
+            for name, one in (("video", video), ("PNG folder", find_videos([work / "frames"])[0]))
             for processes in sorted({1, os.cpu_count() or 1})
         ]
-        peaks = {frames: in_new_process(_extra_mib, clip, work / f"peak{frames}", frames) for frames in WINDOWS}
-    return {"film": film.name, "rows": rows, "extra_mib": {str(frames): round(mib) for frames, mib in peaks.items()}}
+        peaks = {frames: in_new_process(_extra_mib, video, work / f"peak{frames}", frames) for frames in WINDOWS}
+    return {"video": video.name, "rows": rows, "extra_mib": {str(frames): round(mib) for frames, mib in peaks.items()}}
 
 
-def _compare(clip: Clip, output: Path, repeats: int, processes: int) -> dict[str, Any]:
+def _compare(video: Video, output: Path, repeats: int, processes: int) -> dict[str, Any]:
     with worker_pool(processes) as pool:
 
-        def all_of(work: Callable[[Clip, Path], int]) -> int:
-            jobs = [pool.submit(work, clip, output / str(number)) for number in range(processes)]
+        def all_of(work: Callable[[Video, Path], int]) -> int:
+            jobs = [pool.submit(work, video, output / str(number)) for number in range(processes)]
             return sum(job.result() for job in jobs)
 
         frames, triplets = all_of(_decode), all_of(_make)
@@ -64,17 +64,17 @@ def _compare(clip: Clip, output: Path, repeats: int, processes: int) -> dict[str
     }
 
 
-def _decode(clip: Clip, output: Path) -> int:  # noqa: ARG001 - as _make
-    cv2.setNumThreads(1)  # as make_film
-    return sum(frame is not None for frame in read_frames(clip))
+def _decode(video: Video, output: Path) -> int:  # noqa: ARG001 - as _make
+    cv2.setNumThreads(1)  # as make_video
+    return sum(frame is not None for frame in read_frames(video))
 
 
-def _make(clip: Clip, output: Path, config: FilmConfig | None = None) -> int:
-    made = make_film(clip, output=output, names=NAMES, film=config or FilmConfig(), whole=frozenset())
+def _make(video: Video, output: Path, config: VideoBlurConfig | None = None) -> int:
+    made = make_video(video, output=output, names=NAMES, config=config or VideoBlurConfig(), whole=frozenset())
     return sum(bool(row["files"]) for row in made.rows)
 
 
-def _extra_mib(clip: Clip, output: Path, frames: int) -> float:
+def _extra_mib(video: Video, output: Path, frames: int) -> float:
     with PeakMemory() as peak:
-        _make(clip, output, FilmConfig(min_frames=frames, min_displacement_px=0))
+        _make(video, output, VideoBlurConfig(min_frames=frames, min_displacement_px=0))
     return peak.extra_mib

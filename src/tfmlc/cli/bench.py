@@ -52,15 +52,15 @@ def bench_step(
 
 @bench.command("synthesize")
 def bench_synthesize(
-    film: Annotated[Path, typer.Argument(help="A video file.")],
+    video: Annotated[Path, typer.Argument(help="A video file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
 ) -> None:
-    """Speed of making triplets beside merely decoding the film, and memory by length of window."""
+    """Speed of making triplets beside merely decoding the video, and memory by length of window."""
     with one_line_errors():
         from tfmlc.bench.synthesize import bench_synthesis
         from tfmlc.results import write_result
 
-        costs = bench_synthesis(film)
+        costs = bench_synthesis(video)
         write_result(output, costs)
         for row in costs["rows"]:
             processes = f"{row['processes']} process{'es' if row['processes'] > 1 else ''}"
@@ -74,7 +74,7 @@ def bench_deblur(
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
     model: Annotated[str, typer.Option("-m", "--model", help="A model's name or a weights file.")] = "default",
 ) -> None:
-    """Time and memory of deblurring, by size of the picture, precision and tile."""
+    """Time and memory of deblurring, by size of the image, precision and tile."""
     with one_line_errors():
         from tfmlc.bench.deblur import bench_deblur as run
         from tfmlc.results import write_result
@@ -83,7 +83,7 @@ def bench_deblur(
         write_result(output, {"model": model, "rows": rows})
         for row in rows:
             typer.echo(
-                f"{row['picture']:<10} {row['precision']} tile {row['tile_px']!s:<5} {row['seconds']:8.2f} s "
+                f"{row['image']:<10} {row['precision']} tile {row['tile_px']!s:<5} {row['seconds']:8.2f} s "
                 f"{row['extra_mib']:7.0f} MiB  x {row['times_faster']:.2f}"
             )
 

@@ -19,7 +19,7 @@ from tfmlc.cli.tree import (
 if TYPE_CHECKING:
     from tfmlc.deblur.batch import Batch, Outcome
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures and folders.", show_default=False)]
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Images and folders.", show_default=False)]
 
 
 @app.command()
@@ -27,14 +27,12 @@ def deblur(
     inputs: Inputs,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File or folder for the results.")] = None,
     model: Annotated[str, typer.Option(help="A model's name (see tfmlc models list) or a weights file.")] = "default",
-    tile: Annotated[
-        int | None, typer.Option(help="Side of a tile in px; 0: whole picture. Default: what fits.")
-    ] = None,
+    tile: Annotated[int | None, typer.Option(help="Side of a tile in px; 0: whole image. Default: what fits.")] = None,
     device: Device = "auto",
     precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")] = "auto",
     compare: Annotated[bool, typer.Option("--compare", help="Also write before and after side by side.")] = False,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Overwrite the pictures themselves; none is restored twice.")
+        bool, typer.Option("--in-place", help="Overwrite the images themselves; none is restored twice.")
     ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Folders: also make anew what an earlier run made the same way.")
@@ -51,7 +49,7 @@ def deblur(
         if in_place == (output is not None):
             both = ", not both" if in_place else ""
             raise UserError(
-                f"say where the results go with -o, or overwrite the pictures themselves with --in-place{both}"
+                f"say where the results go with -o, or overwrite the images themselves with --in-place{both}"
             )
         if in_place and again:
             raise UserError(
@@ -95,16 +93,16 @@ def _summary(outcomes: Sequence[Outcome], batch: Batch) -> list[str]:
     total = len(batch.jobs)
     failed = [in_words(outcome.error, outcome.option) for outcome in outcomes if outcome.error is not None]
     before = sum(outcome.done_before for outcome in outcomes)
-    lines = [f"{total - before - len(failed)} of {total} pictures restored"]
+    lines = [f"{total - before - len(failed)} of {total} images restored"]
     if before:
         why = (
             "restored before and left as they were"
             if batch.in_place
             else "there already, made by the same model and settings (--again makes them anew)"
         )
-        lines.append(f"{before} of {total} pictures were {why}")
+        lines.append(f"{before} of {total} images were {why}")
     if skipped := skipped_line(batch.skipped):
         lines.append(skipped)
     if failed:
-        lines += [f"tfmlc: {len(failed)} of {total} pictures failed:", *(f"  {error}" for error in failed)]
+        lines += [f"tfmlc: {len(failed)} of {total} images failed:", *(f"  {error}" for error in failed)]
     return [*lines, *(f"tfmlc: {error}" for error in batch.errors)]

@@ -67,7 +67,7 @@ def models_blend(
         start, end = (load_network(find_model(model)) for model in (one, other))
         base = None if onto is None else load_network(find_model(onto))
         blended = blend_networks(start, end, share, onto=base)
-        save_network(output, blended, origin=blended.about.origin, licence=blended.about.licence, half=half)
+        save_network(output, blended, origin=blended.info.origin, licence=blended.info.licence, half=half)
         typer.echo(load_network(output).explain())
 
 
@@ -85,6 +85,6 @@ def models_convert(
 
         network = load_network(source)
         save_network(
-            output, network, origin=origin or network.about.origin, licence=licence or network.about.licence, half=half
+            output, network, origin=origin or network.info.origin, licence=licence or network.info.licence, half=half
         )
         typer.echo(load_network(output).explain())

@@ -18,10 +18,10 @@ def report(
     scores: Annotated[list[Path], typer.Argument(metavar="SCORES...", help="JSON files of tfmlc evaluate.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.html and the tables.")],
     dataset: Annotated[
-        Path | None, typer.Option(help="The pairs that were scored, to show pictures (kept by evaluate --save).")
+        Path | None, typer.Option(help="The pairs that were scored, to show images (kept by evaluate --save).")
     ] = None,
 ) -> None:
-    """One HTML page of scores and pictures, and the table as Markdown, LaTeX and CSV."""
+    """One HTML page of scores and images, and the table as Markdown, LaTeX and CSV."""
     with one_line_errors():
         from tfmlc.evaluation.report import write_report
 

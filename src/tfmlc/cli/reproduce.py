@@ -16,7 +16,7 @@ GridSettings = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="gopro=DIR, realblur_j=LIST, triplets=DIR, ...")
 ]
 
-Quick = Annotated[bool, typer.Option("--quick", help="Generated pictures and tiny networks: does everything run?")]
+Quick = Annotated[bool, typer.Option("--quick", help="Generated images and tiny networks: does everything run?")]
 
 Tables = Annotated[Path | None, typer.Option("-o", "--output", help="Folder for scores. Default: results/TABLE.")]
 

@@ -10,7 +10,9 @@ import typer
 from tfmlc.cli.tree import Seed, check_unlocked, one_line_errors, synthesize
 
 Values = dict[str, object]
-Pictures = Annotated[Literal["photos", "frames"], typer.Option(help="What the pictures in a folder are.")]
+Images = Annotated[
+    Literal["photos", "frames"], typer.Option("--images", "--pictures", help="What the images in a folder are.")
+]
 Strength = Annotated[
     tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Photos: least and most motion, in px.")
 ]
@@ -22,21 +24,21 @@ Patches = Annotated[
     typer.Option(metavar="LOW HIGH", help="Photos: fewest and most objects moving on their own."),
 ]
 PerPhoto = Annotated[int, typer.Option(min=1, help="Photos: blurry versions of each.")]
-MinFrames = Annotated[int | None, typer.Option(min=2, help="Films: least frames of a window.")]
-MinDisplacement = Annotated[float | None, typer.Option(min=0, help="Films: least motion of a window, in px.")]
-Interpolate = Annotated[int, typer.Option(min=1, help="Films: frames made of each one, by optical flow; 8 for 30 fps.")]
-Scale = Annotated[float, typer.Option(help="Films: shrink the frames by this factor first.")]
-OnBad = Annotated[Literal["stop", "skip"], typer.Option(help="Films: at a frame that cannot be read.")]
+MinFrames = Annotated[int | None, typer.Option(min=2, help="Videos: least frames of a window.")]
+MinDisplacement = Annotated[float | None, typer.Option(min=0, help="Videos: least motion of a window, in px.")]
+Interpolate = Annotated[int, typer.Option(min=1, help="Videos: frames made of each by optical flow; 8 for 30 fps.")]
+Scale = Annotated[float, typer.Option(help="Videos: shrink the frames by this factor first.")]
+OnBad = Annotated[Literal["stop", "skip"], typer.Option(help="Videos: at a frame that cannot be read.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")]
-Films = Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, photos, and folders.", show_default=False)]
+Videos = Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, photos, and folders.", show_default=False)]
 SetFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the set, its manifest and sheet.png.")]
 
 
 @synthesize.command("pairs")
 def synthesize_pairs(
-    inputs: Films,
+    inputs: Videos,
     output: SetFolder,
-    pictures: Pictures = "photos",
+    images: Images = "photos",
     per_photo: PerPhoto = 1,
     strength_px: Strength = None,
     exposure: Exposure = None,
@@ -56,9 +58,9 @@ def synthesize_pairs(
     workers: Workers = None,
     seed: Seed = 0,
 ) -> None:
-    """Pairs, in GoPro's layout: films averaged over their motion, sharp photos by simulated camera shake."""
+    """Pairs, in GoPro's layout: videos averaged over their motion, sharp photos by simulated camera shake."""
     blur = _given(strength_px=strength_px, exposure=exposure, moving_patches=patches, light=light, jpeg_quality=jpeg)
-    film = _given(
+    video = _given(
         min_frames=min_frames,
         min_displacement_px=min_displacement_px,
         interpolate=interpolate,
@@ -66,14 +68,15 @@ def synthesize_pairs(
         on_bad=on_bad,
         light="stored" if light == "mixed" else light,
     )
-    _synthesize("pairs", inputs, output, pictures, blur, film, per_photo, seed, workers)
+    common: Values = {"kind": "pairs", "images": images, "per_photo": per_photo, "seed": seed}
+    _synthesize(inputs, output, {**common, "blur": blur, "video": video}, workers)
 
 
 @synthesize.command("triplets")
 def synthesize_triplets(
-    inputs: Films,
+    inputs: Videos,
     output: SetFolder,
-    pictures: Pictures = "frames",
+    images: Images = "frames",
     levels: Annotated[int, typer.Option(min=1, help="Strengths of blur; 2: weak and strong.")] = 2,
     per_photo: PerPhoto = 1,
     strength_px: Strength = None,
@@ -90,9 +93,9 @@ def synthesize_triplets(
     workers: Workers = None,
     seed: Seed = 0,
 ) -> None:
-    """Triplets for tfmlc adapt: each sharp picture with blur of known order of strength."""
+    """Triplets for tfmlc adapt: each sharp image with blur of known order of strength."""
     blur = _given(strength_px=strength_px, exposure=exposure, moving_patches=patches, light=light)
-    film = _given(
+    video = _given(
         min_frames=min_frames,
         min_displacement_px=min_displacement_px,
         interpolate=interpolate,
@@ -101,7 +104,8 @@ def synthesize_triplets(
         light=light,
         levels=levels,
     )
-    _synthesize("triplets", inputs, output, pictures, blur, film, per_photo, seed, workers)
+    common: Values = {"kind": "triplets", "images": images, "per_photo": per_photo, "seed": seed}
+    _synthesize(inputs, output, {**common, "blur": blur, "video": video}, workers)
 
 
 def _given(**options: object) -> Values:
@@ -109,36 +113,15 @@ def _given(**options: object) -> Values:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _synthesize(
-    kind: Literal["pairs", "triplets"],
-    inputs: list[Path],
-    output: Path,
-    pictures: Literal["photos", "frames"],
-    blur: Values,
-    film: Values,
-    per_photo: int,
-    seed: int,
-    workers: int | None,
-) -> None:
+def _synthesize(inputs: list[Path], output: Path, config: Values, workers: int | None) -> None:
     with one_line_errors():
         check_unlocked(output)
         from tfmlc.config import checked
-        from tfmlc.data.synthesis.blur import BlurConfig
+        from tfmlc.data.synthesis.sets import SetConfig
         from tfmlc.data.synthesis.sets import synthesize as run
-        from tfmlc.data.synthesis.videos import FilmConfig
 
-        summary = run(
-            kind,
-            inputs,
-            output,
-            pictures=pictures,
-            blur=checked(BlurConfig, blur),
-            film=checked(FilmConfig, film),
-            per_photo=per_photo,
-            seed=seed,
-            workers=workers,
-        )
-        typer.echo(f"{summary.made} {kind} made, {summary.kept} were there already: {output}")
+        summary = run(inputs, output, checked(SetConfig, config), workers=workers)
+        typer.echo(f"{summary.made} {config['kind']} made, {summary.kept} were there already: {output}")
         for line in [*summary.remarks, *summary.errors]:
             typer.echo(f"tfmlc: {line}", err=True)
         if summary.errors:

@@ -47,9 +47,9 @@ def train(
             typer.echo("".join(f"# {remark}\n" for remark in remarks) + config.to_yaml())
             return
         if sweep is not None:
-            from tfmlc.training.sweep import sweep_shares
+            from tfmlc.training.sweep import sweep_ratios
 
-            typer.echo(sweep_shares(config, folder, sweep))
+            typer.echo(sweep_ratios(config, folder, sweep))
             return
         from tfmlc.training.train import finetune
 

@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-synthesize = typer.Typer(help="Make blurry and sharp pictures to train on.", no_args_is_help=True)
+synthesize = typer.Typer(help="Make blurry and sharp images to train on.", no_args_is_help=True)
 models = typer.Typer(help="The models there are.", no_args_is_help=True)
 bench = typer.Typer(help="Measure costs on this machine.", no_args_is_help=True)
 reproduce = typer.Typer(help="Studies and tables, from data to result.", no_args_is_help=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfmlc.deblur.deblurrer import Deblurrer, GarbageWarning
+    from tfmlc.deblur.deblurrer import Deblurrer, UnreliableResultWarning
 
-__all__ = ["Deblurrer", "GarbageWarning"]
+__all__ = ["Deblurrer", "UnreliableResultWarning"]
 
 
 def __getattr__(name: str) -> Any:
     """The deblurrer, when it is asked for: planning a batch needs no torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tfmlc.deblur.deblurrer import Deblurrer, GarbageWarning
+    from tfmlc.deblur.deblurrer import Deblurrer, UnreliableResultWarning
 
-    return {"Deblurrer": Deblurrer, "GarbageWarning": GarbageWarning}[name]
+    return {"Deblurrer": Deblurrer, "UnreliableResultWarning": UnreliableResultWarning}[name]

@@ -21,7 +21,7 @@ from tfmlc.io.images import (
     FORMATS,
     READ_ONLY,
     Found,
-    Picture,
+    Image,
     nothing_found,
     read_image,
     search_images,
@@ -29,7 +29,7 @@ from tfmlc.io.images import (
     write_image,
 )
 from tfmlc.io.locks import check_unlocked, folder_lock
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 if TYPE_CHECKING:  # planning needs no torch, and refuses at once
     from tfmlc.deblur.deblurrer import Deblurrer, OnTile
@@ -94,15 +94,13 @@ def plan_batch(
         raise UserError("say where the results go: either an output, or in place")
     for path in inputs:
         if output is not None and path.is_dir() and real_path(path) == real_path(output):
-            raise UserError(f"{output} is the folder of the pictures: choose another output", option="in_place")
+            raise UserError(f"{output} is the folder of the images: choose another output", option="in_place")
     found = _search(inputs, output, in_place=in_place)
     to_file = output is not None and output.suffix.lower() in FORMATS and not output.is_dir()
     if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
-        raise UserError(f"{output} is one file, but there are more pictures: give a folder")
+        raise UserError(f"{output} is one file, but there are more images: give a folder")
     if output is not None and output.suffix and not (to_file or output.is_dir()) and inputs[0].is_file():
-        raise UserError(
-            f"cannot write {output}: the name of a picture ends in {' '.join(FORMATS)}; make a folder first"
-        )
+        raise UserError(f"cannot write {output}: the name of an image ends in {' '.join(FORMATS)}; make a folder first")
     jobs = _pair(found.images, output, to_file=to_file)
     if compare:
         jobs = _with_comparisons(jobs)
@@ -214,7 +212,7 @@ def run_batch(
             if _was_restored(job) if batch.in_place else batch.is_folder_run and not again and _is_made(job, made_by):
                 yield Outcome(job, done_before=True)
                 continue
-            with Steps(f"{job.source.name} ({number} of {len(batch.jobs)}), tiles") as progress:
+            with Progress(f"{job.source.name} ({number} of {len(batch.jobs)}), tiles") as progress:
                 outcome = restore_photo(deblurrer, job, on_tile=progress.update, allow_large=allow_large)
             yield outcome
 
@@ -241,28 +239,28 @@ def restore_photo(
     """Restore one photo; whatever goes wrong becomes part of the outcome."""
     in_place = job.target == job.source
     try:
-        picture = read_image(job.source, allow_large=allow_large)
-        if in_place and picture.restored is not None:  # meanwhile, by another run
+        image = read_image(job.source, allow_large=allow_large)
+        if in_place and image.restored is not None:  # meanwhile, by another run
             return Outcome(job, done_before=True)
         mark = Mark(deblurrer.fingerprint, job.source.stat().st_size)
-        notes = [] if picture.restored is None else ["it was restored before"]
+        notes = [] if image.restored is None else ["it was restored before"]
         warnings: list[str] = []
-        before = sharpness(picture.pixels)
-        pixels = deblurrer.restore_pixels(picture.pixels, on_tile=on_tile, on_doubt=warnings.append)
+        before = sharpness(image.pixels)
+        pixels = deblurrer.restore_pixels(image.pixels, on_tile=on_tile, on_unreliable=warnings.append)
         if warnings and in_place:
             return Outcome(job, error=f"{job.source} was left as it was: {warnings[0]}", option="output")
         if job.comparison is not None:
-            write_image(job.comparison, side_by_side(picture, picture.with_pixels(pixels)))
-        picture = replace(picture.with_pixels(pixels), restored=str(mark))  # the blurry pixels need no memory any more
-        notes += [*warnings, *write_image(job.target, picture)]
+            write_image(job.comparison, side_by_side(image, image.with_pixels(pixels)))
+        image = replace(image.with_pixels(pixels), restored=str(mark))  # the blurry pixels need no memory any more
+        notes += [*warnings, *write_image(job.target, image)]
         return Outcome(job, before, sharpness(pixels), tuple(notes))
     except Exception as error:  # whatever a decoder or an encoder raises, the other photos go on
         option = error.option if isinstance(error, UserError) else ""
         return Outcome(job, error=in_one_line(error, job.source), option=option)
 
 
-def side_by_side(before: Picture, after: Picture) -> Picture:
+def side_by_side(before: Image, after: Image) -> Image:
     """Two images of the same size next to each other, a white line between them."""
     left, right = to_depth(before.pixels, 8), to_depth(after.pixels, 8)
     line = np.full((left.shape[0], 4, left.shape[2]), 255, np.uint8)
-    return Picture(np.concatenate([left, line, right], axis=1), icc=before.icc, restored=COMPARISON)
+    return Image(np.concatenate([left, line, right], axis=1), icc=before.icc, restored=COMPARISON)

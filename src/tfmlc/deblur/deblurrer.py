@@ -36,15 +36,15 @@ ROWS = 64  # that are converted from floats at a time
 Area = tuple[slice, slice]
 SPARSELY: Area = (slice(None, None, SPARSE), slice(None, None, SPARSE))
 OnTile = Callable[[int, int], None]
-OnDoubt = Callable[[str], None]
+OnUnreliable = Callable[[str], None]
 
 
-class GarbageWarning(UserWarning):
+class UnreliableResultWarning(UserWarning):
     """The restored image does not look like the input, even seen from afar."""
 
 
-def _warn(doubt: str) -> None:
-    warnings.warn(doubt, GarbageWarning, stacklevel=4)  # of the line that called the deblurrer
+def _warn(warning_of: str) -> None:
+    warnings.warn(warning_of, UnreliableResultWarning, stacklevel=4)  # of the line that called the deblurrer
 
 
 class Deblurrer:
@@ -74,8 +74,8 @@ class Deblurrer:
         self.precision: Literal["fp32", "bf16"] = fast_precision(self.device) if precision == "auto" else precision
         self.network = network
         self.network.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        if tile_px and tile_px < network.step_px:
-            raise UserError(f"tile of {tile_px} px is smaller than the network's step of {network.step_px} px")
+        if tile_px and tile_px < network.size_multiple:
+            raise UserError(f"tile of {tile_px} px is smaller than the network's step of {network.size_multiple} px")
         self.tile_px, self.overlap_px = tile_px, overlap_px
 
     @classmethod
@@ -92,20 +92,20 @@ class Deblurrer:
         settings = (tensors_sha256(self.network.state_dict()), self.precision, self.tile_px, self.overlap_px)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
-    def __call__(self, image: Any, *, on_tile: OnTile | None = None, on_doubt: OnDoubt = _warn) -> Any:
+    def __call__(self, image: Any, *, on_tile: OnTile | None = None, on_unreliable: OnUnreliable = _warn) -> Any:
         """Restore an image; the answer has the type, size and depth of what came in.
 
         Takes a torch float tensor ``b 3 h w`` or ``3 h w`` in [0, 1], a uint8 or uint16 array ``h w c`` or ``h w``
         (c: grey, grey and alpha, RGB, RGB and alpha), or a PIL image: of 8 bits, of 16 (modes ``I;16`` and ``I``), or
         float in [0, 1] (mode ``F``). Other modes of 8 bits become the next of grey and RGB; what a PIL image has in
-        ``info`` stays. Alpha is handed through. ``on_tile`` is called with the tiles done and in all, ``on_doubt``
-        with a sentence where the result looks like garbage: a GarbageWarning if it is left out; threads give it, for
-        warnings are the process's. Raises UserError for anything else.
+        ``info`` stays. Alpha is handed through. ``on_tile`` is called with the tiles done and in all, ``on_unreliable``
+        with a sentence where the result is unreliable; without it an UnreliableResultWarning is given. Threads pass it,
+        because warnings belong to the process. Raises UserError for anything else.
         """
         if isinstance(image, Tensor):
-            return self._restore_tensor(image, on_tile, on_doubt)
+            return self._restore_tensor(image, on_tile, on_unreliable)
         if isinstance(image, Image.Image):
-            pixels = self.restore_pixels(to_array(image), on_tile=on_tile, on_doubt=on_doubt)
+            pixels = self.restore_pixels(to_array(image), on_tile=on_tile, on_unreliable=on_unreliable)
             return from_array(pixels, image)
         if isinstance(image, np.ndarray):
             array = cast("NDArray[Any]", image)
@@ -114,10 +114,10 @@ class Deblurrer:
                     f"an image array is uint8 or uint16 h w c; this one is {array.dtype} {array.shape}: "
                     "scale it to one of these, or give a tensor b 3 h w in [0, 1]"
                 )
-            return self.restore_pixels(array, on_tile=on_tile, on_doubt=on_doubt)
+            return self.restore_pixels(array, on_tile=on_tile, on_unreliable=on_unreliable)
         raise UserError(f"a deblurrer takes torch tensors, numpy arrays and PIL images, not {type(image).__name__}")
 
-    def _restore_tensor(self, image: Tensor, on_tile: OnTile | None, on_doubt: OnDoubt) -> Tensor:
+    def _restore_tensor(self, image: Tensor, on_tile: OnTile | None, on_unreliable: OnUnreliable) -> Tensor:
         batch = image[None] if image.dim() == 3 else image
         if batch.dim() != 4 or batch.shape[1] != 3 or not image.is_floating_point():
             raise UserError(f"an image tensor is float b 3 h w; this one is {image.dtype} {tuple(image.shape)}")
@@ -136,11 +136,11 @@ class Deblurrer:
                 seen.add(start, band)
                 restored[number, :, start : start + band.shape[1]] = band.clamp(0, 1)
             if seen.differs_from(read(SPARSELY)):
-                on_doubt(GARBAGE)
+                on_unreliable(GARBAGE)
         return restored.to(image.device, image.dtype).reshape(image.shape)
 
     def restore_pixels(
-        self, image: NDArray[Any], *, on_tile: OnTile | None = None, on_doubt: OnDoubt = _warn
+        self, image: NDArray[Any], *, on_tile: OnTile | None = None, on_unreliable: OnUnreliable = _warn
     ) -> NDArray[Any]:
         """Restore the pixels of a file as ``read_image`` gives them: uint8, uint16 or float32 in [0, 1], ``h w c``.
 
@@ -173,7 +173,7 @@ class Deblurrer:
                 answer[rows, :, :colours] = values.permute(1, 2, 0).numpy().astype(pixels.dtype)
                 answer[rows, :, colours:] = pixels[rows, :, colours:]
         if seen.differs_from(read(SPARSELY)):
-            on_doubt(GARBAGE)
+            on_unreliable(GARBAGE)
         return answer.reshape(image.shape)
 
     def _bands(
@@ -187,7 +187,7 @@ class Deblurrer:
         if not height or not width:
             raise UserError(f"an image has at least one pixel; this one is {height} x {width}")
         tile_px, overlap_px = self._tiling(height, width)
-        rows, columns = (spans(side, tile_px, overlap_px, self.network.step_px) for side in (height, width))
+        rows, columns = (spans(side, tile_px, overlap_px, self.network.size_multiple) for side in (height, width))
         begun, start, done = torch.zeros(3, 0, width, dtype=torch.float32, device="cpu"), 0, 0
         for row, stop in zip(rows, [*(row.start for row in rows[1:]), height], strict=True):
             band = torch.zeros(3, row.stop - start, width, dtype=torch.float32, device="cpu")
@@ -208,7 +208,7 @@ class Deblurrer:
 
         So are tiles that are one cell wide inside the network: PyTorch's bf16 convolutions of them on a CPU are wrong.
         """
-        narrow = blurry.shape[-1] <= self.network.step_px
+        narrow = blurry.shape[-1] <= self.network.size_multiple
         dtype = next((value.dtype for value in self.network.parameters()), torch.float32)
         blurry = blurry.to(self.device, dtype, memory_format=torch.channels_last)
         for precision in ("fp32",) if narrow else (self.precision, "fp32"):
@@ -222,7 +222,7 @@ class Deblurrer:
 
     def _tiling(self, height: int, width: int) -> tuple[int, int]:
         """Side of a tile and overlap, in px; a side as long as the image means one tile."""
-        step = self.network.step_px
+        step = self.network.size_multiple
         whole = -(-max(height, width) // step) * step
         if self.tile_px == 0:
             return whole, 0

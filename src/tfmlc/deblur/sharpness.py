@@ -1,4 +1,4 @@
-"""How sharp a picture is, in one number."""
+"""How sharp an image is, in one number."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ROWS = 256  # that are looked at at a time, so that a large image needs little m
 
 
 def sharpness(pixels: NDArray[Any]) -> float:
-    """Variance of the Laplacian of the luma of a uint8 or uint16 ``h w c`` picture, on the scale of 8 bits.
+    """Variance of the Laplacian of the luma of a uint8 or uint16 ``h w c`` image, on the scale of 8 bits.
 
-    Larger is sharper, for pictures of the same scene; noise counts as sharpness too
+    Larger is sharper, for images of the same scene; noise counts as sharpness too
     (Pech-Pacheco et al., ICPR 2000).
 
     >>> import numpy as np

@@ -37,8 +37,8 @@ class Tile:
         return self.rows.weights[:, None] * self.columns.weights[None, :]
 
 
-def spans(length: int, tile_px: int, overlap_px: int, step_px: int) -> list[Span]:
-    """Cover ``length`` pixels by tiles of ``tile_px`` that start on multiples of ``step_px``.
+def spans(length: int, tile_px: int, overlap_px: int, size_multiple: int) -> list[Span]:
+    """Cover ``length`` pixels by tiles of ``tile_px`` that start on multiples of ``size_multiple``.
 
     Neighbours share at least ``overlap_px`` pixels (fewer where tiles are no longer than a step), in the middle of
     which one's weight falls as the other's rises, along half a cosine ``overlap_px`` long. The weights sum to one.
@@ -48,11 +48,11 @@ def spans(length: int, tile_px: int, overlap_px: int, step_px: int) -> list[Span
     """
     if length <= tile_px:
         return [Span(0, length, torch.ones(length, dtype=torch.float32, device="cpu"))]
-    stride = max(1, (tile_px - overlap_px) // step_px)  # this and the next two in steps
-    last = -(-(length - tile_px) // step_px)
+    stride = max(1, (tile_px - overlap_px) // size_multiple)  # this and the next two in steps
+    last = -(-(length - tile_px) // size_multiple)
     gaps = -(-last // stride)
-    starts = [last * index // gaps * step_px for index in range(gaps + 1)]
-    overlap_px = min(overlap_px, tile_px - stride * step_px)
+    starts = [last * index // gaps * size_multiple for index in range(gaps + 1)]
+    overlap_px = min(overlap_px, tile_px - stride * size_multiple)
     stops = [min(start + tile_px, length) for start in starts]
     seams = [(stop + start) / 2 for start, stop in zip(starts[1:], stops[:-1], strict=True)]
     position = np.arange(length, dtype=np.float64) + 0.5

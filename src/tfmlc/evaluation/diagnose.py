@@ -17,9 +17,9 @@ from torch import Tensor
 from tfmlc.backbones import build_backbone
 from tfmlc.data.datasets.triplets import Triplet, centred, find_triplets, split_by_size
 from tfmlc.errors import UserError
-from tfmlc.losses import PEERS, FeatureMatchingLoss, PeerLoss
+from tfmlc.losses import BASELINES, BaselineLoss, FeatureMatchingLoss
 from tfmlc.results import write_result
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 CROP_PX = 224
 PERIODS_PX = (8, 14, 16, 32)
@@ -42,13 +42,13 @@ def named_distances(
         "MSE": lambda: lambda restored, sharp: (restored - sharp).square().flatten(1).mean(dim=1),
         "VGG-relu3_3": lambda: matching("vgg16", 2, "hub", size="native"),
         f"FMLC {backbone} {block}": lambda: matching(backbone, block, weights),
-        **{name: lambda name=name: PeerLoss(name, "none") for name in PEERS},
+        **{name: lambda name=name: BaselineLoss(name, "none") for name in BASELINES},
     }
     if adapter is not None:
         loaded = FeatureMatchingLoss.load(adapter, weights=weights, reduction="none")
-        makers[f"TFMLC {loaded.backbone.about.name} {loaded.block}"] = lambda: loaded
+        makers[f"TFMLC {loaded.backbone.info.name} {loaded.block}"] = lambda: loaded
     found: dict[str, Distance] = {}
-    with Steps("distances") as progress:
+    with Progress("distances") as progress:
         for name, make in makers.items():
             try:
                 found[name] = make()
@@ -69,7 +69,7 @@ def diagnose(
     of 8, 14, 16 or 32 px, the largest; 0 is none.
     """
     rows: list[dict[str, Any]] = []
-    with Steps("diagnosing", len(distances) * len(triplets)) as progress:
+    with Progress("diagnosing", len(distances) * len(triplets)) as progress:
         for name, distance in distances.items():
             values: list[NDArray[np.float64]] = []
             ratios: dict[str, list[float]] = {"shift": [], "noise": [], "jpeg": []}
@@ -238,7 +238,7 @@ def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> st
     Writes ``ADAPTER.report.json`` and ``ADAPTER.report.png``; returns the table.
     """
     learned = json.loads(adapter.with_suffix(".json").read_text(encoding="utf-8"))
-    held = [triplet for triplet in find_triplets(folder) if triplet.clip in learned["held_out"]]
+    held = [triplet for triplet in find_triplets(folder) if triplet.video in learned["held_out"]]
     config = learned["config"]
     crop_px = min(CROP_PX, config["augmentation"]["crop_px"])
     held, small = split_by_size(held, crop_px)

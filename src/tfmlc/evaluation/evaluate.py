@@ -27,7 +27,7 @@ from tfmlc.metrics.protocols import PROTOCOLS, find_protocols
 from tfmlc.metrics.registry import unavailable
 from tfmlc.runtime.device import Precision
 from tfmlc.runtime.parallel import read_ahead
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 WHY_NOT_FINITE = "images of one colour, or equal to the sharp ones, have none"
 AHEAD = 2  # images that wait to be scored
@@ -57,7 +57,7 @@ def evaluate(
     PSNR and SSIM under a protocol are called ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``. Metrics whose weights cannot be
     had are left out and named. Reading, restoring and scoring overlap; several models share the reading of the
     images and what is computed of the sharp ones. What an interrupted run scored lies in ``FILE.partial`` and is
-    not scored again. ``save`` keeps the restored images in ``FILE.pictures``, for a report; ``more`` is written along.
+    not scored again. ``save`` keeps the restored images in ``FILE.images``, for a report; ``more`` is written along.
     Raises UserError where an output holds scores of another model or dataset, unless ``overwrite`` is set,
     and while another run writes it.
     """
@@ -73,7 +73,7 @@ def evaluate(
     settings: dict[str, Any] = {"device": device, "precision": precision, "tile_px": tile_px, "floats": floats}
     sources = {model: _sources(model, datasets, settings) for model in models}
     for model, output in models.items():
-        check_output(output, [source.about for source in sources[model]], datasets, overwrite=overwrite)
+        check_output(output, [source.info for source in sources[model]], datasets, overwrite=overwrite)
     with ExitStack() as held:
         for output in models.values():
             held.enter_context(file_lock(output))
@@ -91,7 +91,7 @@ def _score_all(
     records: list[Record] = []
     for number, found in enumerate(datasets):
         section = found.label if len(datasets) > 1 else None
-        with Steps(found.label if section else "images", len(found.pairs)) as progress:
+        with Progress(found.label if section else "images", len(found.pairs)) as progress:
             for reason in scoring.missing.values() if number == 0 else ():
                 progress.say(reason)
             made = {
@@ -115,7 +115,7 @@ def _sources(model: str, datasets: Sequence[DataSet], settings: Mapping[str, Any
         return [find_source(model, datasets[0].pairs, **settings)] * len(datasets)
     name = Path(model).resolve().name
     found = [find_source(str(Path(model) / one.label), one.pairs, **settings) for one in datasets]
-    return [replace(source, about=source.about | {"model": name}) for source in found]
+    return [replace(source, info=source.info | {"model": name}) for source in found]
 
 
 def is_scored(path: Path, model: str, folder: Path) -> bool:
@@ -123,7 +123,7 @@ def is_scored(path: Path, model: str, folder: Path) -> bool:
     if not path.exists():
         return False
     datasets = find_datasets([folder])
-    check_output(path, [find_source(model, datasets[0].pairs).about], datasets, overwrite=False)
+    check_output(path, [find_source(model, datasets[0].pairs).info], datasets, overwrite=False)
     return True
 
 
@@ -134,7 +134,7 @@ def _check_distinct(models: Mapping[str, Path]) -> None:
             raise UserError(f"the scores of {other} and of {model} would both go to {output}: choose two files")
 
 
-def _score(records: Sequence[Record], pairs: Sequence[Pair], progress: Steps) -> None:
+def _score(records: Sequence[Record], pairs: Sequence[Pair], progress: Progress) -> None:
     """Score what is not scored yet, in order."""
     waiting = {pair.name: [record for record in records if pair.name not in record.rows] for pair in pairs}
     todo = [pair for pair in pairs if waiting[pair.name]]
@@ -144,14 +144,14 @@ def _score(records: Sequence[Record], pairs: Sequence[Pair], progress: Steps) ->
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         scored: list[Future[None]] = []
-        for pair, blurry, sharp, about in read_ahead(_read(todo), 1):
+        for pair, blurry, sharp, info in read_ahead(_read(todo), 1):
             for record in waiting[pair.name]:
                 started = time.monotonic()
                 warnings: list[str] = []
                 restored = record.source.restore(pair, blurry, warnings.append)
-                row = {**about, "seconds": round(time.monotonic() - started, 3)}
+                row = {**info, "seconds": round(time.monotonic() - started, 3)}
                 for warning in warnings:
-                    progress.say(f"{record.source.about['model']}, {pair.name}: {warning}")
+                    progress.say(f"{record.source.info['model']}, {pair.name}: {warning}")
                 scored.append(scorer.submit(record.add, pair.name, restored, sharp, pool, row))
             while len(scored) > AHEAD * len(records):
                 scored.pop(0).result()

@@ -99,12 +99,12 @@ def read_sections(path: Path) -> list[dict[str, Any]]:
 
 
 def check_output(
-    path: Path, abouts: Sequence[Mapping[str, Any]], datasets: Sequence[DataSet], *, overwrite: bool
+    path: Path, infos: Sequence[Mapping[str, Any]], datasets: Sequence[DataSet], *, overwrite: bool
 ) -> None:
     """Raise UserError where scores of a model on datasets may not be written to ``path``.
 
     They may where nothing is, or scores of the same model on the same datasets; with ``overwrite`` also where scores
-    of another model or dataset are. ``abouts`` is what the file will say of the model, for each dataset.
+    of another model or dataset are. ``infos`` is what the file will say of the model, for each dataset.
     """
     if path.suffix.lower() != ".json":
         raise UserError(f"{path} cannot take scores, its name must end in .json: a .csv of every image goes beside it")
@@ -117,16 +117,16 @@ def check_output(
     if overwrite:
         return
     for number, section in enumerate(sections):
-        if not _same_model(section, abouts[min(number, len(abouts) - 1)]):
+        if not _same_model(section, infos[min(number, len(infos) - 1)]):
             raise UserError(f"{path} holds scores of {_named(section)}: choose another -o, or say --overwrite")
     if len(sections) != len(datasets) or not all(map(_same_dataset, sections, datasets)):
         held = ", ".join(str(section["dataset"]) for section in sections)
         raise UserError(f"{path} holds scores on other images, of {held}: choose another -o, or say --overwrite")
 
 
-def _same_model(section: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    ours, theirs = ([content.get(key) or None for key in MODEL_KEYS] for content in (about, section))
-    return ours == theirs if any(ours) or any(theirs) else section["model"] == about["model"]
+def _same_model(section: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
+    ours, theirs = ([content.get(key) or None for key in MODEL_KEYS] for content in (info, section))
+    return ours == theirs if any(ours) or any(theirs) else section["model"] == info["model"]
 
 
 def _same_dataset(section: Mapping[str, Any], dataset: DataSet) -> bool:

@@ -17,9 +17,9 @@ from tfmlc.data.datasets.pairs import Pair
 from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import DataSet, dataset_sha256, pair_sha256
-from tfmlc.evaluation.sources import Image, Source
+from tfmlc.evaluation.sources import Restored, Source
 from tfmlc.io.files import write_atomically
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.metrics.fidelity import psnr_of
 from tfmlc.metrics.protocols import PROTOCOLS
 from tfmlc.metrics.registry import score_images
@@ -53,14 +53,14 @@ class Place:
         return self.output.with_name(f"{self.output.name}{middle}.partial")
 
     @property
-    def pictures(self) -> Path:
+    def images(self) -> Path:
         """Folder of the restored images."""
-        return pictures_of(self.output, self.section)
+        return images_of(self.output, self.section)
 
 
-def pictures_of(output: Path, section: str | None = None) -> Path:
+def images_of(output: Path, section: str | None = None) -> Path:
     """Where the restored images of a scores file lie, if they were kept."""
-    folder = output.with_suffix(".pictures")
+    folder = output.with_suffix(".images")
     return folder if section is None else folder / section.replace("/", "-")
 
 
@@ -75,11 +75,11 @@ class Record:
     def __init__(self, source: Source, place: Place, dataset: DataSet, scoring: Scoring, tell: Tell) -> None:
         self.source, self.place, self.dataset, self.scoring = source, place, dataset, scoring
         self.rows: dict[str, dict[str, Any]] = {}
-        self.about = {**source.about, "dataset": dataset.label, "protocols": list(scoring.protocols)}
+        self.info = {**source.info, "dataset": dataset.label, "protocols": list(scoring.protocols)}
         head = {
-            "model": [source.about.get("sha256"), source.about.get("local_statistics"), bool(source.files)],
-            "precision": source.about.get("precision"),
-            "tile_px": source.about.get("tile_px"),
+            "model": [source.info.get("sha256"), source.info.get("local_statistics"), bool(source.files)],
+            "precision": source.info.get("precision"),
+            "tile_px": source.info.get("tile_px"),
             "device": source.device.partition(":")[0],
             "protocols": list(scoring.protocols),
             "metrics": list(scoring.metrics),
@@ -108,7 +108,7 @@ class Record:
         if len(current) < len(rows):
             count = len(rows) - len(current)
             tell(f"{self.place.partial}: {count} of {len(rows)} images changed since and are scored again")
-        self.rows = {name: row for name, row in current.items() if not self.scoring.save or self._has_picture(row)}
+        self.rows = {name: row for name, row in current.items() if not self.scoring.save or self._has_image(row)}
 
     def _is_current(self, row: Mapping[str, Any], pair: Pair) -> bool:
         """Whether a row is of the pair, and of the finished image if there is one, as they are now."""
@@ -116,21 +116,21 @@ class Record:
         finished = None if restored is None else file_sha256(restored)
         return row.get("pair") == pair_sha256(pair) and row.get("restored") == finished
 
-    def _has_picture(self, row: Mapping[str, Any]) -> bool:
-        kept = self.picture_of(row["image"])
-        return kept.is_file() and row.get("picture") == file_sha256(kept)
+    def _has_image(self, row: Mapping[str, Any]) -> bool:
+        kept = self.image_of(row["image"])
+        return kept.is_file() and row.get("image_sha256") == file_sha256(kept)
 
-    def picture_of(self, name: str) -> Path:
+    def image_of(self, name: str) -> Path:
         """Where the restored image of a pair is kept."""
-        return self.place.pictures / Path(name).with_suffix(".png")
+        return self.place.images / Path(name).with_suffix(".png")
 
     def add(
         self,
         name: str,
-        restored: Image,
+        restored: Restored,
         sharp: NDArray[np.uint8],
         pool: ThreadPoolExecutor,
-        about: Mapping[str, Any],
+        info: Mapping[str, Any],
     ) -> None:
         """Score an image and write its row down, with ``about`` it."""
         rounded = np.rint(restored * 255).astype(np.uint8) if restored.dtype == np.float32 else restored
@@ -141,14 +141,14 @@ class Record:
             else pool.submit(PROTOCOLS[protocol].scores, exact, np.float32(1 / 255) * sharp)
             for protocol in self.scoring.protocols
         }
-        row: dict[str, Any] = {"image": name, **about}
+        row: dict[str, Any] = {"image": name, **info}
         if (file := self.source.files.get(name)) is not None:
             row["restored"] = file_sha256(file)
         if self.scoring.save:
-            path = self.picture_of(name)
+            path = self.image_of(name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_image(path, Picture(rounded), fast=True)
-            row["picture"] = file_sha256(path)
+            write_image(path, Image(rounded), fast=True)
+            row["image_sha256"] = file_sha256(path)
         others = score_images(rounded, sharp, self.scoring.metrics, pool)
         scores = {f"{name}/{key}": value for name, job in jobs.items() for key, value in job.result().items()} | others
         row["scores"] = {key: value if math.isfinite(value) else None for key, value in scores.items()}
@@ -172,7 +172,7 @@ class Record:
                 mean[f"{protocol}/psnr"] = psnr_of(error)
         return {
             "format": FORMAT,
-            **self.about,
+            **self.info,
             "dataset_sha256": dataset_sha256({name: row["pair"] for name, row in rows.items()}),
             "images": len(rows),
             "mean": mean,
@@ -180,7 +180,7 @@ class Record:
             "not_finite": {key: values.count(None) for key, values in columns.items() if None in values},
             "unavailable": dict(self.scoring.missing),
             "swapped": [name for name, row in rows.items() if row["swapped"]],
-            "pictures": self.scoring.save,
+            "images_saved": self.scoring.save,
             "seconds_per_image": round(float(np.mean(seconds)), 3),
             "provenance": provenance(self.source.device),
             "per_image": {name: {**row["scores"], "seconds": row["seconds"]} for name, row in rows.items()},

@@ -1,4 +1,4 @@
-"""One page of scores that opens offline: tables, plots, and pictures where a model did best, middling and worst."""
+"""One page of scores that opens offline: tables, plots, and images where a model did best, middling and worst."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import WHY_NOT_FINITE
 from tfmlc.evaluation.identity import DataSet, read_sections
-from tfmlc.evaluation.record import FORMAT, pictures_of
+from tfmlc.evaluation.record import FORMAT, images_of
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.evaluation.tables import arrow, beside_published, build_table, digits, higher_is_better
 from tfmlc.io.files import write_atomically
@@ -31,30 +31,30 @@ Image8 = NDArray[np.uint8]
 
 @dataclass
 class Scores:
-    """What a scores file says of one dataset; ``pictures`` is the folder of the restored images, if they were kept."""
+    """What a scores file says of one dataset; ``images`` is the folder of the restored images, if they were kept."""
 
     path: Path
     label: str
     dataset: str
     mean: dict[str, float | None]
     per_image: dict[str, dict[str, float | None]]
-    pictures: Path | None = None
-    about: dict[str, Any] = field(default_factory=dict[str, Any])
+    images: Path | None = None
+    info: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def is_rehearsal(self) -> bool:
         """Whether its numbers only show that the code runs."""
-        return bool(self.about.get("rehearsal"))
+        return bool(self.info.get("rehearsal"))
 
     @property
     def is_input(self) -> bool:
-        """Whether it is of the blurry pictures themselves."""
-        return self.about["model"] == BLURRY
+        """Whether it is of the blurry images themselves."""
+        return self.info["model"] == BLURRY
 
 
 @dataclass(frozen=True)
 class Example:
-    """Pictures of one pair for the page: whole ones for the slider, crops of the same place of each model."""
+    """Images of one pair for the page: whole ones for the slider, crops of the same place of each model."""
 
     name: str
     why: str
@@ -68,7 +68,7 @@ class Example:
 def write_report(files: Sequence[Path], output: Path, dataset: Path | None = None) -> Path:
     """Write ``report.html``, and each dataset's table as ``.md``, ``.tex`` and ``.csv``; return the page.
 
-    Pictures are shown where ``dataset`` is given and the scores files have theirs (``evaluate --save``). Raises
+    Images are shown where ``dataset`` is given and the scores files have theirs (``evaluate --save``). Raises
     UserError for a file that is no scores file, of another version, or whose means do not fit its images.
     """
     from jinja2 import Environment, StrictUndefined
@@ -101,7 +101,7 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
         )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    page = template.render(sections=sections, arrow=arrow, digits=digits, pictures=dataset is not None)
+    page = template.render(sections=sections, arrow=arrow, digits=digits, images=dataset is not None)
     path = output / "report.html"
     write_atomically(path, page.encode(errors="backslashreplace"))
     return path
@@ -117,10 +117,10 @@ def read_scores(path: Path) -> list[Scores]:
         mean = cast("dict[str, float | None]", content["mean"])
         rows = cast("dict[str, dict[str, float | None]]", content["per_image"])
         _check_means(path, mean, rows)
-        pictures = pictures_of(path, content["dataset"] if len(sections) > 1 else None)
-        kept = content.get("pictures", True) and pictures.is_dir()
+        images = images_of(path, content["dataset"] if len(sections) > 1 else None)
+        kept = content.get("images_saved", True) and images.is_dir()
         label = f"rehearsal: {content['model']}" if content.get("rehearsal") else content["model"]
-        scores.append(Scores(path, label, content["dataset"], mean, rows, pictures if kept else None, content))
+        scores.append(Scores(path, label, content["dataset"], mean, rows, images if kept else None, content))
     return scores
 
 
@@ -149,7 +149,7 @@ def _by_dataset(scores: Sequence[Scores]) -> dict[str, list[Scores]]:
 def _same_images(one: Scores, other: Scores) -> bool:
     if set(one.per_image) != set(other.per_image):
         return False
-    prints = [item.about.get("dataset_sha256") for item in (one, other)]
+    prints = [item.info.get("dataset_sha256") for item in (one, other)]
     return None in prints or prints[0] == prints[1]  # files of earlier versions have none
 
 
@@ -166,7 +166,7 @@ def published_values(scores: Sequence[Scores]) -> list[tuple[list[str], list[tup
     """Columns, and each model's values beside published ones; models with the same columns share a table."""
     tables: dict[tuple[str, ...], list[tuple[str, dict[str, list[str]]]]] = {}
     for item in scores:
-        if (published := item.about.get("published")) and not item.is_rehearsal:
+        if (published := item.info.get("published")) and not item.is_rehearsal:
             rows = tables.setdefault(tuple(published), [])
             rows.append((item.label, beside_published(item.mean, published, list(published))))
     return [(list(columns), rows) for columns, rows in tables.items()]
@@ -176,7 +176,7 @@ def failures(scores: Sequence[Scores]) -> list[str]:
     """Lines on what went wrong: images made worse, not aligned, not finite, metrics that were not there."""
     lines: list[str] = []
     before = next((item for item in scores if item.is_input), None)
-    if swapped := scores[0].about.get("swapped"):
+    if swapped := scores[0].info.get("swapped"):
         some = ", ".join(swapped[:3]) + (", ..." if len(swapped) > 3 else "")
         lines.append(f"blurry is sharper than sharp in {len(swapped)} pairs ({some})")
     for item in scores:
@@ -189,9 +189,9 @@ def failures(scores: Sequence[Scores]) -> list[str]:
         aligned = item.mean.get("realblur-ecc/aligned")
         if aligned is not None and aligned < 1:
             lines.append(f"{item.label}: {round((1 - aligned) * len(item.per_image))} images could not be aligned")
-        for key, count in item.about.get("not_finite", {}).items():
+        for key, count in item.info.get("not_finite", {}).items():
             lines.append(f"{item.label}: {key} is not finite on {count} images, left out of its mean: {WHY_NOT_FINITE}")
-        lines += [f"{item.label}: {reason}" for reason in item.about.get("unavailable", {}).values()]
+        lines += [f"{item.label}: {reason}" for reason in item.info.get("unavailable", {}).values()]
     return lines
 
 
@@ -211,13 +211,13 @@ def _gain(before: Scores, after: Scores, name: str, column: str) -> float:
 
 def find_examples(scores: Sequence[Scores], dataset: Path) -> list[Example]:
     """The images on which the last model improved most, middling and least, with the place that changed most."""
-    models = [(item, item.pictures) for item in scores if item.pictures is not None]
+    models = [(item, item.images) for item in scores if item.images is not None]
     before = next((item for item in scores if item.is_input), None)
     pairs = {pair.name: pair for pair in find_pairs(dataset)}
     if not models or not pairs.keys() >= models[-1][0].per_image.keys():
         return []
     last = models[-1][0]
-    if (known := last.about.get("dataset_sha256")) and known != DataSet("", dataset, list(pairs.values())).sha256():
+    if (known := last.info.get("dataset_sha256")) and known != DataSet("", dataset, list(pairs.values())).sha256():
         return []  # other images under the same names
     column = _psnr_column([last] if before is None else [before, last])
     gains = {
@@ -264,14 +264,14 @@ def changed_place(blurry: Image8, restored: Image8) -> tuple[slice, slice]:
 
 
 def as_data(image: Image8, longest_px: int, *, enlarge: bool = False) -> str:
-    """A picture as a data address, JPEG, shrunk (or enlarged) to ``longest_px``."""
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    factor = longest_px / max(picture.size)
+    """An image as a data address, JPEG, shrunk (or enlarged) to ``longest_px``."""
+    photo = Image.fromarray(np.ascontiguousarray(image))
+    factor = longest_px / max(photo.size)
     if factor < 1 or enlarge:
-        size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        size = max(1, round(photo.width * factor)), max(1, round(photo.height * factor))
+        photo = photo.resize(size, Image.Resampling.LANCZOS)
     content = io.BytesIO()
-    picture.save(content, "JPEG", quality=QUALITY)
+    photo.save(content, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from tfmlc.data.datasets.pairs import Pair
 from tfmlc.deblur import Deblurrer
-from tfmlc.deblur.deblurrer import OnDoubt
+from tfmlc.deblur.deblurrer import OnUnreliable
 from tfmlc.errors import UserError, different_sizes
 from tfmlc.evaluation.identity import files_sha256
 from tfmlc.io.checkpoint import tensors_sha256
-from tfmlc.io.images import find_pictures, read_rgb8
+from tfmlc.io.images import find_images, read_rgb8
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.weights import find_model
 from tfmlc.networks import load_network
@@ -25,8 +25,8 @@ from tfmlc.networks.local_statistics import with_local_statistics
 from tfmlc.runtime.device import Precision
 
 BLURRY, TLC = "blurry", "+tlc"
-Image = NDArray[Any]
-Restore = Callable[[Pair, NDArray[np.uint8], OnDoubt], Image]
+Restored = NDArray[Any]
+Restore = Callable[[Pair, NDArray[np.uint8], OnUnreliable], Restored]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Source:
     """Restored images under a model's name: ``about`` is what the scores say of it, its fingerprint above all."""
 
     model: str
-    about: dict[str, Any]
+    info: dict[str, Any]
     restore: Restore
     device: str = "cpu"
     files: dict[str, Path] = field(default_factory=dict[str, Path])  # by pair, where they are there already
@@ -58,40 +58,40 @@ def find_source(
         return Source(model, {"model": BLURRY}, lambda _, blurry, __: blurry)
     if Path(model).is_dir():
         files = _restored_files(Path(model), pairs)
-        about = {"model": Path(model).resolve().name, "restored_sha256": files_sha256(Path(model), files.values())}
-        return Source(model, about, lambda pair, blurry, _: _read_restored(files[pair.name], blurry), files=files)
+        info = {"model": Path(model).resolve().name, "restored_sha256": files_sha256(Path(model), files.values())}
+        return Source(model, info, lambda pair, blurry, _: _read_restored(files[pair.name], blurry), files=files)
     plain = model.removesuffix(TLC)
     network = load_network(find_model(plain))
-    about: dict[str, Any] = {
+    info: dict[str, Any] = {
         "model": (Path(plain).name if Path(plain).exists() else plain) + model[len(plain) :],
-        "network": network.about.name,
-        "sha256": network.about.sha256 or tensors_sha256(network.state_dict()),
+        "network": network.info.name,
+        "sha256": network.info.sha256 or tensors_sha256(network.state_dict()),
     }
     if model.endswith(TLC):
         network = with_local_statistics(network)
-        about["local_statistics"] = True
+        info["local_statistics"] = True
     deblurrer = Deblurrer(network, device=device, precision=precision, tile_px=tile_px)
-    about |= {"precision": deblurrer.precision, "tile_px": "auto" if tile_px is None else tile_px}
+    info |= {"precision": deblurrer.precision, "tile_px": "auto" if tile_px is None else tile_px}
 
-    def restore(_: Pair, blurry: NDArray[np.uint8], on_doubt: OnDoubt) -> Image:
+    def restore(_: Pair, blurry: NDArray[np.uint8], on_unreliable: OnUnreliable) -> Restored:
         if not floats:
-            return deblurrer(blurry, on_doubt=on_doubt)
-        restored: torch.Tensor = deblurrer(to_tensor(blurry), on_doubt=on_doubt)
+            return deblurrer(blurry, on_unreliable=on_unreliable)
+        restored: torch.Tensor = deblurrer(to_tensor(blurry), on_unreliable=on_unreliable)
         return np.ascontiguousarray(restored.permute(1, 2, 0).numpy(), np.float32)
 
-    return Source(model, about, restore, str(deblurrer.device))
+    return Source(model, info, restore, str(deblurrer.device))
 
 
 def _restored_files(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
     """The image of each pair, whatever its format; raises UserError for one that is missing or too many."""
     found: dict[str, Path] = {}
-    for path, name in find_pictures(folder):
+    for path, name in find_images(folder):
         if (twin := found.setdefault(str(name.with_suffix("")), path)) != path:
             raise UserError(f"{twin} and {path} are two answers to one image: move the stale one away")
     wanted = {str(Path(pair.name).with_suffix("")): pair for pair in pairs}
     if alone := [name for name in wanted if name not in found]:
         raise UserError(
-            f"{folder} has no picture {alone[0]}, the partner of {wanted[alone[0]].sharp} ({len(alone)} such)"
+            f"{folder} has no image {alone[0]}, the partner of {wanted[alone[0]].sharp} ({len(alone)} such)"
         )
     if extra := [name for name in found if name not in wanted]:
         raise UserError(f"{found[extra[0]]} belongs to no pair of the dataset ({len(extra)} such): move it away")
@@ -101,5 +101,5 @@ def _restored_files(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
 def _read_restored(path: Path, blurry: NDArray[np.uint8]) -> NDArray[np.uint8]:
     image = read_rgb8(path)
     if image.shape != blurry.shape:
-        raise different_sizes(path, image.shape, "its blurry picture", blurry.shape)
+        raise different_sizes(path, image.shape, "its blurry image", blurry.shape)
     return image

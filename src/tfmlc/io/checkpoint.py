@@ -23,14 +23,14 @@ from tfmlc.io.files import open_regular, write_atomically
 from tfmlc.io.not_weights import AGAIN, HEAD_BYTES, describe, describe_zip
 from tfmlc.io.state_dicts import pick_state_dict
 from tfmlc.io.torch_files import CodeError, TornError, read_archive, read_legacy
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 METADATA_KEY = "tfmlc"
 
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
-class Origin:
+class CheckpointInfo:
     """What a weights file says of itself; empty fields where it says nothing."""
 
     kind: str = ""
@@ -51,7 +51,7 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], about: Origin) -> Origin:
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], info: CheckpointInfo) -> CheckpointInfo:
     """Write tensors as safetensors with metadata; return the metadata with its fingerprint filled in.
 
     A tensor that appears under several names (MPRNet's shared PReLU) is stored once, under the first.
@@ -62,12 +62,12 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], about: Origin) -
         if value.data_ptr() not in seen or not value.numel():
             stored[name] = value.detach().cpu().contiguous()
             seen.add(value.data_ptr())
-    about = replace(about, sha256=tensors_sha256(stored))
-    write_atomically(path, save(stored, {METADATA_KEY: json.dumps(asdict(about), sort_keys=True)}))
-    return about
+    info = replace(info, sha256=tensors_sha256(stored))
+    write_atomically(path, save(stored, {METADATA_KEY: json.dumps(asdict(info), sort_keys=True)}))
+    return info
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], Origin]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     """Read a weights file: ours or another's safetensors, or what ``torch.save`` or ``torch.jit.save`` wrote.
 
     A file is told by its content, not by its suffix. The tensors may lie under any containers (``state_dict``,
@@ -77,11 +77,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Origin]:
     known, one that is damaged, and a pickle that calls functions.
     """
     content, metadata = _read_content(path)
-    about = _read_origin(path, metadata)
-    if about.sha256 and about.sha256 != tensors_sha256(cast("dict[str, Tensor]", content)):
+    info = _read_info(path, metadata)
+    if info.sha256 and info.sha256 != tensors_sha256(cast("dict[str, Tensor]", content)):
         raise UserError(f"{path} is damaged: its tensors do not match the fingerprint stored with them")
-    if about.kind:
-        return cast("dict[str, Tensor]", content), about
+    if info.kind:
+        return cast("dict[str, Tensor]", content), info
     try:
         tensors, note = pick_state_dict(content)
     except UserError as error:
@@ -90,9 +90,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Origin]:
     if odd:
         raise UserError(f"{path} holds {odd[0]} as {tensors[odd[0]].dtype}, {tensors[odd[0]].layout}: not weights")
     if note:
-        Steps("").say(f"{path}: {note}")
-        about = replace(about, origin=f"{path.name}: {note}")
-    return tensors, about
+        Progress("").say(f"{path}: {note}")
+        info = replace(info, origin=f"{path.name}: {note}")
+    return tensors, info
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -155,9 +155,9 @@ def _has_checkpoint(path: Path) -> bool:
         return False
 
 
-def _read_origin(path: Path, metadata: Mapping[str, str]) -> Origin:
+def _read_info(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
     try:
-        return TypeAdapter(Origin).validate_json(metadata.get(METADATA_KEY, "{}"), strict=True)
+        return TypeAdapter(CheckpointInfo).validate_json(metadata.get(METADATA_KEY, "{}"), strict=True)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} was written by another version of tfmlc: its metadata does not fit") from error
 

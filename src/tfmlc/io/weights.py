@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfmlc.errors import UserError, unknown_name
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 SHIPPED = Path(__file__).parent.parent / "pretrained"
 BEST = "default-psnr"  # what the name "default" stands for
@@ -90,7 +90,7 @@ def _cached(download: Download) -> Path:
 def _fetch(name: str, download: Download, path: Path) -> None:
     from torch.hub import download_url_to_file
 
-    with Steps(name) as progress:
+    with Progress(name) as progress:
         progress.say(f"downloading {download.url} ({download.licence})")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,5 +100,5 @@ def _fetch(name: str, download: Download, path: Path) -> None:
             f"no weights for {name}: {download.url} cannot be had ({error}); get {download.file} elsewhere and put "
             f"it into a folder that the environment variable {FOLDER_VARIABLE} names, or give its path"
         ) from error
-    with Steps(name) as progress:
+    with Progress(name) as progress:
         progress.say(f"{path}: sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")

@@ -1,16 +1,16 @@
 """Losses for deblurring: between pixels, and between features that know blur."""
 
 from tfmlc.losses.adapter import Adapter
-from tfmlc.losses.baselines import PEERS, PeerLoss
+from tfmlc.losses.baselines import BASELINES, BaselineLoss
 from tfmlc.losses.feature_matching import FeatureMatchingLoss
 from tfmlc.losses.objectives import hinet_objective, mprnet_objective
 from tfmlc.losses.pixel import charbonnier, edge, psnr_loss
 
 __all__ = [
-    "PEERS",
+    "BASELINES",
     "Adapter",
+    "BaselineLoss",
     "FeatureMatchingLoss",
-    "PeerLoss",
     "charbonnier",
     "edge",
     "hinet_objective",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tfmlc.errors import UserError
-from tfmlc.io.checkpoint import Origin, read_tensors, write_checkpoint
+from tfmlc.io.checkpoint import CheckpointInfo, read_tensors, write_checkpoint
 
 Mode = Literal["flatten", "token"]
 
@@ -54,7 +54,7 @@ class Adapter(nn.Sequential):
         self.tokens = tokens if mode == "flatten" else None
         self.width, self.hidden = width, hidden
         self.made_for = dict(made_for or {})
-        self.about = Origin()
+        self.info = CheckpointInfo()
 
     def forward(self, features: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         tokens = as_tokens(features)
@@ -72,41 +72,41 @@ class Adapter(nn.Sequential):
         sizes = {"mode": self.mode, "tokens": self.tokens, "width": self.width, "hidden": self.hidden}
         return {**sizes, "made_for": self.made_for}
 
-    def save(self, path: Path, *, origin: str, licence: str) -> Origin:
+    def save(self, path: Path, *, origin: str, licence: str) -> CheckpointInfo:
         """Write the adapter's weights and what rebuilds it."""
         name = str(self.made_for.get("backbone", ""))
         return write_checkpoint(
-            path, self.state_dict(), Origin("adapter", name, self.hyperparameters(), origin, licence)
+            path, self.state_dict(), CheckpointInfo("adapter", name, self.hyperparameters(), origin, licence)
         )
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
         """Read an adapter that ``save`` wrote, in evaluation mode; raises UserError for any other file."""
-        tensors, about = read_tensors(Path(path))
-        if about.kind != "adapter":
-            raise UserError(f"{path} is not an adapter: it holds {about.kind or 'weights of another program'}")
-        return cls.from_tensors(Path(path), tensors, about)
+        tensors, info = read_tensors(Path(path))
+        if info.kind != "adapter":
+            raise UserError(f"{path} is not an adapter: it holds {info.kind or 'weights of another program'}")
+        return cls.from_tensors(Path(path), tensors, info)
 
     @classmethod
-    def from_tensors(cls, path: Path, tensors: dict[str, Tensor], about: Origin) -> Adapter:
+    def from_tensors(cls, path: Path, tensors: dict[str, Tensor], info: CheckpointInfo) -> Adapter:
         """Rebuild an adapter from its weights and hyperparameters."""
-        _check_description(path, about)
+        _check_description(path, info)
         try:
             with torch.device("meta"):
-                adapter = cls(**about.hyperparameters)
+                adapter = cls(**info.hyperparameters)
             adapter.load_state_dict(
                 {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()},
                 assign=True,
             )
         except (RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path} does not fit its own description: {' '.join(str(error).split())[:300]}") from error
-        adapter.about = about
+        adapter.info = info
         return adapter.requires_grad_(False).eval()
 
 
-def _check_description(path: Path, about: Origin) -> None:
+def _check_description(path: Path, info: CheckpointInfo) -> None:
     """Raise UserError where what a file says of its adapter has values of the wrong kind."""
-    sizes = about.hyperparameters
+    sizes = info.hyperparameters
     made_for = cast("dict[str, object]", sizes.get("made_for", {}))
     numbers = [sizes.get(key) for key in ("tokens", "width", "hidden") if sizes.get(key) is not None]
     fits = all(type(number) is int and 0 < number < 1 << 24 for number in numbers)

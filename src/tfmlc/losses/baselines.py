@@ -12,11 +12,11 @@ from tfmlc.backbones.pyiqa import pyiqa_metric
 from tfmlc.errors import UserError
 from tfmlc.losses.inputs import as_stages, check_rgb
 
-Peer = Literal["LPIPS-alex", "LPIPS-vgg", "DISTS"]
-PEERS: dict[Peer, str] = {"LPIPS-alex": "lpips", "LPIPS-vgg": "lpips-vgg", "DISTS": "dists"}
+Baseline = Literal["LPIPS-alex", "LPIPS-vgg", "DISTS"]
+BASELINES: dict[Baseline, str] = {"LPIPS-alex": "lpips", "LPIPS-vgg": "lpips-vgg", "DISTS": "dists"}
 
 
-class PeerLoss(nn.Module):
+class BaselineLoss(nn.Module):
     """LPIPS (Zhang et al., CVPR 2018) or DISTS (Ding et al., TPAMI 2022) as a loss.
 
     ``loss(restored, sharp)`` takes RGB in [0, 1], ``b 3 h w``, ``restored`` also as the tuple of a network's stages,
@@ -24,10 +24,10 @@ class PeerLoss(nn.Module):
     cannot be had, and for images that cannot be compared.
     """
 
-    def __init__(self, name: Peer, reduction: Literal["mean", "none"] = "mean") -> None:
+    def __init__(self, name: Baseline, reduction: Literal["mean", "none"] = "mean") -> None:
         super().__init__()
         try:
-            metric = pyiqa_metric(PEERS[name], as_loss=True, loss_reduction="none")
+            metric = pyiqa_metric(BASELINES[name], as_loss=True, loss_reduction="none")
         except Exception as error:  # not installed, or whatever a failed download raises
             raise UserError(f"{name} is not available: {str(error).splitlines()[0]}") from error
         self.metric = cast(nn.Module, metric).requires_grad_(False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tfmlc.backbones import Backbone, Block, build_backbone
 from tfmlc.errors import UserError
-from tfmlc.io.checkpoint import Origin, read_tensors
+from tfmlc.io.checkpoint import CheckpointInfo, read_tensors
 from tfmlc.losses.adapter import Adapter
 from tfmlc.losses.frozen import PARTS, FrozenParts, other_weights
 from tfmlc.losses.inputs import as_stages, check_range, check_rgb
@@ -28,7 +28,7 @@ class FeatureMatchingLoss(nn.Module):
 
     ``backbone`` and ``block`` say which features; with an ``adapter`` they are the adapter's outputs (TFMLC). The
     images are resized to ``size`` px (bicubic, no antialiasing, as the paper's code) or left at their own size,
-    ``"native"``. ``normalize=False`` leaves out the backbone's mean and standard deviation, as the released loss does.
+    ``"native"``. ``normalize=False`` leaves out the backbone's mean and standard std, as the released loss does.
     ``reduction="none"`` gives one value an image. Neither backbone nor adapter is changed, trained or collects
     gradients; they are no submodules, so a module that holds the loss has none of their weights in its parameters and
     state dict. They compute where the images are, in float32; under autocast to 16 bits a copy in bf16 is kept.
@@ -76,16 +76,16 @@ class FeatureMatchingLoss(nn.Module):
         ``weights`` are the backbone's, as in ``build_backbone``; the authors' files hold them already, for CLIP
         ViT-B/16, block 3 and the flatten adapter. ``settings`` are those of the constructor.
         """
-        tensors, about = read_tensors(Path(path))
+        tensors, info = read_tensors(Path(path))
         if any(name.startswith("mlp.") for name in tensors):
             backbone, block, adapter = _read_authors_file(Path(path), tensors)
-        elif about.kind == "adapter":
-            adapter = Adapter.from_tensors(Path(path), tensors, about)
+        elif info.kind == "adapter":
+            adapter = Adapter.from_tensors(Path(path), tensors, info)
             block = adapter.made_for.get("block", 3)
-            backbone = build_backbone(about.name, weights, last_block=block)
+            backbone = build_backbone(info.name, weights, last_block=block)
             settings = {"size": adapter.made_for.get("size", NATIVE_PX), **settings}
         else:
-            held = about.kind or f"tensors named {', '.join(list(tensors)[:3])}"
+            held = info.kind or f"tensors named {', '.join(list(tensors)[:3])}"
             raise UserError(f"{path} holds no adapter: {held}")
         return cls(backbone, block=block, adapter=adapter, **settings)
 
@@ -102,7 +102,7 @@ class FeatureMatchingLoss(nn.Module):
     def extra_repr(self) -> str:
         """Backbone, block, adapter and settings."""
         adapter = "none" if self.adapter is None else self.adapter.mode
-        parts = f"backbone={self.backbone.about.name or type(self.backbone).__name__}, block={self.block!r}"
+        parts = f"backbone={self.backbone.info.name or type(self.backbone).__name__}, block={self.block!r}"
         settings = f"normalize={self.normalize}, size={self.size!r}, reduction={self.reduction!r}"
         return f"{parts}, adapter={adapter}, {settings}"
 
@@ -205,7 +205,7 @@ def _bicubic_matrix(side_px: int, size_px: int) -> Tensor:
 
 def _check_adapter(adapter: Adapter, backbone: Backbone, block: Block) -> None:
     made_for = adapter.made_for
-    wanted = {"backbone": backbone.about.name, "block": block}
+    wanted = {"backbone": backbone.info.name, "block": block}
     for key, value in wanted.items():
         if made_for.get(key, value) != value:
             raise UserError(
@@ -223,5 +223,5 @@ def _read_authors_file(path: Path, tensors: dict[str, Tensor]) -> tuple[Backbone
     width = 768
     made_for = {"backbone": "clip-vit-b16", "block": 3}
     sizes = {"mode": "flatten", "tokens": inputs // width, "width": width, "hidden": hidden, "made_for": made_for}
-    adapter = Adapter.from_tensors(path, layers, Origin("adapter", "clip-vit-b16", sizes, path.name))
+    adapter = Adapter.from_tensors(path, layers, CheckpointInfo("adapter", "clip-vit-b16", sizes, path.name))
     return build_backbone("clip-vit-b16", path, last_block=3), 3, adapter

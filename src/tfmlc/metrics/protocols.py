@@ -23,7 +23,7 @@ class Protocol:
     """How one benchmark scores: which SSIM, images ``rounded`` to 8 bits first or not, pooled PSNR or mean.
 
     ``aligned`` scores replace PSNR and SSIM where the restored image is aligned first. ``used_by`` names whose numbers
-    it gives, ``inference`` what they do to the picture before and after.
+    it gives, ``inference`` what they do to the image before and after.
     """
 
     ssim: Callable[[Image, Image], float]

@@ -103,7 +103,7 @@ def build_network(name: str, **hyperparameters: Any) -> Network:
 
     Raises UserError for a name that is not in the table or a hyperparameter the network does not have.
 
-    >>> build_network("hinet", width=8).step_px
+    >>> build_network("hinet", width=8).size_multiple
     16
     """
     if name not in NETWORKS:

@@ -75,7 +75,7 @@ def with_local_statistics(network: Network, *, crop_px: int = 256) -> Network:
     modules = cast("dict[str, nn.Module]", dict(cast(Any, local).named_modules()))
     wanted = {name: module for name, module in modules.items() if _takes_means(module)}
     if not wanted:
-        raise UserError(f"{network.about.name or 'this network'} takes no means over its input: TLC changes nothing")
+        raise UserError(f"{network.info.name or 'this network'} takes no means over its input: TLC changes nothing")
     windows: dict[str, tuple[int, int]] = {}
 
     def note(name: str) -> Any:
@@ -85,7 +85,7 @@ def with_local_statistics(network: Network, *, crop_px: int = 256) -> Network:
         return hook
 
     hooks = [module.register_forward_pre_hook(note(name)) for name, module in wanted.items()]
-    side = round(LARGER * crop_px / local.step_px) * local.step_px
+    side = round(LARGER * crop_px / local.size_multiple) * local.size_multiple
     parameter = next(local.parameters())
     with torch.no_grad():
         local.eval()(torch.zeros(1, 3, side, side, device=parameter.device, dtype=parameter.dtype))

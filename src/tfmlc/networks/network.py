@@ -7,14 +7,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from tfmlc.io.checkpoint import Origin
+from tfmlc.io.checkpoint import CheckpointInfo
 from tfmlc.padding import pad_to_multiple
 
 
 class Network(nn.Module, ABC):
     """A deblurring network: RGB in [0, 1], ``b c h w``, any size, to a tuple of images, first stage first.
 
-    Pads the blurry image to a multiple of ``step_px``, runs ``restore`` and crops every stage back. Where the
+    Pads the blurry image to a multiple of ``size_multiple``, runs ``restore`` and crops every stage back. Where the
     official weights are for one resolution, ``unshuffle`` folds blocks of pixels into channels, so the
     same network works on a coarser grid. ``floats_per_px`` is about how many numbers a forward pass without
     gradients keeps at once for every pixel of its grid; ``bytes_per_px`` is what follows for the image.
@@ -25,20 +25,20 @@ class Network(nn.Module, ABC):
     def __init__(self, *, step: int, floats_per_px: float, unshuffle: int = 1) -> None:
         super().__init__()
         self.bytes_per_px = 4 * floats_per_px / unshuffle**2
-        self.about = Origin()
+        self.info = CheckpointInfo()
         self.unshuffle = unshuffle
-        self.step_px = step * unshuffle
+        self.size_multiple = step * unshuffle
         self.image_channels = 3 * unshuffle**2
 
     def explain(self) -> str:
         """What this network is: name, sizes, number of weights, step, origin and licence."""
-        about, sizes = self.about, ", ".join(f"{key}={value}" for key, value in self.about.hyperparameters.items())
+        info, sizes = self.info, ", ".join(f"{key}={value}" for key, value in self.info.hyperparameters.items())
         lines = [
-            f"network   {about.name or type(self).__name__} ({sizes})",
-            f"weights   {count_parameters(self) / 1e6:.2f} million, sha256 {about.sha256 or 'not recorded'}",
-            f"images    RGB in [0, 1], any size; padded to a multiple of {self.step_px} px inside",
-            f"origin    {about.origin or 'not recorded'}",
-            f"licence   {about.licence or 'not recorded'}",
+            f"network   {info.name or type(self).__name__} ({sizes})",
+            f"weights   {count_parameters(self) / 1e6:.2f} million, sha256 {info.sha256 or 'not recorded'}",
+            f"images    RGB in [0, 1], any size; padded to a multiple of {self.size_multiple} px inside",
+            f"origin    {info.origin or 'not recorded'}",
+            f"licence   {info.licence or 'not recorded'}",
         ]
         return "\n".join(lines)
 
@@ -50,7 +50,7 @@ class Network(nn.Module, ABC):
         if blurry.dim() != 4 or blurry.shape[1] != 3 or 0 in blurry.shape:
             raise ValueError(f"a network takes RGB images b 3 h w, none empty; this one is {tuple(blurry.shape)}")
         height, width = blurry.shape[-2:]
-        padded = pad_to_multiple(blurry, self.step_px, self.padding)
+        padded = pad_to_multiple(blurry, self.size_multiple, self.padding)
         if self.unshuffle > 1:
             padded = nn.functional.pixel_unshuffle(padded, self.unshuffle)
         stages = self.restore(padded)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tfmlc.errors import UserError
-from tfmlc.io.checkpoint import Origin, read_tensors, write_checkpoint
+from tfmlc.io.checkpoint import CheckpointInfo, read_tensors, write_checkpoint
 from tfmlc.io.state_dicts import AVERAGED
 from tfmlc.networks.catalog import NETWORKS, build_network, describe_network
 from tfmlc.networks.network import Network
@@ -22,13 +22,13 @@ def load_network(path: str | Path) -> Network:
     """Rebuild a network from its weights file, in evaluation mode and float32.
 
     Reads our safetensors and what others save (see ``checkpoint.read_tensors``); finds architecture and sizes from the
-    shapes alone, also where the network is a part of what was saved, under any prefix. ``network.about`` tells what
+    shapes alone, also where the network is a part of what was saved, under any prefix. ``network.info`` tells what
     was found: name, sizes, origin, licence. Raises UserError for a file of another architecture, with a missing,
     surplus or misshapen tensor, or with values that are whole numbers or not finite.
     """
     path = Path(path)
-    tensors, about = read_tensors(path)
-    tensors, about = _network_part(path, tensors, about)
+    tensors, info = read_tensors(path)
+    tensors, info = _network_part(path, tensors, info)
     try:
         name, sizes = describe_network(tensors)
     except UserError as error:
@@ -45,11 +45,13 @@ def load_network(path: str | Path) -> Network:
     with torch.device("cpu"):
         network = build_network(name, **sizes).float()
     network.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
-    network.about = Origin("network", name, sizes, about.origin, about.licence, about.sha256)
+    network.info = CheckpointInfo("network", name, sizes, info.origin, info.licence, info.sha256)
     return network.eval()
 
 
-def _network_part(path: Path, tensors: dict[str, Tensor], about: Origin) -> tuple[dict[str, Tensor], Origin]:
+def _network_part(
+    path: Path, tensors: dict[str, Tensor], info: CheckpointInfo
+) -> tuple[dict[str, Tensor], CheckpointInfo]:
     """The tensors of a network that is a part of something larger, as of a module with its losses.
 
     It is found by the one parameter that no other network has; of several the averaged one is taken, and none where
@@ -57,7 +59,7 @@ def _network_part(path: Path, tensors: dict[str, Tensor], about: Origin) -> tupl
     """
     marks = {row.signature for row in NETWORKS.values()}
     if marks & tensors.keys():
-        return tensors, about
+        return tensors, info
     prefixes = {name.removesuffix(mark): None for name in tensors for mark in marks if name.endswith(f".{mark}")}
     averaged = [prefix for prefix in prefixes if AVERAGED.search(prefix.split(".")[0])]
     chosen = averaged or list(prefixes)
@@ -65,11 +67,11 @@ def _network_part(path: Path, tensors: dict[str, Tensor], about: Origin) -> tupl
         several = " and ".join(prefix.rstrip(".") for prefix in chosen[:3])
         raise UserError(f"{path} holds {len(chosen)} networks, {several}: save the state dict of the one that is meant")
     if not chosen:
-        return tensors, about
+        return tensors, info
     part = {name.removeprefix(chosen[0]): value for name, value in tensors.items() if name.startswith(chosen[0])}
     others = len(prefixes) > 1
     note = f"averaged weights ({chosen[0].rstrip('.')})" if others else f"the weights under {chosen[0].rstrip('.')}"
-    return part, replace(about, origin=about.origin or f"{path.name}: {note}")
+    return part, replace(info, origin=info.origin or f"{path.name}: {note}")
 
 
 def _empty_network(path: Path, name: str, sizes: dict[str, Any]) -> Network:
@@ -123,19 +125,19 @@ def blend_networks(one: Network, other: Network, share: float, *, onto: Network 
     blended = build_network(forms[0][0], **forms[0][1])
     start, goal, base = (network.state_dict() for network in (one, other, onto or one))
     blended.load_state_dict({key: value.lerp(goal[key], share) + (base[key] - value) for key, value in start.items()})
-    origins = [network.about.origin or "weights of unknown origin" for network in networks]
-    licences = dict.fromkeys(filter(None, (network.about.licence for network in networks)))
+    origins = [network.info.origin or "weights of unknown origin" for network in networks]
+    licences = dict.fromkeys(filter(None, (network.info.licence for network in networks)))
     origin = f"{share:g} of the way from: {origins[0]}; to: {origins[1]}"
     origin = origin if onto is None else f"{origins[2]}; changed by {origin}"
-    blended.about = Origin("network", *forms[0], origin, "; ".join(licences))
+    blended.info = CheckpointInfo("network", *forms[0], origin, "; ".join(licences))
     return blended.eval()
 
 
-def save_network(path: Path, network: Network, *, origin: str, licence: str, half: bool = False) -> Origin:
+def save_network(path: Path, network: Network, *, origin: str, licence: str, half: bool = False) -> CheckpointInfo:
     """Write a network's weights, in half precision where asked; return what the file says of itself."""
     state = network.state_dict()
     name, sizes = describe_network(state)
     if half:
         shared = {value.data_ptr(): value.half() for value in state.values()}
         state = {key: shared[value.data_ptr()] for key, value in state.items()}
-    return write_checkpoint(path, state, Origin("network", name, sizes, origin, licence))
+    return write_checkpoint(path, state, CheckpointInfo("network", name, sizes, origin, licence))

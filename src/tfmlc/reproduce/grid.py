@@ -15,19 +15,19 @@ from pydantic import Field
 from tfmlc.backbones import BACKBONES, RANDOM, Block
 from tfmlc.config import Config, checked, override
 from tfmlc.data.synthesis.blur import BlurConfig
-from tfmlc.data.synthesis.sets import synthesize
-from tfmlc.data.synthesis.videos import FilmConfig
+from tfmlc.data.synthesis.sets import SetConfig, synthesize
+from tfmlc.data.synthesis.videos import VideoBlurConfig
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.report import write_report
 from tfmlc.evaluation.tables import beside_published
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.io.weights import FOLDER_VARIABLE, find_model, kept_weights
 from tfmlc.metrics.registry import unavailable
 from tfmlc.reproduce import paper
 from tfmlc.results import write_result
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt import AdaptConfig, adapt
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.train import finetune
@@ -149,7 +149,7 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
     plan: list[str] = []
     reasons = unavailable(METRICS)
     metrics = [name for name in METRICS if name not in reasons]
-    with Steps(table, len(cells)) as progress:
+    with Progress(table, len(cells)) as progress:
         for reason in reasons.values():
             progress.say(reason)
         for number, cell in enumerate(cells):
@@ -231,7 +231,7 @@ def _run(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
         assert config.triplets is not None
         values: dict[str, Any] = {"backbone": run.backbone, "block": run.block, "weights": source}
         if quick:
-            values |= {"mode": "token", "hidden": 16, "views": 1, "epochs": 2, "validation_share": 0.3}
+            values |= {"mode": "token", "hidden": 16, "views": 1, "epochs": 2, "held_out_fraction": 0.3}
         adapt(config.triplets, adapter, checked(AdaptConfig, override(values, config.adapt)))
         settings.append(f"loss.adapter={adapter}")
     if quick:
@@ -241,15 +241,17 @@ def _run(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
 
 
 def _quick_data(config: GridConfig, work: Path) -> GridConfig:
-    """Pairs and triplets of generated pictures, under the names of the paper's sets where these are not given."""
+    """Pairs and triplets of generated images, under the names of the paper's sets where these are not given."""
     photos = work / "photos"
     for number in range(QUICK_PHOTOS):
         path = photos / f"{number}.png"
         if not path.exists():
-            write_image(path, Picture(generated_photo(QUICK_PX, number)))
-    blur, film = BlurConfig(strength_px=(3, 9)), FilmConfig(levels=2)
-    synthesize("pairs", [photos], work / "pairs", pictures="photos", blur=blur, workers=1)
-    synthesize("triplets", [photos], work / "triplets", pictures="photos", blur=blur, film=film, workers=1)
+            write_image(path, Image(generated_photo(QUICK_PX, number)))
+    blur, video = BlurConfig(strength_px=(3, 9)), VideoBlurConfig(levels=2)
+    synthesize([photos], work / "pairs", SetConfig(kind="pairs", images="photos", blur=blur), workers=1)
+    synthesize(
+        [photos], work / "triplets", SetConfig(kind="triplets", images="photos", blur=blur, video=video), workers=1
+    )
     values = config.model_dump()
     for key in ("gopro", "realblur_j", "realblur_r"):
         values[key] = values[key] or work / "pairs"
@@ -258,20 +260,20 @@ def _quick_data(config: GridConfig, work: Path) -> GridConfig:
 
 
 def generated_photo(side_px: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A picture with edges, texture and noise at many scales, uint8 ``h w 3``.
+    """An image with edges, texture and noise at many scales, uint8 ``h w 3``.
 
     >>> generated_photo(64, 0).shape
     (64, 64, 3)
     """
     rng = np.random.default_rng([17, seed])
-    picture = np.full((side_px, side_px, 3), 128, np.uint8)
+    image = np.full((side_px, side_px, 3), 128, np.uint8)
     for _ in range(40):
         colour = tuple(map(int, rng.integers(0, 256, 3)))
         corners = rng.integers(-side_px // 4, side_px * 5 // 4, (4, 2)).astype(np.int32)
-        cv2.fillPoly(picture, [corners], colour, lineType=cv2.LINE_AA)
+        cv2.fillPoly(image, [corners], colour, lineType=cv2.LINE_AA)
         centre = tuple(map(int, rng.integers(0, side_px, 2)))
-        cv2.circle(picture, centre, int(rng.integers(2, side_px // 10)), colour[::-1], 2, cv2.LINE_AA)
-    return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+        cv2.circle(image, centre, int(rng.integers(2, side_px // 10)), colour[::-1], 2, cv2.LINE_AA)
+    return np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
 
 
 def _row(cell: Cell, path: Path, *, quick: bool) -> dict[str, Any]:

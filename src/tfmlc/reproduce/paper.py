@@ -90,7 +90,7 @@ def find_values(name: str) -> Values:
 
 
 def protocol_of(network: str) -> str:
-    """The protocol by which the paper scored a network's pictures."""
+    """The protocol by which the paper scored a network's images."""
     return f"tfmlc-paper-{network.partition('-')[0]}"
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from tfmlc.backbones import RANDOM
 from tfmlc.config import Config
 from tfmlc.evaluation.sources import find_source
-from tfmlc.io.images import find_pictures
+from tfmlc.io.images import find_images
 
 METRICS = ("psnr", "ssim_3d", "ssim_2d", "lpips", "dists", "niqe", "brisque")
 CHOSEN_BY = ("psnr", "lpips", "dists")
@@ -27,7 +27,7 @@ class StudyConfig(Config):
 
     photos: list[Path] = Field(min_length=1, description="sharp photos and folders of them, to train on")
     pairs: dict[str, Path] = Field(default_factory=dict, description="sets to score on: name and folder of pairs")
-    sharp: dict[str, Path] = Field(default_factory=dict, description="the same of sharp pictures, blurred by seed 0")
+    sharp: dict[str, Path] = Field(default_factory=dict, description="the same of sharp images, blurred by seed 0")
     start: str = Field(default="default-psnr", description="a model that was trained on pixels alone")
     backbone: str = Field(default="dinov2-vit-s14", description="of FMLC and TFMLC; the paper's is clip-vit-b16")
     block: int = 3
@@ -45,7 +45,7 @@ class StudyConfig(Config):
     per_photo: int = Field(default=3, description="blurry versions of each photo")
     triplets_per_photo: int = 4
     adapter_epochs: int = 60
-    validation_share: float = Field(default=0.15, gt=0, lt=1, description="of the photos")
+    held_out_fraction: float = Field(default=0.15, gt=0, lt=1, description="of the photos")
 
 
 def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
@@ -70,7 +70,7 @@ def _features(config: StudyConfig) -> dict[str, Any]:
 
 def adapters(config: StudyConfig) -> dict[str, dict[str, Any]]:
     """Settings of each adapter that the losses need, by name."""
-    common = {"hidden": config.hidden, "epochs": config.adapter_epochs, "views": 2, "validation_share": 0.15}
+    common = {"hidden": config.hidden, "epochs": config.adapter_epochs, "views": 2, "held_out_fraction": 0.15}
     main = {**common, **_features(config), "batch_size": 64}
     return {
         "token-shared": {**main, "mode": "token", "alignment": "shared"},
@@ -88,12 +88,12 @@ def about_study(config: StudyConfig) -> dict[str, Any]:
     settings = config.model_dump(
         mode="json", exclude={"photos", "pairs", "sharp", "only", "seeds", "repeated", "start"}
     )
-    return {**settings, "photos": listing(config.photos), "start": find_source(config.start, []).about["sha256"]}
+    return {**settings, "photos": listing(config.photos), "start": find_source(config.start, []).info["sha256"]}
 
 
 def listing(folders: Iterable[Path]) -> list[list[str | int]]:
     """Names and sizes of the photos in folders."""
-    return [[str(name), photo.stat().st_size] for path in folders for photo, name in find_pictures(path)]
+    return [[str(name), photo.stat().st_size] for path in folders for photo, name in find_images(path)]
 
 
 def fingerprint(config: StudyConfig) -> str:

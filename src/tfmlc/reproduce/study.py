@@ -15,13 +15,13 @@ import numpy as np
 from tfmlc.backbones import RANDOM
 from tfmlc.config import checked
 from tfmlc.data.synthesis.blur import BlurConfig
-from tfmlc.data.synthesis.sets import synthesize
-from tfmlc.data.synthesis.videos import FilmConfig
+from tfmlc.data.synthesis.sets import SetConfig, synthesize
+from tfmlc.data.synthesis.videos import VideoBlurConfig
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.evaluation.evaluate import evaluate, is_scored
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.io.files import write_atomically
-from tfmlc.io.images import find_pictures
+from tfmlc.io.images import find_images
 from tfmlc.reproduce.comparison import summarize
 from tfmlc.reproduce.plan import (
     CHOSEN_BY,
@@ -38,7 +38,7 @@ from tfmlc.reproduce.plan import (
     sets_of,
     slug,
 )
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt import AdaptConfig, adapt
 from tfmlc.training.state import last_scores
 from tfmlc.training.train import TrainConfig, finetune
@@ -63,13 +63,13 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
             work / "triplets", work / "adapters" / f"{name}.safetensors", checked(AdaptConfig, adapters(config)[name])
         )
     runs: dict[str, str] = {BLURRY: BLURRY, START: config.start} if CONTROL in chosen else {}
-    with Steps("study") as progress:
+    with Progress("study") as progress:
         for seed in config.seeds:
             for name, loss in chosen.items():
                 if seed == config.seeds[0] or name in config.repeated:
                     label = f"{slug(name)}-{seed}"
                     progress.say(f"{name}, seed {seed}")
-                    share = choose_share(config, work, name, loss) if name != CONTROL else None
+                    share = choose_ratio(config, work, name, loss) if name != CONTROL else None
                     recipe = recipe_of(config, work, loss, share, seed=seed, steps=config.steps)
                     runs[label] = str(finetune(recipe, work / "runs" / label))
             _score(config, output, work, runs)
@@ -77,20 +77,20 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
 
 
 def _check_same_study(config: StudyConfig, work: Path) -> None:
-    path, about = work / "study.json", json.loads(json.dumps(about_study(config)))
+    path, info = work / "study.json", json.loads(json.dumps(about_study(config)))
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        if changed := sorted(key for key in about if earlier.get(key) != about[key]):
+        if changed := sorted(key for key in info if earlier.get(key) != info[key]):
             raise UserError(f"{work} is of a study with other settings ({', '.join(changed)}): choose another --work")
         return
-    write_atomically(path, (json.dumps(about, indent=1) + "\n").encode())
+    write_atomically(path, (json.dumps(info, indent=1) + "\n").encode())
 
 
 def prepare(config: StudyConfig, work: Path) -> None:
-    """Split the photos, and make pairs, triplets and blurry evaluation pictures of them."""
-    photos = [photo for path in config.photos for photo, _ in find_pictures(path)]
+    """Split the photos, and make pairs, triplets and blurry evaluation images of them."""
+    photos = [photo for path in config.photos for photo, _ in find_images(path)]
     held = set(
-        np.random.default_rng(0).permutation(len(photos))[: max(1, round(config.validation_share * len(photos)))]
+        np.random.default_rng(0).permutation(len(photos))[: max(1, round(config.held_out_fraction * len(photos)))]
     )
     parts = {
         "training": [photo for place, photo in enumerate(photos) if place not in held],
@@ -99,8 +99,8 @@ def prepare(config: StudyConfig, work: Path) -> None:
     for seed, (part, chosen) in enumerate(parts.items()):
         many = config.per_photo if part == "training" else 1
         _made("pairs", chosen, work / part, per_photo=many, seed=10 + seed)
-    film = FilmConfig(levels=2)
-    _made("triplets", parts["training"], work / "triplets", per_photo=config.triplets_per_photo, film=film, seed=12)
+    video = VideoBlurConfig(levels=2)
+    _made("triplets", parts["training"], work / "triplets", per_photo=config.triplets_per_photo, video=video, seed=12)
     for name, folder in config.sharp.items():
         _made("pairs", [folder], work / "sets" / name, seed=0)
 
@@ -111,7 +111,7 @@ def _made(kind: Any, photos: Sequence[Path], folder: Path, **settings: Any) -> N
         if (folder / "complete").read_text(encoding="utf-8") not in ("", made_of):  # earlier versions left it empty
             raise UserError(f"{folder} was made of other photos or settings: choose another --work")
         return
-    summary = synthesize(kind, photos, folder, pictures="photos", blur=BlurConfig(), **settings)
+    summary = synthesize(photos, folder, SetConfig(kind=kind, images="photos", blur=BlurConfig(), **settings))
     if summary.errors:
         raise UserError(summary.errors[0])
     write_atomically(folder / "complete", made_of.encode())
@@ -125,7 +125,7 @@ def recipe_of(
     if chosen.get("adapter", RANDOM) != RANDOM:
         chosen["adapter"] = str(work / "adapters" / f"{chosen['adapter']}.safetensors")
     if share is not None:
-        chosen |= {"weight": "auto", "gradient_share": share}
+        chosen |= {"weight": "auto", "gradient_ratio": share}
     values: dict[str, Any] = {
         "network": {"name": "hinet", "start": config.start},
         "data": {
@@ -160,7 +160,7 @@ def recipe_of(
     return checked(TrainConfig, values)
 
 
-def choose_share(config: StudyConfig, work: Path, name: str, loss: Mapping[str, Any]) -> float:
+def choose_ratio(config: StudyConfig, work: Path, name: str, loss: Mapping[str, Any]) -> float:
     """The gradient's share at which short runs score best on validation photos, by LPIPS and DISTS.
 
     Both are taken relative to the control's. Shares that cost more than 0.3 dB are left out, unless all do.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from tfmlc.errors import printable
 
 LINE_EVERY_S = 60.0
 
 
-class Steps:
+class Progress:
     """Counts steps of work on standard error; a context manager."""
 
     def __init__(self, what: str, total: int | None = None) -> None:
@@ -24,12 +25,12 @@ class Steps:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        self._bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self._bar = bars.Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self._what, self._total, self._done = printable(what), total, 0
         self._task = TaskID(0)
         self._said = time.monotonic()
 
-    def __enter__(self) -> Steps:
+    def __enter__(self) -> Progress:
         self._bar.start()
         self._task = self._bar.add_task(self._what, total=self._total)
         return self

@@ -22,18 +22,18 @@ from tfmlc.data.datasets.triplets import (
     augmented,
     centred,
     find_triplets,
-    split_by_clip,
     split_by_size,
+    split_by_video,
 )
 from tfmlc.data.synthesis.manifest import MANIFEST, file_sha256
 from tfmlc.errors import UserError
-from tfmlc.io.checkpoint import Origin
+from tfmlc.io.checkpoint import CheckpointInfo
 from tfmlc.io.files import write_atomically
 from tfmlc.io.locks import run_lock
 from tfmlc.losses.adapter import Adapter, Mode, as_tokens
 from tfmlc.losses.triplet import distance, ranking_loss
 from tfmlc.results import write_result
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 from tfmlc.training.loop import Loop, LoopConfig
 from tfmlc.training.state import check_same_recipe
 
@@ -56,7 +56,7 @@ class AdaptConfig(Config):
     views: int = Field(default=8, ge=0, description="augmented views of a triplet, made once; 0: new ones each step")
     sampled_tokens: int = Field(default=64, ge=1, description="of each view, drawn each step, in mode token")
     margin: float = Field(default=1.0, gt=0)
-    validation_share: float = Field(
+    held_out_fraction: float = Field(
         default=0.1, gt=0, lt=1, description="of the triplets; the whole videos nearest to it"
     )
     epochs: int = Field(default=300, ge=1)
@@ -99,19 +99,19 @@ class Views:
     def _compute(self, backbone: Backbone, folder: Path) -> NDArray[np.float16]:
         config = self.config
         path, note = folder / "features.npy", folder / "features.json"
-        about = {
+        info = {
             "backbone": config.backbone,
-            "sha256": backbone.about.sha256,
+            "sha256": backbone.info.sha256,
             "settings": config.model_dump(mode="json", include={"block", "alignment", "augmentation", "views", "seed"}),
             "files": [str(triplet.files[0]) for triplet in self.triplets],
             "set": self.set_sha256,
         }
-        if path.exists() and note.exists() and json.loads(note.read_text()) == about:
+        if path.exists() and note.exists() and json.loads(note.read_text()) == info:
             return cast("NDArray[np.float16]", np.load(path, mmap_mode="r"))
         folder.mkdir(parents=True, exist_ok=True)
         note.unlink(missing_ok=True)  # what it described is overwritten now
         made: NDArray[np.float16] | None = None
-        with Steps("features", len(self.triplets)) as progress:
+        with Progress("features", len(self.triplets)) as progress:
             for row, triplet in enumerate(self.triplets):
                 for view in range(config.views):
                     rng = np.random.default_rng([config.seed, 2, row, view])
@@ -122,7 +122,7 @@ class Views:
                         made = np.lib.format.open_memmap(path, "w+", np.float16, shape)
                     made[row, view] = tokens.numpy()
                 progress.advance()
-        write_atomically(note, json.dumps(about).encode())
+        write_atomically(note, json.dumps(info).encode())
         return cast("NDArray[np.float16]", made)
 
 
@@ -164,7 +164,7 @@ class Plateau:
 def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     """Train an adapter on a set of triplets; write it to ``output`` and return what it learned.
 
-    The set is split by whole videos, those nearest to ``validation_share``. An unfinished run in ``OUTPUT.run`` is
+    The set is split by whole videos, those nearest to ``held_out_fraction``. An unfinished run in ``OUTPUT.run`` is
     taken up; a finished one with the same settings on the same set is not computed again. The result, also written
     beside the adapter as JSON: loss and accuracy by epoch, and triplet accuracy on unseen videos before and after,
     with members cropped alike and each on its own. Triplets smaller than a crop are left out and counted. Raises
@@ -178,10 +178,10 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
         recipe = {
             "adapt": config.model_dump(mode="json", exclude={"licence", "weights"}),
             "set": file_sha256(folder / MANIFEST),
-            "weights": backbone.about.sha256,
+            "weights": backbone.info.sha256,
         }
         if (finished := _finished(output, recipe)) is not None:
-            Steps(output.name).say(f"{output.name}: finished before with these settings on this set")
+            Progress(output.name).say(f"{output.name}: finished before with these settings on this set")
             return finished
         return _adapt(triplets, backbone, output, config, recipe)
 
@@ -199,7 +199,7 @@ def _finished(output: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     if made is None:  # of an earlier version, which did not write it down
         return None
     check_same_recipe(output, made, recipe, "choose another -o")
-    return report if report["sha256"] == Adapter.load(output).about.sha256 else None
+    return report if report["sha256"] == Adapter.load(output).info.sha256 else None
 
 
 def _usable(triplets: list[Triplet], config: AdaptConfig) -> list[Triplet]:
@@ -209,9 +209,9 @@ def _usable(triplets: list[Triplet], config: AdaptConfig) -> list[Triplet]:
     if small and not kept:
         raise UserError(f"all {len(small)} triplets are smaller than augmentation.crop_px={crop_px}: set it lower")
     if small:
-        Steps("triplets").say(
+        Progress("triplets").say(
             f"{len(small)} of {len(triplets)} triplets are smaller than augmentation.crop_px={crop_px} and are left "
-            f"out ({', '.join(sorted({triplet.clip for triplet in small})[:3])}, ...)"
+            f"out ({', '.join(sorted({triplet.video for triplet in small})[:3])}, ...)"
         )
     return kept
 
@@ -220,11 +220,11 @@ def _adapt(
     triplets: list[Triplet], backbone: Backbone, output: Path, config: AdaptConfig, recipe: dict[str, Any]
 ) -> dict[str, Any]:
     usable = _usable(triplets, config)
-    train, held = split_by_clip(usable, config.validation_share, config.seed)
-    clips = sorted({triplet.clip for triplet in held})
-    Steps("split").say(
+    train, held = split_by_video(usable, config.held_out_fraction, config.seed)
+    videos = sorted({triplet.video for triplet in held})
+    Progress("split").say(
         f"validation: {len(held)} of {len(usable)} triplets ({len(held) / len(usable):.1%}), all of "
-        f"{', '.join(clips[:SHOWN_CLIPS])}{', ...' if len(clips) > SHOWN_CLIPS else ''}"
+        f"{', '.join(videos[:SHOWN_CLIPS])}{', ...' if len(videos) > SHOWN_CLIPS else ''}"
     )
     run = output.with_suffix(".run")
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -278,7 +278,7 @@ def _adapt(
             "validation_fraction": round(len(held) / len(usable), 4),
             "too_small": len(triplets) - len(usable),
         },
-        "held_out": clips,
+        "held_out": videos,
         "epochs": len(history),
         "accuracy": {
             kind: {
@@ -289,17 +289,17 @@ def _adapt(
         },
         "history": history,
     }
-    about = save_adapter(output, best, config)
-    report = report | {"recipe": recipe, "sha256": about.sha256}
+    info = save_adapter(output, best, config)
+    report = report | {"recipe": recipe, "sha256": info.sha256}
     report = write_result(output.with_suffix(".json"), report)
     draw_history(output.with_suffix(".png"), report, distances)
-    if line := doubt(report):
-        Steps(output.name).say(f"{output.name}: {line}")
+    if line := warning_of(report):
+        Progress(output.name).say(f"{output.name}: {line}")
     (run / "features.npy").unlink(missing_ok=True)  # large, and made again if need be
     return report
 
 
-def doubt(report: dict[str, Any]) -> str | None:
+def warning_of(report: dict[str, Any]) -> str | None:
     """A line where an adapter ranks unseen triplets no better than the frozen features, or hardly any at all."""
     alignment = report["config"]["alignment"]
     accuracy = report["accuracy"][alignment]
@@ -311,7 +311,7 @@ def doubt(report: dict[str, Any]) -> str | None:
     )
 
 
-def save_adapter(path: Path, adapter: Adapter, config: AdaptConfig) -> Origin:
+def save_adapter(path: Path, adapter: Adapter, config: AdaptConfig) -> CheckpointInfo:
     """Write the adapter with its origin; return what the file says of itself."""
     origin = f"trained by tfmlc adapt on {config.backbone} block {config.block}, {config.alignment} augmentation"
     return adapter.save(path, origin=origin, licence=config.licence)

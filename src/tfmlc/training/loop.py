@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tfmlc.errors import UserError
 from tfmlc.io.files import write_atomically
 from tfmlc.runtime.device import Resolved, autocast, resolve_precision
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 from tfmlc.training.muon import Muon
 from tfmlc.training.schedule import Cosine, LoopConfig, Schedule
 from tfmlc.training.state import STATE, check_same_recipe, flat, read_state, spread_like, whole
@@ -104,7 +104,7 @@ class Loop:
         last = min(self.config.steps, stop_at or self.config.steps)
         shown = {key: str(value) for key, value in flat(self.recipe).items()}
         self.accelerator.init_trackers("tfmlc", shown, _tracker_settings(self.folder))
-        with Steps("steps", self.config.steps) as progress, self._noticing_sigterm():
+        with Progress("steps", self.config.steps) as progress, self._noticing_sigterm():
             started, first = time.monotonic(), self.step
             batches = self._batches(last)
             while self.step < last and not self.schedule.finished and not self._terminated:
@@ -239,29 +239,29 @@ class Loop:
         tensors = {name: whole(value).cpu().contiguous() for name, value in tensors.items()}  # every process takes part
         if not self.accelerator.is_main_process:
             return
-        about = {
+        info = {
             "schedule": self.schedule.state,
             "step": self.step,
             "recipe": self.recipe,
             "loss_scale": self.scaler.state_dict(),
         }
-        write_atomically(self.folder / STATE, save(tensors, {"run": json.dumps(about)}))
+        write_atomically(self.folder / STATE, save(tensors, {"run": json.dumps(info)}))
 
     def _resume(self, *, force: bool) -> None:
         """Take up the last saved state of the folder; without one, start at step 0."""
         path = self.folder / STATE
         if not path.exists():
             return
-        tensors, about = read_state(path)
+        tensors, info = read_state(path)
         if not force:
-            check_same_recipe(path, about.get("recipe", {}), self.recipe)
+            check_same_recipe(path, info.get("recipe", {}), self.recipe)
         for name, parameter in self.plain.named_parameters():
             if f"weights.{name}" not in tensors or tensors[f"weights.{name}"].shape != parameter.shape:
                 raise UserError(f"{path} is the state of another network: it has no fitting {name}")
-        self.step = int(about["step"])
-        self.schedule.state.update(about.get("schedule", {}))
-        if about.get("loss_scale"):
-            self.scaler.load_state_dict(about["loss_scale"])
+        self.step = int(info["step"])
+        self.schedule.state.update(info.get("schedule", {}))
+        if info.get("loss_scale"):
+            self.scaler.load_state_dict(info["loss_scale"])
         with torch.no_grad():
             for name, value in self.plain.named_buffers():
                 value.copy_(tensors[f"buffer.{name}"])

@@ -1,4 +1,4 @@
-"""A second task for a deblurring network while it is trained: to say how the picture is blurred."""
+"""A second task for a deblurring network while it is trained: to say how the image is blurred."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BlurHeads(nn.Module):
         if not isinstance(network, HINet):
             raise UserError("blur_heads are for hinet: set blur_heads=0 for other networks")
         self.network = network
-        self.cell_px = network.step_px
+        self.cell_px = network.size_multiple
         self._deepest: dict[int, Tensor] = {}
         heads: list[nn.Module] = []
         for stage, path in enumerate((network.down_path_1, network.down_path_2)):

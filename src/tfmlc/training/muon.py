@@ -34,12 +34,12 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon for convolutions, Adam for everything else (biases, norms, layers from or to an image).
 
-    A kernel ``o i h w`` is treated as a matrix ``o x ihw``. ``adam_share`` is Adam's learning rate relative to
+    A kernel ``o i h w`` is treated as a matrix ``o x ihw``. ``adam_factor`` is Adam's learning rate relative to
     Muon's. From nothing, a deblurring network learns to tell two blurs apart in a third of Adam's steps.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95, adam_share: float = 0.05
+        self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95, adam_factor: float = 0.05
     ) -> None:
         kernels: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
@@ -47,7 +47,7 @@ class Muon(torch.optim.Optimizer):
             is_kernel = parameter.dim() == 4 and min(parameter.shape[:2]) >= SMALLEST_SIDE
             (kernels if is_kernel else others).append(parameter)
         groups = [{"params": kernels, "muon": True}, {"params": others, "muon": False}]
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "adam_share": adam_share, "betas": (0.9, 0.99)})
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "adam_factor": adam_factor, "betas": (0.9, 0.99)})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -76,5 +76,5 @@ class Muon(torch.optim.Optimizer):
         average.lerp_(gradient, 1 - first)
         square.lerp_(gradient.square(), 1 - second)
         spread = (square / (1 - second ** float(count))).sqrt_().add_(1e-8)
-        rate = group["lr"] * group["adam_share"] / (1 - first ** float(count))
+        rate = group["lr"] * group["adam_factor"] / (1 - first ** float(count))
         parameter.addcdiv_(average, spread, value=-rate)

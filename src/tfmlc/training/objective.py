@@ -14,7 +14,7 @@ from tfmlc.backbones import RANDOM, build_backbone
 from tfmlc.config import Config
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import read_tensors
-from tfmlc.losses import Adapter, FeatureMatchingLoss, PeerLoss, hinet_objective, mprnet_objective, psnr_loss
+from tfmlc.losses import Adapter, BaselineLoss, FeatureMatchingLoss, hinet_objective, mprnet_objective, psnr_loss
 from tfmlc.losses.adapter import Mode, as_tokens
 from tfmlc.losses.objectives import HINET_WEIGHT, MPRNET_WEIGHT
 
@@ -27,9 +27,9 @@ class LossConfig(Config):
 
     kind: Literal["origin", "fmlc", "tfmlc", "LPIPS-alex", "LPIPS-vgg", "DISTS"] = "origin"
     weight: float | Literal["paper", "auto"] = Field(
-        default="paper", description="paper: 1000 for hinet, 1 for mprnet; auto: from gradients, see gradient_share"
+        default="paper", description="paper: 1000 for hinet, 1 for mprnet; auto: from gradients, see gradient_ratio"
     )
-    gradient_share: float = Field(
+    gradient_ratio: float = Field(
         default=1.0, gt=0, description="auto: norm of the feature loss's gradient relative to that of the pixel loss"
     )
     auto_steps: int = Field(default=10, ge=1, description="auto: batches on which the gradients are measured")
@@ -85,7 +85,7 @@ def build_feature_loss(config: LossConfig, device: torch.device) -> FeatureLoss 
     if config.kind == "origin":
         return None
     if config.kind in ("LPIPS-alex", "LPIPS-vgg", "DISTS"):
-        return PeerLoss(config.kind).to(device)
+        return BaselineLoss(config.kind).to(device)
     weights = config.weights
     if config.kind == "tfmlc" and config.adapter not in (None, RANDOM):
         path = Path(str(config.adapter))
@@ -105,14 +105,14 @@ def build_feature_loss(config: LossConfig, device: torch.device) -> FeatureLoss 
 
 def adapter_settings(path: Path) -> dict[str, Any]:
     """Backbone, block and mode that an adapter's file, ours or the authors', asks for, as settings of the loss."""
-    tensors, about = read_tensors(path)
+    tensors, info = read_tensors(path)
     if any(name.startswith("mlp.") for name in tensors):  # the authors' files imply them
         return {"backbone": "clip-vit-b16", "block": 3, "adapter_mode": "flatten"}
-    if about.kind != "adapter":
-        raise UserError(f"{path} (loss.adapter) holds no adapter: {about.kind or 'weights of another program'}")
-    sizes = about.hyperparameters
+    if info.kind != "adapter":
+        raise UserError(f"{path} (loss.adapter) holds no adapter: {info.kind or 'weights of another program'}")
+    sizes = info.hyperparameters
     block = sizes.get("made_for", {}).get("block", 3)
-    return {"backbone": about.name, "block": block, "adapter_mode": sizes.get("mode", "flatten")}
+    return {"backbone": info.name, "block": block, "adapter_mode": sizes.get("mode", "flatten")}
 
 
 def paper_weight(network: str) -> float:

@@ -65,7 +65,7 @@ PROJECTED_DINOV2: dict[str, Any] = {
     "adapter": "random",  # docs/study.md: no trained one did better
     "adapter_mode": "token",
     "weight": "auto",
-    "gradient_share": 3.0,
+    "gradient_ratio": 3.0,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -79,13 +79,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "default": {  # goes on with all blur, half of the pairs still straight; network.start=runs/default-first/...
         "network": QUARTER_RESOLUTION_HINET,
-        "data": {**ALL_BLUR, "easy_share": 0.5},
+        "data": {**ALL_BLUR, "easy_fraction": 0.5},
         "loop": {**MUON, "steps": 9000, "warmup_steps": 50},
         "blur_heads": 1.0,
     },
     "default-perceptual": {  # finetunes the model above, by features that are free to use
         "network": {"name": "hinet", "start": "default-psnr"},
-        "data": {**ALL_BLUR, "easy_share": 0.2},
+        "data": {**ALL_BLUR, "easy_fraction": 0.2},
         "loss": PROJECTED_DINOV2,
         "loop": {**MUON, "steps": 1000, "batch_size": 8, "learning_rate": 5e-4, "warmup_steps": 50},
     },
@@ -141,7 +141,7 @@ def _smoke(config: TrainConfig) -> list[str]:
 def scale_to(config: TrainConfig, batch_size: int) -> tuple[TrainConfig, list[str]]:
     """The recipe for another batch size with as many images seen; and lines that say what was changed.
 
-    Steps, and all that is counted in them, change in inverse proportion to the batch, the learning rate with its
+    Progress, and all that is counted in them, change in inverse proportion to the batch, the learning rate with its
     square root (Adam's noise scale; Malladi et al., NeurIPS 2022).
 
     >>> config, lines = scale_to(load_recipe("hinet-gopro-origin"), 1)

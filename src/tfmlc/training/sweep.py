@@ -15,7 +15,7 @@ from tfmlc.training.train import TrainConfig, finetune
 SCORES = ["psnr", "lpips"]
 
 
-def sweep_shares(config: TrainConfig, folder: Path, shares: str) -> str:
+def sweep_ratios(config: TrainConfig, folder: Path, shares: str) -> str:
     """Train once for each share of the gradient (comma-separated) and once without the feature loss.
 
     Every run is validated at its end on ``validation.pairs``. Writes ``sweep.json`` and ``sweep.png`` into ``folder``;
@@ -31,7 +31,7 @@ def sweep_shares(config: TrainConfig, folder: Path, shares: str) -> str:
     rows: list[dict[str, Any]] = []
     for share in (0.0, *wanted):
         values = config.model_dump(mode="json")
-        chosen = {"kind": "origin"} if share == 0 else {"weight": "auto", "gradient_share": share}
+        chosen = {"kind": "origin"} if share == 0 else {"weight": "auto", "gradient_ratio": share}
         values["loss"] |= chosen
         values["validation"] |= {"metrics": SCORES, "every_steps": config.loop.steps}
         run = folder / f"share-{share:g}"

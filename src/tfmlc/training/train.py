@@ -1,4 +1,4 @@
-"""Training a deblurring network on pairs: from photos shaken on the fly, or from a dataset (ICIP 2023, section 3.2)."""
+"""Train a deblurring network on pairs: synthetic ones of sharp photos, or a dataset (ICIP 2023, section 3.2)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tfmlc.backbones import RANDOM
 from tfmlc.config import Config, checked
 from tfmlc.data.datasets.crops import PairCrops, prepare_crops
 from tfmlc.data.datasets.pairs import BlurKind, check_pairs, count_remark, find_pairs
-from tfmlc.data.datasets.synthetic import ShakenPhotos
+from tfmlc.data.datasets.synthetic import SyntheticPairs
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.errors import UserError
 from tfmlc.io.files import write_atomically
-from tfmlc.io.images import find_pictures
+from tfmlc.io.images import find_images
 from tfmlc.io.locks import run_lock
 from tfmlc.io.weights import find_model
 from tfmlc.networks import Network, build_network, describe_network, load_network, save_network
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 from tfmlc.training.loop import Items, Loop, LoopConfig, Objective, to_device
 from tfmlc.training.motion_heads import BlurHeads
 from tfmlc.training.objective import (
@@ -46,7 +46,7 @@ class NetworkConfig(Config):
 
 
 class DataConfig(Config):
-    """What the network learns from: sharp photos shaken on the fly, or ready pairs; one of the two."""
+    """What the network learns from: sharp photos synthetic on the fly, or ready pairs; one of the two."""
 
     photos: list[Path] = Field(default_factory=list[Path], description="sharp photos and folders of them")
     pairs: Path | None = Field(default=None, description="folder with blur/ and sharp/, GOPRO_Large, RealBlur or HIDE")
@@ -60,7 +60,7 @@ class DataConfig(Config):
     saturation: float = Field(default=0.0, ge=0, le=1, description="pairs: largest random change of colour saturation")
     blur: BlurConfig = BlurConfig()
     easy: BlurConfig | None = Field(default=None, description="photos: a simpler blur, for a part of the pairs")
-    easy_share: float = Field(default=0.0, ge=0, le=1, description="of the pairs, blurred as easy says")
+    easy_fraction: float = Field(default=0.0, ge=0, le=1, description="of the pairs, blurred as easy says")
 
     @model_validator(mode="after")
     def _check_sizes(self) -> DataConfig:
@@ -88,7 +88,7 @@ def finetune(config: TrainConfig, folder: Path, *, stop_at: int | None = None, f
 
     Writes ``config.yaml``, logs, and every ``loop.save_every_steps`` the state for resuming and
     ``weights.safetensors`` (the averaged weights); with ``validation.pairs`` also ``best.safetensors`` and sample
-    pictures. ``force`` resumes with other settings. Raises UserError for settings that do not fit together, and
+    images. ``force`` resumes with other settings. Raises UserError for settings that do not fit together, and
     while another run is at work in the folder.
     """
     _check_writable(folder)
@@ -103,10 +103,10 @@ def _finetune(config: TrainConfig, folder: Path, *, stop_at: int | None, force: 
     if config.blur_heads:
         if not config.data.photos:
             raise UserError("blur_heads need data.photos, ready pairs do not tell their blur: set blur_heads=0")
-        if config.data.patch_px % network.step_px:
-            raise UserError(f"with blur_heads, data.patch_px must be a multiple of {network.step_px}")
+        if config.data.patch_px % network.size_multiple:
+            raise UserError(f"with blur_heads, data.patch_px must be a multiple of {network.size_multiple}")
         module = BlurHeads(network)
-    dataset = build_dataset(config, folder, cell_px=network.step_px if config.blur_heads else None)
+    dataset = build_dataset(config, folder, cell_px=network.size_multiple if config.blur_heads else None)
     averaged = build_network(config.network.name, **describe_network(network.state_dict())[1])
     restoration = Restoration(config.network.name)
     schedule = Validated(config.loop, config.validation, folder, lambda loop: _average(loop, averaged), config.licence)
@@ -152,8 +152,8 @@ def resolved(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
     else:
         path = find_model(config.network.start)
         if path.is_file():
-            about = load_network(path).about
-            values["network"] |= {"name": about.name, "sizes": about.hyperparameters}
+            info = load_network(path).info
+            values["network"] |= {"name": info.name, "sizes": info.hyperparameters}
         else:
             remarks.append(f"network.sizes are those of {path}, which is not here")
     if config.loss.kind == "tfmlc" and config.loss.adapter not in (None, RANDOM):
@@ -186,39 +186,39 @@ def start_network(config: NetworkConfig) -> Network:
             "weights from its authors, or name a file of your own"
         )
     network = load_network(path).train()
-    if network.about.name.split("-")[0] != config.name.split("-")[0]:  # mprnet-lite is mprnet of other sizes
-        raise UserError(f"{config.start} holds {network.about.name} weights, but the recipe trains {config.name}")
+    if network.info.name.split("-")[0] != config.name.split("-")[0]:  # mprnet-lite is mprnet of other sizes
+        raise UserError(f"{config.start} holds {network.info.name} weights, but the recipe trains {config.name}")
     return network
 
 
-def build_dataset(config: TrainConfig, folder: Path, *, cell_px: int | None = None) -> PairCrops | ShakenPhotos:
+def build_dataset(config: TrainConfig, folder: Path, *, cell_px: int | None = None) -> PairCrops | SyntheticPairs:
     """The pairs of a run, one for every item of every batch; a dataset is checked, and cut into crops if asked."""
     data, length = config.data, config.loop.steps * config.loop.batch_size
     if bool(data.photos) == (data.pairs is not None):
         raise UserError("a recipe needs data.photos=[FOLDER] (sharp photos) or data.pairs=FOLDER (blur/ and sharp/)")
     if data.pairs is None:
-        photos = [photo for path in data.photos for photo, _ in find_pictures(path)]
-        shaken = ShakenPhotos(
+        photos = [photo for path in data.photos for photo, _ in find_images(path)]
+        synthetic = SyntheticPairs(
             photos,
             data.blur,
             patch_px=data.patch_px,
             length=length,
             seed=config.loop.seed,
             easy=data.easy,
-            easy_share=data.easy_share,
+            easy_fraction=data.easy_fraction,
             cell_px=cell_px,
         )
-        if small := shaken.too_small:
-            with Steps("photos") as progress:
+        if small := synthetic.too_small:
+            with Progress("photos") as progress:
                 some = ", ".join(path.name for path in small[:3]) + (", ..." if len(small) > 3 else "")
                 progress.say(
                     f"{len(small)} of {len(photos)} photos are too small for data.patch_px={data.patch_px} and are "
                     f"left out ({some})"
                 )
-        return shaken
+        return synthetic
     pairs = find_pairs(data.pairs, split="train", blur=data.blur_kind)
     check_pairs(pairs)
-    with Steps("pairs") as progress:
+    with Progress("pairs") as progress:
         if remark := count_remark(data.pairs, "train", pairs):
             progress.say(remark)
     if data.crop_px is not None:
@@ -245,11 +245,11 @@ def _weight(config: TrainConfig, objective: Restoration, network: nn.Module, dat
         return to_device((torch.stack(part) for part in zip(*items, strict=True)), loop.accelerator.device)
 
     batches = (batch(step)[:2] for step in range(loss.auto_steps))
-    weight, rows = balanced_weight(objective, network, batches, loss.gradient_share)
+    weight, rows = balanced_weight(objective, network, batches, loss.gradient_ratio)
     if loop.accelerator.is_main_process:
-        found = {"weight": weight, "gradient_share": loss.gradient_share, "batches": rows}
+        found = {"weight": weight, "gradient_ratio": loss.gradient_ratio, "batches": rows}
         write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
-        with Steps("weight") as progress:
+        with Progress("weight") as progress:
             progress.say(f"weight of the feature loss: {weight:.4g}, from {len(rows)} batches ({path})")
     return weight
 

@@ -1,4 +1,4 @@
-"""Looking at a run now and then: scores on held-out pairs, sample pictures, the best weights kept."""
+"""Looking at a run now and then: scores on held-out pairs, sample images, the best weights kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from tfmlc.config import Config
 from tfmlc.data.datasets.pairs import find_pairs, read_pair
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.metrics.registry import METRICS, check_metrics, score_images
 from tfmlc.networks import Network, save_network
@@ -75,8 +75,8 @@ class Validated(Cosine):
         loop.accelerator.log({f"validation/{name}": value for name, value in scores.items()}, step=loop.step)
         self._show(restored, loop)
         if self._is_best(scores):
-            about = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-            origin = f"trained by tfmlc, step {loop.step}, {about}"
+            info = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            origin = f"trained by tfmlc, step {loop.step}, {info}"
             save_network(self.folder / "best.safetensors", network, origin=origin, licence=self.licence)
         self.state["scores"].append({"step": loop.step, **{name: round(value, 5) for name, value in scores.items()}})
 
@@ -91,14 +91,14 @@ class Validated(Cosine):
             sample = np.concatenate([blurry, image, sharp], axis=1)
             path = self.folder / "samples" / f"step-{loop.step:06d}-{number}.png"
             path.parent.mkdir(exist_ok=True)
-            write_image(path, Picture(sample))
+            write_image(path, Image(sample))
             for tracker in cast("list[Any]", loop.accelerator.trackers):
                 settings: dict[str, Any] = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 tracker.log_images({f"blurry, restored, sharp {number}": sample[None]}, step=loop.step, **settings)
 
 
 def restore(network: nn.Module, blurry: NDArray[np.uint8], loop: Loop) -> NDArray[np.uint8]:
-    """What a network makes of a picture, uint8 ``h w 3``, in the run's precision."""
+    """What a network makes of an image, uint8 ``h w 3``, in the run's precision."""
     device = loop.accelerator.device
     with torch.no_grad(), autocast(device, loop.precision):
         image = network.to(device).eval()(to_tensor(blurry)[None].to(device))[-1][0].float().cpu()
@@ -108,7 +108,7 @@ def restore(network: nn.Module, blurry: NDArray[np.uint8], loop: Loop) -> NDArra
 def centred(
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]], side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The middles of a pair of pictures, ``side`` px or less on a side."""
+    """The middles of a pair of images, ``side`` px or less on a side."""
     height, width = images[0].shape[:2]
     top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
     blurry, sharp = (image[top : top + side, left : left + side] for image in images)

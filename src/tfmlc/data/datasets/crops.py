@@ -1,4 +1,4 @@
-"""Training crops of ready pairs: large pictures cut up once, random patches of them at each use."""
+"""Training crops of ready pairs: large images cut up once, random patches of them at each use."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tfmlc.data.datasets.pairs import Pair, find_pairs, read_pair
 from tfmlc.data.datasets.synthetic import random_turn
 from tfmlc.data.synthesis.manifest import MANIFEST, Manifest, distinct_stems, file_sha256, read_manifest
 from tfmlc.errors import UserError
-from tfmlc.io.images import Picture, write_image
+from tfmlc.io.images import Image, write_image
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.locks import folder_lock
 from tfmlc.runtime.parallel import worker_pool
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -31,7 +31,7 @@ class PairCrops(Dataset[tuple[Tensor, Tensor]]):
 
     Crop number ``index`` depends on ``seed`` and ``index`` alone; every pass over the pairs has an order of its
     own. Colour saturation is changed by a random factor within ``1 - saturation`` and ``1 + saturation``, alike in
-    both. Raises UserError where a picture is smaller than the crop.
+    both. Raises UserError where an image is smaller than the crop.
     """
 
     def __init__(
@@ -78,9 +78,13 @@ def prepare_crops(
 
     Crops begin every ``step_px``; the last of a row or column ends at the border. A folder that an interrupted run
     left is finished, one of other pairs (by the names and sizes of their files) is refused; while another process
-    cuts, it is waited for. Raises UserError for a picture smaller than a crop.
+    cuts, it is waited for. Raises UserError for an image smaller than a crop.
     """
-    settings: dict[str, object] = {"crop_px": crop_px, "step_px": step_px, "pairs": [pair.name for pair in pairs]}
+    settings: dict[str, object] = {
+        "crop_px": crop_px,
+        "step_px": step_px,
+        "pairs": [pair.name for pair in pairs],
+    }
     if not (folder / MANIFEST).exists() or "bytes" in read_manifest(folder)[0]:  # earlier versions kept no sizes
         settings["bytes"] = [[path.stat().st_size for path in (pair.blurry, pair.sharp)] for pair in pairs]
     if not _is_complete(folder, settings):
@@ -88,7 +92,7 @@ def prepare_crops(
             folder_lock(folder, wait=True),
             Manifest(folder, settings) as manifest,
             worker_pool(workers) as pool,
-            Steps("crops", len(pairs)) as progress,
+            Progress("crops", len(pairs)) as progress,
         ):
             done = {row["pair"] for row in manifest.whole}
             progress.update(len(done))
@@ -134,7 +138,7 @@ def _cut(pair: Pair, name: Path, *, folder: Path, crop_px: int, step_px: int) ->
                 path = folder / side / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_image(
-                    path, Picture(np.ascontiguousarray(image[top : top + crop_px, left : left + crop_px])), fast=True
+                    path, Image(np.ascontiguousarray(image[top : top + crop_px, left : left + crop_px])), fast=True
                 )
                 files[str(path.relative_to(folder))] = file_sha256(path)
     return {"pair": pair.name, "files": files}

@@ -1,4 +1,4 @@
-"""Folders of blurry and sharp pictures, in the layouts the field's datasets come in."""
+"""Folders of blurry and sharp images, in the layouts the field's datasets come in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tfmlc.errors import UserError, different_sizes
 from tfmlc.io.files import read_utf8
-from tfmlc.io.images import find_pictures, read_rgb8, read_size
+from tfmlc.io.images import find_images, read_rgb8, read_size
 
 Split = Literal["train", "test"]
 BlurKind = Literal["blur", "blur_gamma"]
@@ -21,7 +21,7 @@ LOOKED_AT = 8  # pairs whose pixels tell whether the sides are swapped
 
 @dataclass(frozen=True)
 class Pair:
-    """A blurry picture and its sharp partner."""
+    """A blurry image and its sharp partner."""
 
     name: str
     blurry: Path
@@ -105,7 +105,7 @@ def count_remark(folder: Path, split: Split, pairs: Sequence[Pair]) -> str | Non
 
 
 def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both pictures as RGB uint8; raises UserError where their sizes differ."""
+    """Both images as RGB uint8; raises UserError where their sizes differ."""
     blurry, sharp = read_rgb8(pair.blurry), read_rgb8(pair.sharp)
     if blurry.shape != sharp.shape:
         raise different_sizes(pair.blurry, blurry.shape, pair.sharp, sharp.shape)
@@ -119,7 +119,7 @@ def detail(image: NDArray[np.uint8]) -> float:
 
 
 def _partners(blurry: dict[str, Path], sharp: dict[str, Path], folders: tuple[Path, Path]) -> list[Pair]:
-    """Pictures of the same name; raises UserError for one that is alone."""
+    """Images of the same name; raises UserError for one that is alone."""
     for here, there, folder in ((blurry, sharp, folders[1]), (sharp, blurry, folders[0])):
         if alone := [name for name in here if name not in there]:
             raise UserError(f"{here[alone[0]]} has no partner {folder / alone[0]} ({len(alone)} such)")
@@ -127,7 +127,7 @@ def _partners(blurry: dict[str, Path], sharp: dict[str, Path], folders: tuple[Pa
 
 
 def _named(folder: Path) -> dict[str, Path]:
-    return {str(name): path for path, name in find_pictures(folder)}
+    return {str(name): path for path, name in find_images(folder)}
 
 
 def _plain(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa: ARG001
@@ -179,7 +179,7 @@ def _realblur(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa
             continue
         paths = [lists[0].parent / name for name in line.split()[:2]]
         if len(paths) < 2:
-            raise UserError(f"{lists[0]}, line {number}: the paths of a sharp and of a blurry picture are expected")
+            raise UserError(f"{lists[0]}, line {number}: the paths of a sharp and of a blurry image are expected")
         for path, partner in zip(paths, paths[::-1], strict=True):
             if not path.is_file():
                 raise UserError(f"{partner} has no partner {path} ({lists[0].name}, line {number})")

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tfmlc.data.datasets.pairs import detail
-from tfmlc.data.synthesis.blur import BlurConfig, blur_still
+from tfmlc.data.synthesis.blur import BlurConfig, blur_image
 from tfmlc.data.synthesis.motion_spectrum import cell_centres, motion_spectrum
 from tfmlc.errors import UserError
 from tfmlc.io.images import read_rgb8, read_size
@@ -24,11 +24,11 @@ MARGIN_PX = 24
 DECODED = 128
 
 
-class ShakenPhotos(Dataset[tuple[Tensor, ...]]):
-    """Endless pairs ``(blurry, sharp)`` of shaken crops, RGB in [0, 1], ``3 patch_px patch_px``.
+class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
+    """Endless pairs ``(blurry, sharp)`` of synthetic crops, RGB in [0, 1], ``3 patch_px patch_px``.
 
     Pair number ``index`` depends on ``seed`` and ``index`` alone, so any process can make it and a resumed run sees
-    what an uninterrupted one would. The photos are shrunk by a random factor within ``scale``. ``easy_share`` of the
+    what an uninterrupted one would. The photos are shrunk by a random factor within ``scale``. ``easy_fraction`` of the
     pairs are blurred as ``easy`` says. With ``cell_px`` the blur's spectrum comes along as a third tensor,
     ``24 patch_px/cell_px patch_px/cell_px``, see ``motion_spectrum``. Photos smaller than a patch are left out, for
     enlarged they would not be sharp: ``too_small`` lists them. Raises UserError where none is left.
@@ -44,7 +44,7 @@ class ShakenPhotos(Dataset[tuple[Tensor, ...]]):
         seed: int = 0,
         scale: tuple[float, float] = (0.4, 1.0),
         easy: BlurConfig | None = None,
-        easy_share: float = 0.0,
+        easy_fraction: float = 0.0,
         cell_px: int | None = None,
     ) -> None:
         self.photos, self.too_small = split_by_size(photos, patch_px)
@@ -56,7 +56,7 @@ class ShakenPhotos(Dataset[tuple[Tensor, ...]]):
                 else "there are no photos to train on"
             )
         self.blur, self.patch_px, self.length, self.seed = blur, patch_px, length, seed
-        self.scale, self.easy, self.easy_share, self.cell_px = scale, easy, easy_share, cell_px
+        self.scale, self.easy, self.easy_fraction, self.cell_px = scale, easy, easy_fraction, cell_px
         cv2.setNumThreads(1)  # the loader's processes are the parallelism, and threads do not survive a fork
         for photo in self.photos[:DECODED]:  # before the loader's processes start, so that they share the pixels
             _decoded(photo)
@@ -70,8 +70,8 @@ class ShakenPhotos(Dataset[tuple[Tensor, ...]]):
         crop = max(crops, key=detail)  # flat sky teaches nothing
         margin = (crop.shape[0] - self.patch_px) // 2
         crop = np.ascontiguousarray(random_turn(crop[None], rng)[0])
-        easy = self.easy is not None and rng.random() < self.easy_share
-        blurry, sharp, record = blur_still(crop, self.easy if easy and self.easy else self.blur, rng, margin_px=margin)
+        easy = self.easy is not None and rng.random() < self.easy_fraction
+        blurry, sharp, record = blur_image(crop, self.easy if easy and self.easy else self.blur, rng, margin_px=margin)
         pair = to_tensor(blurry), to_tensor(sharp)
         if self.cell_px is None:
             return pair

@@ -1,4 +1,4 @@
-"""Triplets read back from a made set: split by film, cropped and jittered."""
+"""Triplets read back from a made set: split by video, cropped and jittered."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Alignment = Literal["shared", "independent"]
 
 @dataclass(frozen=True)
 class Triplet:
-    """One row of a set: files of the sharp picture and of its blurs from weakest to strongest.
+    """One row of a set: files of the sharp image and of its blurs from weakest to strongest.
 
-    ``clip`` is the film or photo it is from, ``motion_px`` how far the strongest blur moved.
+    ``video`` is the video or photo it is from, ``motion_px`` how far the strongest blur moved.
     """
 
     files: tuple[Path, ...]
-    clip: str
+    video: str
     motion_px: float
 
 
@@ -47,7 +47,7 @@ class TripletRow(BaseModel):
     """What a manifest says of a triplet, as far as it is used here."""
 
     name: str
-    clip: str
+    video: str
     displacement_px: float | None = None
     strength_px: float = 0.0
 
@@ -59,7 +59,7 @@ def find_triplets(folder: Path) -> list[Triplet]:
     """The whole triplets of a set, in order of their names; raises UserError where there is none."""
     settings, rows = read_manifest(folder)
     if settings.get("kind") != "triplets":
-        raise UserError(f"{folder} holds {settings.get('kind', 'pictures of another kind')}, not triplets")
+        raise UserError(f"{folder} holds {settings.get('kind', 'images of another kind')}, not triplets")
     try:
         folders = FOLDERS.validate_python(settings.get("folders"))
         made = {row.name: row for row in ROWS.validate_python([row for row in rows if row.get("files")])}
@@ -73,46 +73,46 @@ def find_triplets(folder: Path) -> list[Triplet]:
         if all(file.is_file() for file in files):
             row = made[name]
             motion = row.strength_px if row.displacement_px is None else row.displacement_px
-            triplets.append(Triplet(files, row.clip, motion))
+            triplets.append(Triplet(files, row.video, motion))
     if not triplets:
         raise UserError(f"{folder} holds no whole triplet: run tfmlc synthesize triplets again")
     return triplets
 
 
-def split_by_clip(triplets: Sequence[Triplet], share: float, seed: int = 0) -> tuple[list[Triplet], list[Triplet]]:
+def split_by_video(triplets: Sequence[Triplet], share: float, seed: int = 0) -> tuple[list[Triplet], list[Triplet]]:
     """Training and validation triplets: the latter are of the whole videos whose number is nearest to ``share``.
 
     Which of the sets of videos with that number is taken depends on ``seed``. Raises UserError where all triplets are
     of one video.
 
     >>> names = [name for name, count in (("a", 70), ("b", 20), ("c", 10)) for _ in range(count)]
-    >>> train, held = split_by_clip([Triplet((), name, 1.0) for name in names], 0.1)
-    >>> len(train), {triplet.clip for triplet in held}
+    >>> train, held = split_by_video([Triplet((), name, 1.0) for name in names], 0.1)
+    >>> len(train), {triplet.video for triplet in held}
     (90, {'c'})
     """
-    counts = Counter(triplet.clip for triplet in triplets)
-    clips = sorted(counts)
-    if len(clips) < 2:
-        raise UserError(f"all triplets are of {clips[0]}: another video or photo is needed to validate on")
-    np.random.default_rng(seed).shuffle(clips)
-    held = _nearest(clips, counts, share * len(triplets))
-    return [t for t in triplets if t.clip not in held], [t for t in triplets if t.clip in held]
+    counts = Counter(triplet.video for triplet in triplets)
+    videos = sorted(counts)
+    if len(videos) < 2:
+        raise UserError(f"all triplets are of {videos[0]}: another video or photo is needed to validate on")
+    np.random.default_rng(seed).shuffle(videos)
+    held = _nearest(videos, counts, share * len(triplets))
+    return [t for t in triplets if t.video not in held], [t for t in triplets if t.video in held]
 
 
-def _nearest(clips: Sequence[str], counts: Mapping[str, int], wanted: float) -> set[str]:
-    """Some of the clips, not all, whose counts add up to what is nearest to ``wanted``; the fewer if two are."""
-    reachable = {0: -1}  # by sum: the last clip of the first way to it, which is made of the clips before
+def _nearest(videos: Sequence[str], counts: Mapping[str, int], wanted: float) -> set[str]:
+    """Some of the videos, not all, whose counts add up to what is nearest to ``wanted``; the fewer if two are."""
+    reachable = {0: -1}  # by sum: the last video of the first way to it, which is made of the videos before
     most = max(2 * wanted, min(counts.values()))  # what is above cannot be nearer
-    for place, clip in enumerate(clips):
-        for total in [total for total in reachable if total + counts[clip] <= most]:
-            reachable.setdefault(total + counts[clip], place)
+    for place, video in enumerate(videos):
+        for total in [total for total in reachable if total + counts[video] <= most]:
+            reachable.setdefault(total + counts[video], place)
     whole = sum(counts.values())
     best = min((total for total in reachable if 0 < total < whole), key=lambda total: (abs(total - wanted), total))
     held: set[str] = set()
     while best:
-        clip = clips[reachable[best]]
-        held.add(clip)
-        best -= counts[clip]
+        video = videos[reachable[best]]
+        held.add(video)
+        best -= counts[video]
     return held
 
 
@@ -126,33 +126,33 @@ def split_by_size(triplets: Sequence[Triplet], least_px: int) -> tuple[list[Trip
 
 def augmented(triplet: Triplet, augmentation: Augmentation, alignment: Alignment, rng: np.random.Generator) -> Tensor:
     """Members of a triplet, ``m 3 h w`` in [0, 1], cropped and jittered: all alike, or each on its own."""
-    pictures = [_holding(file, augmentation.crop_px) for file in triplet.files]
+    images = [_holding(file, augmentation.crop_px) for file in triplet.files]
     if alignment == "shared":
         state = rng.bit_generator.state
         members: list[Tensor] = []
-        for picture in pictures:
+        for image in images:
             rng.bit_generator.state = state
-            members.append(_augment(picture, augmentation, rng))
+            members.append(_augment(image, augmentation, rng))
         return torch.stack(members)
-    return torch.stack([_augment(picture, augmentation, rng) for picture in pictures])
+    return torch.stack([_augment(image, augmentation, rng) for image in images])
 
 
 def centred(triplet: Triplet, crop_px: int) -> Tensor:
     """Members of a triplet, ``m 3 h w`` in [0, 1]: the middle crop, nothing changed."""
     members: list[Tensor] = []
     for file in triplet.files:
-        picture = _holding(file, crop_px)
-        top, left = ((size - crop_px) // 2 for size in picture.shape[-2:])
-        members.append(picture[:, top : top + crop_px, left : left + crop_px])
+        image = _holding(file, crop_px)
+        top, left = ((size - crop_px) // 2 for size in image.shape[-2:])
+        members.append(image[:, top : top + crop_px, left : left + crop_px])
     return torch.stack(members).float() / 255
 
 
-def _augment(picture: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+def _augment(image: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
     from torchvision.transforms.v2 import functional
 
     side = augmentation.crop_px
-    top, left = (int(rng.integers(size - side + 1)) for size in picture.shape[-2:])
-    crop = picture[:, top : top + side, left : left + side]
+    top, left = (int(rng.integers(size - side + 1)) for size in image.shape[-2:])
+    crop = image[:, top : top + side, left : left + side]
     brightness = rng.uniform(1 - augmentation.brightness, 1 + augmentation.brightness)
     hue = rng.uniform(-augmentation.hue, augmentation.hue)
     jitter: Any = functional
@@ -165,11 +165,11 @@ def _augment(picture: Tensor, augmentation: Augmentation, rng: np.random.Generat
 
 def _holding(file: Path, side: int) -> Tensor:
     """An image that holds a crop of ``side``; a smaller one would have to be enlarged, and would not be sharp then."""
-    picture = _decoded(file)
-    height, width = picture.shape[-2:]
+    image = _decoded(file)
+    height, width = image.shape[-2:]
     if min(height, width) < side:
         raise UserError(f"{file} is {width}x{height}, smaller than a crop of {side} px: set augmentation.crop_px")
-    return picture
+    return image
 
 
 @lru_cache(maxsize=96)

@@ -20,7 +20,7 @@ LINEAR_GAMMA = 2.2
 
 
 class BlurConfig(Config):
-    """Ranges from which the blur of one picture is drawn; each pair is (lowest, highest)."""
+    """Ranges from which the blur of one image is drawn; each pair is (lowest, highest)."""
 
     strength_px: tuple[float, float] = Field(default=(4.0, 32.0), description="mean image motion during the exposure")
     exposure: tuple[float, float] = Field(default=(0.2, 1.2), description="in periods of hand tremor")
@@ -35,8 +35,8 @@ class BlurConfig(Config):
     )
     highlight_gain: tuple[float, float] = Field(default=(1.0, 1.0), description="light of clipped areas")
     shot_noise: tuple[float, float] = Field(default=(0.0, 1e-4), description="Poisson variance at full signal")
-    read_noise: tuple[float, float] = Field(default=(0.0, 0.004), description="standard deviation of Gaussian noise")
-    jpeg_quality: tuple[int, int] | None = Field(default=None, description="compress the blurry picture; None: do not")
+    read_noise: tuple[float, float] = Field(default=(0.0, 0.004), description="standard std of Gaussian noise")
+    jpeg_quality: tuple[int, int] | None = Field(default=None, description="compress the blurry image; None: do not")
 
     @model_validator(mode="after")
     def _check_ranges(self) -> BlurConfig:
@@ -53,7 +53,7 @@ class BlurConfig(Config):
 
 @dataclass(frozen=True)
 class BlurRecord:
-    """What was drawn for one picture: enough to describe it in a manifest."""
+    """What was drawn for one image: enough to describe it in a manifest."""
 
     trajectory: Trajectory
     strength_px: float
@@ -61,18 +61,18 @@ class BlurRecord:
     moving_patches: int
 
 
-def blur_still(
+def blur_image(
     sharp: Image8, config: BlurConfig, rng: np.random.Generator, *, margin_px: int = 0
 ) -> tuple[Image8, Image8, BlurRecord]:
-    """Blur a still as a shaken camera would; return ``(blurry, sharp, record)``, both uint8 ``h w c``.
+    """Blur a still as a synthetic camera would; return ``(blurry, sharp, record)``, both uint8 ``h w c``.
 
-    ``sharp`` is RGB uint8 ``h w c``. The middle of the exposure is the sharp picture itself, so the two are
+    ``sharp`` is RGB uint8 ``h w c``. The middle of the exposure is the sharp image itself, so the two are
     aligned (with moving patches, it holds the patches too). ``margin_px`` is cut from every side of both:
-    what moves into the picture then comes from the photo, where otherwise its border is reflected.
+    what moves into the image then comes from the photo, where otherwise its border is reflected.
 
     >>> import numpy as np
     >>> photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    >>> blurry, sharp, record = blur_still(photo, BlurConfig(strength_px=(8, 8)), np.random.default_rng(1))
+    >>> blurry, sharp, record = blur_image(photo, BlurConfig(strength_px=(8, 8)), np.random.default_rng(1))
     >>> blurry.shape, round(record.strength_px, 1)
     ((40, 60, 3), 8.0)
     """
@@ -83,10 +83,10 @@ def blur_still(
 def blur_levels(
     sharp: Image8, config: BlurConfig, rng: np.random.Generator, *, levels: int, margin_px: int = 0
 ) -> tuple[list[Image8], Image8, BlurRecord]:
-    """Blur a still as ``blur_still`` does, by longer and longer exposures about the same middle.
+    """Blur a still as ``blur_image`` does, by longer and longer exposures about the same middle.
 
     Returns ``(levels, sharp, record)``; the last level is the whole exposure, level ``l`` of ``n`` the middle part of
-    it that ``BlurWindow.level`` takes of a film.
+    it that ``BlurWindow.level`` takes of a video.
     """
     height, width = sharp.shape[:2]
     strength = _between(rng, config.strength_px)
@@ -140,7 +140,7 @@ class _Patch:
 
 
 def _moving_patch(rng: np.random.Generator, light: ImageF, config: BlurConfig, instants: int) -> _Patch:
-    """Cut a soft-edged blob out of the picture and give it a path of its own."""
+    """Cut a soft-edged blob out of the image and give it a path of its own."""
     height, width = map(int, light.shape[:2])
     side = max(8, int(min(height, width) * rng.uniform(0.12, 0.45)))
     tall, wide = min(side, height), min(int(side * rng.uniform(0.5, 1.5)) + 1, width)
@@ -213,11 +213,11 @@ def _raise_highlights(light: ImageF, gain: float) -> ImageF:
 
 
 def _expose(light: ImageF, config: BlurConfig, rng: np.random.Generator, gamma: float) -> Image8:
-    """Sensor and camera: clip, Poisson-Gaussian noise, 8 bits, JPEG."""
+    """Sensor and camera: video, Poisson-Gaussian noise, 8 bits, JPEG."""
     clipped = np.clip(light, 0, 1)
     shot, read = _between(rng, config.shot_noise), _between(rng, config.read_noise)
-    deviation = np.sqrt(shot * clipped + read**2).astype(np.float32)
-    noisy = np.asarray(clipped + deviation * rng.standard_normal(clipped.shape, dtype=np.float32), np.float32)
+    std = np.sqrt(shot * clipped + read**2).astype(np.float32)
+    noisy = np.asarray(clipped + std * rng.standard_normal(clipped.shape, dtype=np.float32), np.float32)
     stored = _to_8bit(noisy, gamma)
     if config.jpeg_quality is None:
         return stored

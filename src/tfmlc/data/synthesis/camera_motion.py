@@ -1,4 +1,4 @@
-"""Random camera motion during one exposure, as a short film of homographies."""
+"""Random camera motion during one exposure, as a short video of homographies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Standard deviation of the motion that each degree of freedom causes, relative to the shift's.
+# Standard std of the motion that each degree of freedom causes, relative to the shift's.
 ROLL, ZOOM, TILT = 0.35, 0.12, 0.12
 SMALLEST_HALF_PX = 16.0
 # Hand tremor: frequencies in cycles per tremor period, amplitudes falling as a power of the frequency.
@@ -54,7 +54,7 @@ class Trajectory:
 
 
 def half_size(width: int, height: int) -> float:
-    """Half the longer side, but no less than what keeps the motion of a tiny picture in bounds, in px."""
+    """Half the longer side, but no less than what keeps the motion of a tiny image in bounds, in px."""
     return max(max(width, height) / 2, SMALLEST_HALF_PX)
 
 

@@ -1,4 +1,4 @@
-"""Frames between frames, by optical flow, so that an ordinary film can be averaged without ghosts."""
+"""Frames between frames, by optical flow, so that an ordinary video can be averaged without ghosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Flow = NDArray[np.floating]
 
 
 def interpolated(frames: Iterable[Frame | None], times: int) -> Iterator[Frame | None]:
-    """The frames with ``times - 1`` more between every two: frame ``i`` of the film becomes number ``i * times``.
+    """The frames with ``times - 1`` more between every two: frame ``i`` of the video becomes number ``i * times``.
 
     Flow by OpenCV's DIS in both directions, combined as in Jiang et al., CVPR 2018, equation 4. Nothing is made up
     across a scene cut: the frame before it is repeated. None (missing frames) is handed on.
@@ -49,7 +49,7 @@ def _between(before: Frame, now: Frame, times: int, flow: cv2.DISOpticalFlow) ->
 
 
 def _pull(frame: Frame, flow: Flow) -> Frame:
-    """The picture whose pixel ``p`` is the frame's at ``p + flow(p)``."""
+    """The image whose pixel ``p`` is the frame's at ``p + flow(p)``."""
     height, width = frame.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     x, y = x + flow[..., 0], y + flow[..., 1]

@@ -1,4 +1,4 @@
-"""The manifest of a folder of made pictures: settings, and a row for each that says how it was made."""
+"""The manifest of a folder of made images: settings, and a row for each that says how it was made."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _is_row(row: object) -> bool:
     if not isinstance(row, dict):
         return False
     found = cast("dict[str, object]", row)
-    files, strings = found.get("files", {}), [found.get(key, "") for key in ("name", "clip", "pair", "photo")]
+    files, strings = found.get("files", {}), [found.get(key, "") for key in ("name", "video", "pair", "photo")]
     if not isinstance(files, dict) or not all(isinstance(text, str) for text in strings):
         return False
     names = [*cast("dict[str, object]", files), found.get("name", "")]

@@ -1,4 +1,4 @@
-"""Folders of pairs and triplets from photos and films, with a manifest of how each picture was made."""
+"""Folders of pairs and triplets from photos and videos, with a manifest of how each image was made."""
 
 from __future__ import annotations
 
@@ -15,35 +15,50 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from tfmlc.config import Config
 from tfmlc.data.synthesis.blur import BlurConfig, blur_levels
 from tfmlc.data.synthesis.manifest import Manifest, distinct_stems, file_sha256
 from tfmlc.data.synthesis.sheet import write_sheet
-from tfmlc.data.synthesis.videos import FilmConfig, FilmWindow, film_windows
+from tfmlc.data.synthesis.videos import VideoBlurConfig, VideoWindow, video_windows
 from tfmlc.data.synthesis.windows import BlurWindow
 from tfmlc.errors import UserError, in_one_line
-from tfmlc.io.images import Picture, find_pictures, is_image_name, read_rgb8, write_image
+from tfmlc.io.images import Image, find_images, is_image_name, read_rgb8, write_image
 from tfmlc.io.locks import folder_lock
-from tfmlc.io.video import Clip, find_clips, is_video_name
+from tfmlc.io.video import Video, find_videos, is_video_name
 from tfmlc.runtime.parallel import worker_pool
-from tfmlc.runtime.progress import Steps
+from tfmlc.runtime.progress import Progress
 
 Kind = Literal["pairs", "triplets"]
 
 
 @dataclass(frozen=True)
-class Still:
-    """A photo to blur, under ``name``, with a seed of its own; ``clip`` is what its versions share."""
+class SyntheticImage:
+    """A photo to blur, under ``name``, with a seed of its own; ``video`` is what its versions share."""
 
     source: Path
     name: str
-    clip: str
+    scene: str
     seed: tuple[int, int, int]
+
+
+class SetConfig(Config):
+    """What a synthesized set holds and how it is made."""
+
+    kind: Kind = "triplets"
+    images: Literal["photos", "frames"] = Field(
+        default="frames", description="what the images in a folder are: single photos, or the frames of a video"
+    )
+    per_photo: int = Field(default=1, ge=1, description="blurry versions of each photo")
+    seed: int = 0
+    blur: BlurConfig = Field(default=BlurConfig(), description="of photos")
+    video: VideoBlurConfig = Field(default=VideoBlurConfig(), description="of videos")
 
 
 @dataclass
 class Made:
-    """What became of one photo or film: rows of the manifest, remarks, and the error that ended it."""
+    """What became of one photo or video: rows of the manifest, remarks, and the error that ended it."""
 
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     remarks: list[str] = field(default_factory=list[str])
@@ -52,7 +67,7 @@ class Made:
 
 @dataclass
 class Summary:
-    """Pictures made and kept from earlier runs, remarks on the sources, and errors."""
+    """Images made and kept from earlier runs, remarks on the sources, and errors."""
 
     made: int = 0
     kept: int = 0
@@ -71,78 +86,70 @@ def folders(kind: Kind, levels: int) -> tuple[str, ...]:
     return ("sharp", "weak", "strong") if levels == 2 else ("sharp", *(f"level{n}" for n in range(1, levels + 1)))
 
 
-def plan_stills(photos: Iterable[Path], per_photo: int, seed: int, *, leave_out: Path | None = None) -> list[Still]:
+def plan_synthetic(
+    photos: Iterable[Path], per_photo: int, seed: int, *, leave_out: Path | None = None
+) -> list[SyntheticImage]:
     """What to make of photos and folders of photos: ``SCENE/000001.png``, one scene a photo.
 
-    A still's seed depends on ``seed``, the photo's name and the version alone, so adding photos changes no other.
+    An image's seed depends on ``seed``, the photo's name and the version alone, so adding photos changes no other.
     ``a.jpg`` and ``a.png`` are two scenes. Raises UserError for two photos of one name in different folders.
     """
     sources: dict[Path, Path] = {}
-    for source, relative in (pair for path in photos for pair in find_pictures(path, leave_out=leave_out)):
+    for source, relative in (pair for path in photos for pair in find_images(path, leave_out=leave_out)):
         if (other := sources.setdefault(relative, source)) != source:
             raise UserError(
                 f"{other} and {source} would both become {relative.stem}: rename one, or give the folder they share"
             )
-    stills: list[Still] = []
+    planned: list[SyntheticImage] = []
     scenes = distinct_stems([Path("-".join(relative.parts)) for relative in sources])
     for source, scene in zip(sources.values(), map(str, scenes), strict=True):
         key = int.from_bytes(hashlib.sha256(os.fsencode(scene)).digest()[:6], "big")
-        stills += [
-            Still(source, f"{scene}/{version + 1:06d}.png", scene, (seed, key, version)) for version in range(per_photo)
+        planned += [
+            SyntheticImage(source, f"{scene}/{version + 1:06d}.png", scene, (seed, key, version))
+            for version in range(per_photo)
         ]
-    return stills
+    return planned
 
 
-def synthesize(
-    kind: Kind,
-    inputs: Iterable[Path],
-    output: Path,
-    *,
-    pictures: Literal["photos", "frames"],
-    blur: BlurConfig | None = None,
-    film: FilmConfig | None = None,
-    per_photo: int = 1,
-    seed: int = 0,
-    workers: int | None = None,
-) -> Summary:
+def synthesize(inputs: Iterable[Path], output: Path, config: SetConfig, *, workers: int | None = None) -> Summary:
     """Write the folders of a set (see ``folders``), its manifest and a contact sheet ``sheet.png``.
 
-    Video files are films; pictures are photos to be shaken (``blur``) or the frames of films (``film``). Runs in
-    ``workers`` processes, by default one a core. What an earlier run with the same settings finished is kept; a
-    folder made with other settings is refused, so is one in which another run is at work. A source that cannot be
-    read is reported and the others go on.
+    ``inputs`` are video files, photos, and folders of either. The work runs in ``workers`` processes, by default one
+    per core. Results of an earlier run with the same settings are kept. A source that cannot be read is reported, and
+    the others go on. Raises UserError where the folder was made with other settings or another run works in it.
     """
-    blur, film = blur or BlurConfig(), film or FilmConfig()
-    if kind == "pairs":
-        film = film.model_copy(update={"levels": 1})
-    films, photos = _sort_inputs(inputs, pictures)
-    stills = plan_stills(photos, per_photo, seed, leave_out=output)
-    clips = find_clips(films, leave_out=output, of_frames=pictures == "frames")
-    settings: dict[str, Any] = {"kind": kind, "folders": folders(kind, film.levels)}
-    settings |= {"blur": blur.model_dump(mode="json")} if photos else {}
-    settings |= {"film": film.model_dump(mode="json")} if films else {}
+    levels = 1 if config.kind == "pairs" else config.video.levels
+    video_blur = config.video.model_copy(update={"levels": levels})
+    video_paths, photos = _sort_inputs(inputs, config.images)
+    planned = plan_synthetic(photos, config.per_photo, config.seed, leave_out=output)
+    videos = find_videos(video_paths, leave_out=output, of_frames=config.images == "frames")
+    settings: dict[str, Any] = {"kind": config.kind, "folders": folders(config.kind, levels)}
+    settings |= {"blur": config.blur.model_dump(mode="json")} if photos else {}
+    settings |= {"video": video_blur.model_dump(mode="json")} if video_paths else {}
     summary = Summary()
     with folder_lock(output), Manifest(output, settings) as manifest:
         whole = {row["name"]: row for row in manifest.whole}
-        sources = {still.name: still.source for still in stills} | {clip.name: clip.path for clip in clips}
+        sources = {image.name: image.source for image in planned} | {video.name: video.path for video in videos}
         for row in manifest.whole:
-            if row.get("seed", [seed])[0] != seed:
+            if row.get("seed", [config.seed])[0] != config.seed:
                 raise UserError(f"{output} was made with seed {row['seed'][0]}: take that, or another folder")
             source = sources.get(row["name"])
             if source is not None and row["source"] != str(source):
                 raise UserError(f"{source} has the name of {row['source']}, of which {output} was made before")
         finished = _finished(manifest.whole)
-        kept = [still for still in stills if whole.get(still.name, {}).get("seed") == list(still.seed)]
+        kept = [image for image in planned if whole.get(image.name, {}).get("seed") == list(image.seed)]
         summary.kept = len(kept) + sum("window" in row for row in whole.values())
-        still_job = partial(make_still, output=output, names=settings["folders"], blur=blur)
-        film_job = partial(make_film, output=output, names=settings["folders"], film=film, whole=frozenset(whole))
+        synthetic_job = partial(make_synthetic, output=output, names=settings["folders"], blur=config.blur)
+        video_job = partial(
+            make_video, output=output, names=settings["folders"], config=video_blur, whole=frozenset(whole)
+        )
         with (
             worker_pool(workers) as pool,
-            Steps(kind, len(stills) - len(kept) + len(clips)) as progress,
+            Progress(config.kind, len(planned) - len(kept) + len(videos)) as progress,
         ):
-            done = {still.name for still in kept} | finished
-            jobs = [pool.submit(still_job, still) for still in stills if still.name not in done]
-            jobs += [pool.submit(film_job, clip) for clip in clips if clip.name not in done]
+            done = {image.name for image in kept} | finished
+            jobs = [pool.submit(synthetic_job, image) for image in planned if image.name not in done]
+            jobs += [pool.submit(video_job, video) for video in videos if video.name not in done]
             for job in as_completed(jobs):
                 made = job.result()
                 manifest.add(made.rows)
@@ -156,45 +163,45 @@ def synthesize(
 
 
 def _finished(rows: Iterable[dict[str, Any]]) -> set[str]:
-    """Names of the films whose windows are all there and whole."""
+    """Names of the videos whose windows are all there and whole."""
     rows = list(rows)
-    windows = Counter(row["clip"] for row in {row["name"]: row for row in rows}.values() if "window" in row)
+    windows = Counter(row["video"] for row in {row["name"]: row for row in rows}.values() if "window" in row)
     return {row["name"] for row in rows if "windows" in row and windows[row["name"]] == row["windows"]}
 
 
-def _sort_inputs(inputs: Iterable[Path], pictures: Literal["photos", "frames"]) -> tuple[list[Path], list[Path]]:
-    """Films and photos among the inputs; a folder is searched for what ``pictures`` says, and for videos."""
-    films: list[Path] = []
+def _sort_inputs(inputs: Iterable[Path], images: Literal["photos", "frames"]) -> tuple[list[Path], list[Path]]:
+    """Videos and photos among the inputs; a folder is searched for what ``images`` says, and for videos."""
+    videos: list[Path] = []
     photos: list[Path] = []
     for path in inputs:
         video = is_video_name(path) and path.is_file()
-        if pictures == "frames" or video:
-            films.append(path)
+        if images == "frames" or video:
+            videos.append(path)
             continue
-        holds_films = path.is_dir() and any(is_video_name(file) for file in path.rglob("*"))
-        films += [path] if holds_films else []
-        if not holds_films or any(is_image_name(file) for file in path.rglob("*")):
+        holds_videos = path.is_dir() and any(is_video_name(file) for file in path.rglob("*"))
+        videos += [path] if holds_videos else []
+        if not holds_videos or any(is_image_name(file) for file in path.rglob("*")):
             photos.append(path)
-    return films, photos
+    return videos, photos
 
 
-def make_still(still: Still, *, output: Path, names: Sequence[str], blur: BlurConfig) -> Made:
-    """Write the pictures of one photo; whatever goes wrong becomes its error."""
+def make_synthetic(image: SyntheticImage, *, output: Path, names: Sequence[str], blur: BlurConfig) -> Made:
+    """Write the images of one photo; whatever goes wrong becomes its error."""
     cv2.setNumThreads(1)  # the processes are the parallelism
     made = Made()
     try:
-        rng = np.random.default_rng(still.seed)
-        levels, sharp, record = blur_levels(read_rgb8(still.source), blur, rng, levels=len(names) - 1)
-        files = {f"{folder}/{still.name}": _write(output / folder / still.name, pixels)
+        rng = np.random.default_rng(image.seed)
+        levels, sharp, record = blur_levels(read_rgb8(image.source), blur, rng, levels=len(names) - 1)
+        files = {f"{folder}/{image.name}": _write(output / folder / image.name, pixels)
                  for folder, pixels in zip(names, [sharp, *levels], strict=True)}  # fmt: skip
     except Exception as error:  # whatever it is, the other photos go on
-        made.error = in_one_line(error, still.source)
+        made.error = in_one_line(error, image.source)
         return made
     row = {
-        "name": still.name,
-        "clip": still.clip,
-        "source": str(still.source),
-        "seed": list(still.seed),
+        "name": image.name,
+        "video": image.scene,
+        "source": str(image.source),
+        "seed": list(image.seed),
         "strength_px": round(record.strength_px, 3),
         "light": record.light,
         "moving_patches": record.moving_patches,
@@ -205,8 +212,10 @@ def make_still(still: Still, *, output: Path, names: Sequence[str], blur: BlurCo
     return made
 
 
-def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfig, whole: frozenset[str]) -> Made:
-    """Write the pictures of one film, less those whose names are in ``whole``; an error keeps what was finished."""
+def make_video(
+    video: Video, *, output: Path, names: Sequence[str], config: VideoBlurConfig, whole: frozenset[str]
+) -> Made:
+    """Write the images of one video, less those whose names are in ``whole``; an error keeps what was finished."""
     cv2.setNumThreads(1)
     made = Made()
     pending: list[tuple[dict[str, Any], Future[dict[str, str]]]] = []
@@ -219,47 +228,49 @@ def make_film(clip: Clip, *, output: Path, names: Sequence[str], film: FilmConfi
     number = 0
     with ThreadPoolExecutor(1) as writer:  # averaging and compressing run beside decoding
         try:
-            source = {"source": str(clip.path)} | ({} if clip.frames else {"source_sha256": file_sha256(clip.path)})
-            for found in film_windows(clip, film, made.remarks.append):
+            source = {"source": str(video.path)} | ({} if video.frames else {"source_sha256": file_sha256(video.path)})
+            for found in video_windows(video, config, made.remarks.append):
                 number += 1
-                name = f"{clip.name}/{number:06d}.png"
+                name = f"{video.name}/{number:06d}.png"
                 if name in whole:
                     continue
                 settle()  # so that two windows of frames are held at most
                 files = writer.submit(_write_window, found, output, [f"{folder}/{name}" for folder in names])
-                pending.append(({"name": name, "clip": clip.name, **source, **_describe(found.window, film)}, files))
+                pending.append(
+                    ({"name": name, "video": video.name, **source, **_describe(found.window, config)}, files)
+                )
             settle()
         except Exception as error:
-            made.error = in_one_line(error, clip.path)
+            made.error = in_one_line(error, video.path)
             try:
                 settle()
             except Exception as second:
-                made.error = in_one_line(second, clip.path)
+                made.error = in_one_line(second, video.path)
             return made
-    made.rows.append({"name": clip.name, **source, "windows": number, "files": {}})
+    made.rows.append({"name": video.name, **source, "windows": number, "files": {}})
     if number == 0:
         made.remarks.append(
-            f"{clip.path} gave no window: it has fewer than {film.min_frames} frames or less than "
-            f"{film.min_displacement_px:g} px of motion between cuts"
+            f"{video.path} gave no window: it has fewer than {config.min_frames} frames or less than "
+            f"{config.min_displacement_px:g} px of motion between cuts"
         )
     return made
 
 
-def _describe(window: BlurWindow, film: FilmConfig) -> dict[str, Any]:
-    """How a window was found and averaged; frame numbers are those of the interpolated film."""
+def _describe(window: BlurWindow, video: VideoBlurConfig) -> dict[str, Any]:
+    """How a window was found and averaged; frame numbers are those of the interpolated video."""
     return {
         "window": [window.start, window.stop],
         "sharp_frame": window.sharp,
-        "levels": [list(window.level(level, film.levels)) for level in range(1, film.levels + 1)],
+        "levels": [list(window.level(level, video.levels)) for level in range(1, video.levels + 1)],
         "displacement_px": round(window.displacement_px, 4),
     }
 
 
-def _write_window(found: FilmWindow, output: Path, files: Sequence[str]) -> dict[str, str]:
+def _write_window(found: VideoWindow, output: Path, files: Sequence[str]) -> dict[str, str]:
     return {file: _write(output / file, pixels) for file, pixels in zip(files, found.average(), strict=True)}
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> str:
-    """Write a picture and return the fingerprint of its file."""
-    write_image(path, Picture(pixels), fast=True)
+    """Write an image and return the fingerprint of its file."""
+    write_image(path, Image(pixels), fast=True)
     return file_sha256(path)

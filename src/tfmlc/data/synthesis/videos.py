@@ -1,4 +1,4 @@
-"""Blur of several levels by averaging the windows of a film, in memory that does not grow with the window."""
+"""Blur of several levels by averaging the windows of a video, in memory that does not grow with the window."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfmlc.config import Config
 from tfmlc.data.synthesis.blur import LINEAR_GAMMA
 from tfmlc.data.synthesis.interpolation import interpolated
 from tfmlc.data.synthesis.windows import BlurWindow, WindowFinder
-from tfmlc.io.video import Clip, Frame, OnBad, read_frames
+from tfmlc.io.video import Frame, OnBad, Video, read_frames
 from tfmlc.runtime.parallel import read_ahead
 
 FRAMES_AHEAD = 2
@@ -25,8 +25,8 @@ KEPT_BYTES = 64 * 2**20  # frames of the window that are kept; what is older is 
 Light = NDArray[np.float32]
 
 
-class FilmConfig(Config):
-    """How windows are found in a film and averaged."""
+class VideoBlurConfig(Config):
+    """How windows are found in a video and averaged."""
 
     min_frames: int = Field(default=15, ge=2, description="least frames of a window")
     min_displacement_px: float = Field(default=25.0, ge=0, description="least motion of a window")
@@ -38,8 +38,8 @@ class FilmConfig(Config):
 
 
 @dataclass(frozen=True)
-class FilmWindow:
-    """A window of a film with its newest frames and the sum of its older ones; ``average`` makes its pictures."""
+class VideoWindow:
+    """A window of a video with its newest frames and the sum of its older ones; ``average`` makes its images."""
 
     window: BlurWindow
     kept: tuple[Frame, ...]
@@ -49,7 +49,7 @@ class FilmWindow:
     def average(self) -> list[Frame]:
         """The middle frame, and the blur from weakest to strongest, uint8 ``h w 3``.
 
-        May run in another thread, for one window of a film after the other.
+        May run in another thread, for one window of a video after the other.
         """
         window, config = self.window, self.again.config
         linear = config.light == "linear"
@@ -70,7 +70,7 @@ class FilmWindow:
         return [sharp, *(sharp if mean is None else mean for mean in means)]
 
     def _middle(self, spans: list[tuple[int, int]]) -> Iterator[tuple[int, Frame]]:
-        """The frames that ``spans`` need and their numbers, the oldest read from the film again."""
+        """The frames that ``spans`` need and their numbers, the oldest read from the video again."""
         first, last = min(start for start, _ in spans), max(stop for _, stop in spans)
         first_kept = self.window.stop - len(self.kept)
         if first < first_kept:
@@ -79,14 +79,18 @@ class FilmWindow:
             yield index, self.kept[index - first_kept]
 
 
-def film_frames(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = lambda _: None) -> Iterator[Frame | None]:
-    """The frames that are averaged: those of the film, scaled and interpolated; None where some are missing."""
-    frames = (_scaled(frame, config.scale) for frame in read_frames(clip, on_bad=config.on_bad, tell=tell))
+def video_frames(
+    video: Video, config: VideoBlurConfig, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Frame | None]:
+    """The frames that are averaged: those of the video, scaled and interpolated; None where some are missing."""
+    frames = (_scaled(frame, config.scale) for frame in read_frames(video, on_bad=config.on_bad, tell=tell))
     return frames if config.interpolate == 1 else interpolated(frames, config.interpolate)
 
 
-def film_windows(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = lambda _: None) -> Iterator[FilmWindow]:
-    """Find the windows of a film (ICIP 2023, section 2.1).
+def video_windows(
+    video: Video, config: VideoBlurConfig, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[VideoWindow]:
+    """Find the windows of a video (ICIP 2023, section 2.1).
 
     Frames are looked at once. The newest are kept, as many as fit ``KEPT_BYTES``, older ones are held as their sum
     alone; the weaker levels of a window too long for that are read a second time.
@@ -95,8 +99,8 @@ def film_windows(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = l
     linear = config.light == "linear"
     kept: deque[Frame] = deque()
     older: Light | None = None  # sum of the window's frames that are kept no more
-    again = _Again(clip, config)
-    for frame in read_ahead(film_frames(clip, config, tell), FRAMES_AHEAD):
+    again = _Again(video, config)
+    for frame in read_ahead(video_frames(video, config, tell), FRAMES_AHEAD):
         if frame is None:
             finder.restart()
             kept.clear()
@@ -111,23 +115,23 @@ def film_windows(clip: Clip, config: FilmConfig, tell: Callable[[str], None] = l
             older = _add(older, kept.popleft(), linear)
         kept.append(frame)
         if window is not None:
-            yield FilmWindow(window, tuple(kept), older, again)
+            yield VideoWindow(window, tuple(kept), older, again)
             kept.clear()
             older = None
 
 
 class _Again:
-    """A second look at a film, which only moves forward."""
+    """A second look at a video, which only moves forward."""
 
-    def __init__(self, clip: Clip, config: FilmConfig) -> None:
-        self.clip, self.config = clip, config
+    def __init__(self, video: Video, config: VideoBlurConfig) -> None:
+        self.video, self.config = video, config
         self.frames: Iterator[Frame] | None = None
         self.index = 0
 
     def read(self, start: int, stop: int) -> Iterator[Frame]:
         """Frames ``start`` to ``stop``, which is not before the last one read."""
         if self.frames is None:
-            self.frames = (frame for frame in film_frames(self.clip, self.config) if frame is not None)
+            self.frames = (frame for frame in video_frames(self.video, self.config) if frame is not None)
         for _ in islice(self.frames, start - self.index):
             pass
         self.index = stop

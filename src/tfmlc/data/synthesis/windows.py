@@ -20,7 +20,7 @@ TRACKING = {
     "maxLevel": 2,
     "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03),
 }
-# A cut moves the colours of the whole picture, or leaves nothing of its coarse layout; in real films with violent
+# A cut moves the colours of the whole image, or leaves nothing of its coarse layout; in real videos with violent
 # motion the first stays below 0.018 and the second below 0.44, at real cuts one is above 0.037 or 0.73.
 COLOUR_BINS, CELLS, CELL_PX = 32, 3, 32
 CUT_COLOUR, CUT_LAYOUT = 0.026, 0.6
@@ -92,7 +92,7 @@ class WindowFinder:
         if self._grey is not None and self._grey.shape != frame.shape[:2]:
             raise UserError(
                 f"frame {self.index} is {frame.shape[1]}x{frame.shape[0]}, those before it "
-                f"{self._grey.shape[1]}x{self._grey.shape[0]}: cut the clip there"
+                f"{self._grey.shape[1]}x{self._grey.shape[0]}: cut the video there"
             )
         grey = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
         look = look_of(frame)
@@ -150,20 +150,20 @@ def blur_windows(
 
 
 def _track(before: Frame, now: Frame, points: Points) -> tuple[Points, NDArray[np.bool_]]:
-    """Where points of one grey picture are in the next, and which of them were found."""
+    """Where points of one grey image are in the next, and which of them were found."""
     moved, found, _ = cv2.calcOpticalFlowPyrLK(before, now, points, cast(Any, None), **cast(Any, TRACKING))
     return np.asarray(moved, np.float32), np.asarray(found, np.uint8).reshape(-1) == 1
 
 
 def corners(grey: Frame) -> Points:
-    """Shi-Tomasi corners of a grey picture, ``n 1 2``; none in a flat one."""
+    """Shi-Tomasi corners of a grey image, ``n 1 2``; none in a flat one."""
     found = cast(object, cv2.goodFeaturesToTrack(grey, **cast(Any, CORNERS)))
     return np.empty((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What tells scenes apart: distributions of Lab colours in a grid of cells, and a tiny grey picture."""
+    """What tells scenes apart: distributions of Lab colours in a grid of cells, and a tiny grey image."""
 
     colours: NDArray[np.float32]  # cells * 3, COLOUR_BINS: cumulative shares
     layout: NDArray[np.float32]  # LAYOUT_PX ** 2 grey values less their mean

@@ -3,10 +3,8 @@
 from tfmlc.io.images.formats import FORMATS, READ_ONLY, FileKind, is_image_name, kind_of_file, kind_of_name
 from tfmlc.io.images.image import Image, Pixels, check_range, to_depth
 from tfmlc.io.images.reading import read_image, read_rgb8, read_size, restored_mark
-from tfmlc.io.images.search import Found, find_pictures, natural_key, nothing_found, search_images, skipped_line
+from tfmlc.io.images.search import Found, find_images, natural_key, nothing_found, search_images, skipped_line
 from tfmlc.io.images.writing import write_image
-
-Picture = Image  # the former name
 
 __all__ = [
     "FORMATS",
@@ -14,10 +12,9 @@ __all__ = [
     "FileKind",
     "Found",
     "Image",
-    "Picture",
     "Pixels",
     "check_range",
-    "find_pictures",
+    "find_images",
     "is_image_name",
     "kind_of_file",
     "kind_of_name",

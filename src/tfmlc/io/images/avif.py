@@ -59,7 +59,7 @@ def head_of_avif(content: Content) -> Head:
     """Size and metadata of an AVIF; raises UserError for a sequence of images."""
     whole = content[:]
     if any(box.kind == b"moov" for box in boxes(bytes(whole))):
-        raise UserError("holds several pictures; save the one you want as a file of its own")
+        raise UserError("holds several images; save the one you want as a file of its own")
     items = Items(bytes(whole))
     size = items.property(b"ispe")
     if size is None or len(size) < 12:

@@ -33,7 +33,7 @@ MP_ENTRIES = 0xB002  # CIPA DC-007, 5.2.3
 TRAILER = "trailer"
 EXTENDED_STUB = (  # stands for a packet that is too long for one segment (XMP part 3, 1.1.3.1)
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    b'<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/>'
+    b'<rdf:Description rdf:info="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/>'
     b"</rdf:RDF></x:xmpmeta>"
 )
 EXTENDED_DIGEST = re.compile(rb'HasExtendedXMP="([0-9A-F]{32})"')
@@ -269,7 +269,7 @@ def _jfif(resolution: tuple[float, float] | None) -> bytes:
 
 
 def _repointed(content: bytes, image: Image, old_stop: int, new_stop: int) -> bytes:
-    """The file with the multi-picture index pointing to where the further images are now (CIPA DC-007, 5.2.3.3)."""
+    """The file with the multi-image index pointing to where the further images are now (CIPA DC-007, 5.2.3.3)."""
     index = next((part for part in image.parts_of("JPEG") if part.data.startswith(MULTI)), None)
     where = content.find(b"" if index is None else index.data)
     if index is None or where < 0:

@@ -73,7 +73,7 @@ def head_of_png(content: Content) -> Head:
     if not chunks or chunks[0].name != "IHDR" or chunks[0].size != 13:
         raise ValueError("it does not begin as a PNG does")
     if (control := names.get("acTL")) is not None and (frames := int.from_bytes(_data(content, control)[:4])) > 1:
-        raise UserError(f"holds {frames} pictures; save the one you want as a file of its own")
+        raise UserError(f"holds {frames} images; save the one you want as a file of its own")
     width, height, bits, colour = struct.unpack(">IIBB", content[chunks[0].at : chunks[0].at + 10])
     channels = CHANNELS.get(colour, 4)
     coded = sum(chunk.size for chunk in chunks if chunk.name == "IDAT")

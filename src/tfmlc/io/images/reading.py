@@ -125,7 +125,7 @@ def reader_of(path: Path, head: bytes) -> Reader:
         raise UserError("is empty")
     kind = kind_of_bytes(head, path.suffix)
     if kind is None:
-        raise UserError(f"is not a picture; {READABLE} are read")
+        raise UserError(f"is not an image; {READABLE} are read")
     if not kind.is_read:
         raise UserError(f"is {kind.name}: {kind.remedy}")
     return READERS[next(name for name, known in KINDS.items() if known is kind)]

@@ -61,7 +61,7 @@ def search_images(path: Path, *, leave_out: Path | None = None) -> Found:
     return found
 
 
-def find_pictures(path: Path, *, leave_out: Path | None = None) -> list[tuple[Path, Path]]:
+def find_images(path: Path, *, leave_out: Path | None = None) -> list[tuple[Path, Path]]:
     """The images of ``search_images``; raises UserError where there is none or a folder cannot be searched."""
     found = search_images(path, leave_out=leave_out)
     if found.errors:
@@ -74,7 +74,7 @@ def find_pictures(path: Path, *, leave_out: Path | None = None) -> list[tuple[Pa
 def nothing_found(path: Path, found: Found) -> UserError:
     """The error for a folder without images, which says what is there instead."""
     there = skipped_line(found.skipped) or f"{' '.join(FORMATS)} are looked for"
-    return UserError(f"no pictures in {path}: {there}")
+    return UserError(f"no images in {path}: {there}")
 
 
 def _files(folder: Path, leave_out: Path | None, found: Found) -> Iterator[Path]:

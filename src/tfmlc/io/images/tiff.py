@@ -126,7 +126,7 @@ def _main_page(file: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[str]]:
     pages = [cast(tifffile.TiffPage, file.pages[index]) for index in range(len(file.pages))]
     full = [page for page in pages if not (page.subfiletype & (REDUCED | MASK_OF_ANOTHER))]
     if len(full) > 1:
-        raise UserError(f"holds {len(full)} pictures; save the one you want as a file of its own")
+        raise UserError(f"holds {len(full)} images; save the one you want as a file of its own")
     chosen = full[0] if full else pages[0]
     left_out = len(pages) - 1
     return chosen, [f"{left_out} smaller copies or masks of the image are left out"] if left_out else []

@@ -36,7 +36,7 @@ def head_of_webp(content: Content) -> Head:
     """Size and metadata of a WebP; raises UserError for an animation."""
     chunks = chunks_of(content)
     if (frames := sum(name == b"ANMF" for name, _, _ in chunks)) > 1:
-        raise UserError(f"holds {frames} pictures; save the one you want as a file of its own")
+        raise UserError(f"holds {frames} images; save the one you want as a file of its own")
     named = {name: bytes(content[at : at + size]) for name, at, size in reversed(chunks) if not name.startswith(b"VP8")}
     for name, at, _ in chunks:
         head = content[at : at + 10]

@@ -1,7 +1,7 @@
 """Videos as arrays: video files and folders of frames, looked at one frame at a time."""
 
-from tfmlc.io.video.clips import VIDEO_SUFFIXES, Clip, find_clips, is_video_name
 from tfmlc.io.video.decoding import Frame, OnBad
 from tfmlc.io.video.reading import read_frames
+from tfmlc.io.video.search import VIDEO_SUFFIXES, Video, find_videos, is_video_name
 
-__all__ = ["VIDEO_SUFFIXES", "Clip", "Frame", "OnBad", "find_clips", "is_video_name", "read_frames"]
+__all__ = ["VIDEO_SUFFIXES", "Frame", "OnBad", "Video", "find_videos", "is_video_name", "read_frames"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tfmlc.errors import UserError
 from tfmlc.io.images import read_rgb8
-from tfmlc.io.video.clips import Clip
 from tfmlc.io.video.decoding import Frame, OnBad
+from tfmlc.io.video.search import Video
 
 DIGITS = re.compile(r"\d+")
 
@@ -42,23 +42,23 @@ def frame_numbers(names: Sequence[str]) -> list[int | None]:
     return numbers
 
 
-def read_folder(clip: Clip, on_bad: OnBad, tell: Callable[[str], None]) -> Iterator[Frame | None]:
+def read_folder(video: Video, on_bad: OnBad, tell: Callable[[str], None]) -> Iterator[Frame | None]:
     """Frames of a folder, RGB uint8 ``h w 3``; None where numbers are missing or, with ``"skip"``, a file is broken."""
     try:
-        numbers = frame_numbers(clip.frames)
+        numbers = frame_numbers(video.frames)
     except UserError as error:
-        raise UserError(f"{clip.path} {error}") from error
-    order = sorted(zip(numbers, clip.frames, strict=True), key=lambda pair: -1 if pair[0] is None else pair[0])
+        raise UserError(f"{video.path} {error}") from error
+    order = sorted(zip(numbers, video.frames, strict=True), key=lambda pair: -1 if pair[0] is None else pair[0])
     step = usual_step([number for number, _ in order if number is not None])
     size: tuple[int, ...] | None = None
     before: int | None = None
     for number, name in order:
         if before is not None and number is not None and number > before + step:
-            tell(f"{clip.path}: frames {before + step} to {number - step} are missing")
+            tell(f"{video.path}: frames {before + step} to {number - step} are missing")
             yield None
         before = number
         try:
-            frame = read_rgb8(clip.path / name)
+            frame = read_rgb8(video.path / name)
         except UserError as error:
             if on_bad == "stop":
                 raise
@@ -67,7 +67,7 @@ def read_folder(clip: Clip, on_bad: OnBad, tell: Callable[[str], None]) -> Itera
             continue
         if size is not None and frame.shape != size:
             raise UserError(
-                f"{clip.path / name} is {frame.shape[1]}x{frame.shape[0]}, the frames before it {size[1]}x{size[0]}"
+                f"{video.path / name} is {frame.shape[1]}x{frame.shape[0]}, the frames before it {size[1]}x{size[0]}"
             )
         size = frame.shape
         yield frame

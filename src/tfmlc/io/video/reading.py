@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from tfmlc.errors import UserError
-from tfmlc.io.video.clips import Clip
 from tfmlc.io.video.decoding import Damage, Frame, OnBad
 from tfmlc.io.video.folders import read_folder
+from tfmlc.io.video.search import Video
 
 UNEVEN = 0.4  # of the usual time between frames; containers that count milliseconds are off by 0.02
 Tell = Callable[[str], None]
 
 
-def read_frames(clip: Clip, *, on_bad: OnBad = "stop", tell: Tell = lambda _: None) -> Iterator[Frame | None]:
+def read_frames(video: Video, *, on_bad: OnBad = "stop", tell: Tell = lambda _: None) -> Iterator[Frame | None]:
     """Frames of a video, RGB uint8 ``h w 3``, in order; None where frames are missing.
 
     Missing are gaps in a folder's numbers and, with ``on_bad="skip"``, frames that cannot be read, are damaged, or hang
@@ -25,7 +25,7 @@ def read_frames(clip: Clip, *, on_bad: OnBad = "stop", tell: Tell = lambda _: No
     compared. Raises UserError for a video that cannot be read at all, a folder with names of two kinds, two files of
     one frame or images of two sizes, and, with ``"stop"``, for the first frame that cannot be read.
     """
-    return read_folder(clip, on_bad, tell) if clip.frames else _read_video(clip.path, on_bad, tell)
+    return read_folder(video, on_bad, tell) if video.frames else _read_video(video.path, on_bad, tell)
 
 
 def _decoded(path: Path, times: list[float]) -> Iterator[Frame | Damage]:

@@ -9,6 +9,7 @@ kinder than the released code is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import timm
 import torch
@@ -18,6 +19,8 @@ from tfmlc.losses import Adapter
 
 
 class ReleasedLoss(nn.Module):
+    """The released loss; ``loss(stages, sharp)`` takes ``b 3 h w`` in [0, 1] and gives a scalar."""
+
     def __init__(self, block: int = 3, adapter: Adapter | None = None, *, looped: bool = True) -> None:
         super().__init__()
         self.looped = looped
@@ -25,7 +28,7 @@ class ReleasedLoss(nn.Module):
         self.trunk.requires_grad_(adapter is None)
         self.adapter = adapter
         self.tokens = torch.empty(0)
-        self.trunk.blocks[block].register_forward_hook(self.keep)
+        cast(Any, self.trunk).blocks[block].register_forward_hook(self.keep)
 
     def keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG002
         self.tokens = output

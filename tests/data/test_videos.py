@@ -1,4 +1,4 @@
-"""Windows and averages of films: cuts, gaps, flat pictures, long windows, and files that are broken."""
+"""Windows and averages of videos: cuts, gaps, flat images, long windows, and files that are broken."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from tfmlc.data import blur_windows
 from tfmlc.data.synthesis import videos as films_module
 from tfmlc.data.synthesis.interpolation import interpolated
 from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
-from tfmlc.data.synthesis.sets import synthesize
-from tfmlc.data.synthesis.videos import FilmConfig, film_windows
+from tfmlc.data.synthesis.sets import SetConfig, synthesize
+from tfmlc.data.synthesis.videos import VideoBlurConfig, video_windows
 from tfmlc.data.synthesis.windows import WindowFinder
 from tfmlc.errors import UserError
-from tfmlc.io.images import Picture, read_rgb8, write_image
-from tfmlc.io.video import find_clips, read_frames
+from tfmlc.io.images import Image, read_rgb8, write_image
+from tfmlc.io.video import find_videos, read_frames
 
 Frames = list[np.ndarray]
+
+
+FRAMES = SetConfig(kind="triplets", images="frames")
 
 
 def wall(seed: int = 0) -> np.ndarray:
@@ -37,7 +40,7 @@ def pan(count: int, step: int = 3, seed: int = 0) -> Frames:
 
 def write_frames(folder: Path, frames: Frames, first: int = 0) -> Path:
     for index, frame in enumerate(frames, first):
-        write_image(folder / f"{index}.png", Picture(frame))  # 9 before 10 only in natural order
+        write_image(folder / f"{index}.png", Image(frame))  # 9 before 10 only in natural order
     return folder
 
 
@@ -94,7 +97,7 @@ class TestWindows:
         assert windows[0].start == 0
 
     def test_a_cut_starts_a_new_window(self, shared: Path) -> None:
-        bikes = list(read_frames(find_clips([shared / "data" / "video" / "bikes.mp4"])[0]))
+        bikes = list(read_frames(find_videos([shared / "data" / "video" / "bikes.mp4"])[0]))
         finder = WindowFinder(min_frames=5)
         windows = [w for frame in bikes if frame is not None and (w := finder.push(frame)) is not None]
         assert finder.cuts == [30, 76, 137, 187, 242]  # frame 29 is the last of the first scene
@@ -108,7 +111,7 @@ class TestWindows:
 
     def test_violent_motion_is_no_cut(self, shared: Path) -> None:
         finder = WindowFinder()
-        for frame in read_frames(find_clips([shared / "data" / "video" / "handheld_cup.mp4"])[0]):
+        for frame in read_frames(find_videos([shared / "data" / "video" / "handheld_cup.mp4"])[0]):
             assert frame is not None
             finder.push(frame)
         assert finder.cuts == []
@@ -129,26 +132,26 @@ class TestAverages:
     ) -> None:
         monkeypatch.setattr(films_module, "KEPT_BYTES", kept_bytes)
         frames = pan(50, step=2)
-        clip = find_clips([write_frames(tmp_path / "film", frames)])[0]
-        config = FilmConfig(min_frames=11, levels=3, light=light)  # type: ignore[arg-type]
-        found = list(film_windows(clip, config))
+        video = find_videos([write_frames(tmp_path / "video", frames)])[0]
+        config = VideoBlurConfig(min_frames=11, levels=3, light=light)  # type: ignore[arg-type]
+        found = list(video_windows(video, config))
         assert len(found) > 1
         for one in found:
             window = one.window
             sharp, *levels = one.average()
             assert np.array_equal(sharp, frames[window.sharp])
-            for number, picture in enumerate(levels, 1):
+            for number, image in enumerate(levels, 1):
                 start, stop = window.level(number, 3)
                 values = np.stack(frames[start:stop]).astype(float)
                 values = values if light == "stored" else (values / 255) ** power
                 mean = values.mean(axis=0)
                 mean = np.rint(mean if light == "stored" else mean ** (1 / power) * 255)
-                assert np.abs(picture - mean).max() <= (0 if light == "stored" else 1)
+                assert np.abs(image - mean).max() <= (0 if light == "stored" else 1)
 
     def test_levels_are_ordered_by_blur(self, tmp_path: Path) -> None:
-        clip = find_clips([write_frames(tmp_path / "film", pan(40))])[0]
-        pictures = next(film_windows(clip, FilmConfig(levels=4))).average()
-        detail = [np.abs(np.diff(picture.astype(float), axis=1)).mean() for picture in pictures]
+        video = find_videos([write_frames(tmp_path / "video", pan(40))])[0]
+        images = next(video_windows(video, VideoBlurConfig(levels=4))).average()
+        detail = [np.abs(np.diff(image.astype(float), axis=1)).mean() for image in images]
         assert detail == sorted(detail, reverse=True)
 
     def test_interpolation_is_between_its_neighbours(self) -> None:
@@ -174,67 +177,71 @@ class TestSets:
     def test_triplets_of_a_video_and_a_folder(self, tmp_path: Path) -> None:
         write_frames(tmp_path / "in" / "scene" / "b", pan(31))
         write_video(tmp_path / "in" / "a.mp4", pan(45))
-        summary = synthesize("triplets", [tmp_path / "in"], tmp_path / "out", pictures="frames", workers=2)
+        summary = synthesize([tmp_path / "in"], tmp_path / "out", FRAMES, workers=2)
         assert (summary.made, summary.kept, summary.errors) == (5, 0, [])
         settings, rows = read_manifest(tmp_path / "out")
         assert settings["folders"] == ["sharp", "weak", "strong"]
         made = [row for row in rows if row["files"]]
-        assert {row["clip"] for row in made} == {"a", "scene-b"}
+        assert {row["video"] for row in made} == {"a", "scene-b"}
         for row in made:
             assert [Path(name).parts[0] for name in row["files"]] == settings["folders"]
             assert row["levels"][-1] == row["window"]
             assert row["displacement_px"] >= 25
         assert read_rgb8(tmp_path / "out" / "sheet.png").shape[1] > 700
-        assert synthesize("triplets", [tmp_path / "in"], tmp_path / "out", pictures="frames").kept == 5
+        assert synthesize([tmp_path / "in"], tmp_path / "out", FRAMES).kept == 5
 
     def test_a_rerun_finishes_what_is_missing(self, tmp_path: Path) -> None:
-        write_frames(tmp_path / "film", pan(50))
-        synthesize("triplets", [tmp_path / "film"], tmp_path / "out", pictures="frames", workers=1)
+        write_frames(tmp_path / "video", pan(50))
+        synthesize([tmp_path / "video"], tmp_path / "out", FRAMES, workers=1)
         content = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
-        (tmp_path / "out" / "weak" / "film" / "000002.png").unlink()
-        again = synthesize("triplets", [tmp_path / "film"], tmp_path / "out", pictures="frames", workers=1)
+        (tmp_path / "out" / "weak" / "video" / "000002.png").unlink()
+        again = synthesize([tmp_path / "video"], tmp_path / "out", FRAMES, workers=1)
         assert (again.made, again.kept) == (1, 2)
 
         lines = (tmp_path / "out" / MANIFEST).read_text().splitlines()
         kept = [line for line in lines if "windows" not in json.loads(line)]
         (tmp_path / "out" / MANIFEST).write_text("\n".join(kept) + "\n")  # as after a run that was killed
-        again = synthesize("triplets", [tmp_path / "film"], tmp_path / "out", pictures="frames", workers=1)
+        again = synthesize([tmp_path / "video"], tmp_path / "out", FRAMES, workers=1)
         assert (again.made, again.kept) == (0, 3)
         assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")} == content
 
     def test_disk_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from tfmlc.data.synthesis import sets as synthesis
 
-        write_frames(tmp_path / "film", pan(75))
+        write_frames(tmp_path / "video", pan(75))
         real, count = synthesis.write_image, [0]
 
-        def full(path: Path, picture: Picture, **settings: bool) -> list[str]:
+        def full(path: Path, image: Image, **settings: bool) -> list[str]:
             count[0] += 1
             if count[0] > 7:
                 raise UserError(f"cannot write {path}: No space left on device; nothing was changed")
-            return real(path, picture, **settings)
+            return real(path, image, **settings)
 
         monkeypatch.setattr(synthesis, "write_image", full)
-        clip = find_clips([tmp_path / "film"])[0]
+        video = find_videos([tmp_path / "video"])[0]
         names = ("sharp", "weak", "strong")
-        made = synthesis.make_film(clip, output=tmp_path / "out", names=names, film=FilmConfig(), whole=frozenset())
+        made = synthesis.make_video(
+            video, output=tmp_path / "out", names=names, config=VideoBlurConfig(), whole=frozenset()
+        )
         assert made.error is not None
         assert "No space left" in made.error
-        assert [row["name"] for row in made.rows] == ["film/000001.png", "film/000002.png"]
+        assert [row["name"] for row in made.rows] == ["video/000001.png", "video/000002.png"]
 
     def test_pairs_of_a_film_and_photos_at_once(self, tmp_path: Path) -> None:
         folder = tmp_path / "in"
         folder.mkdir()
         write_video(folder / "a.mp4", pan(20))
-        write_image(folder / "photo.png", Picture(make_photo(60, 80)))
-        summary = synthesize("pairs", [folder], tmp_path / "out", pictures="photos", workers=1)
+        write_image(folder / "photo.png", Image(make_photo(60, 80)))
+        summary = synthesize([folder], tmp_path / "out", SetConfig(kind="pairs", images="photos"), workers=1)
         assert (summary.made, summary.errors) == (2, [])
         assert (tmp_path / "out" / "blur" / "a" / "000001.png").is_file()
         assert (tmp_path / "out" / "blur" / "photo" / "000001.png").is_file()
 
     def test_triplets_of_stills(self, tmp_path: Path) -> None:
-        write_image(tmp_path / "photos" / "one.png", Picture(make_photo(90, 120)))
-        synthesize("triplets", [tmp_path / "photos"], tmp_path / "out", pictures="photos", per_photo=2, workers=1)
+        write_image(tmp_path / "photos" / "one.png", Image(make_photo(90, 120)))
+        synthesize(
+            [tmp_path / "photos"], tmp_path / "out", SetConfig(kind="triplets", images="photos", per_photo=2), workers=1
+        )
         for number in (1, 2):
             sharp, weak, strong = (
                 read_rgb8(tmp_path / "out" / name / "one" / f"00000{number}.png").astype(float)
@@ -244,103 +251,103 @@ class TestSets:
 
     def test_another_source_of_the_same_name(self, tmp_path: Path) -> None:
         for folder in ("x", "y"):
-            write_frames(tmp_path / folder / "film", pan(16))
-        synthesize("triplets", [tmp_path / "x" / "film"], tmp_path / "out", pictures="frames", workers=1)
+            write_frames(tmp_path / folder / "video", pan(16))
+        synthesize([tmp_path / "x" / "video"], tmp_path / "out", FRAMES, workers=1)
         with pytest.raises(UserError, match=r"of which .* was made before"):
-            synthesize("triplets", [tmp_path / "y" / "film"], tmp_path / "out", pictures="frames", workers=1)
+            synthesize([tmp_path / "y" / "video"], tmp_path / "out", FRAMES, workers=1)
 
     def test_output_inside_the_input(self, tmp_path: Path) -> None:
-        write_frames(tmp_path / "film", pan(16))
-        (tmp_path / "notes.txt").write_text("not a film")
+        write_frames(tmp_path / "video", pan(16))
+        (tmp_path / "notes.txt").write_text("not a video")
         for made in (1, 0):
-            summary = synthesize("triplets", [tmp_path], tmp_path / "out", pictures="frames", workers=1)
+            summary = synthesize([tmp_path], tmp_path / "out", FRAMES, workers=1)
             assert (summary.made, summary.kept) == (made, 1 - made)
 
 
 class TestBadFilms:
     def refuse(self, path: Path, message: str, **settings: str) -> None:
         with pytest.raises(UserError, match=message) as error:
-            list(read_frames(find_clips([path])[0], **settings))  # type: ignore[arg-type]
+            list(read_frames(find_videos([path])[0], **settings))  # type: ignore[arg-type]
         assert "\n" not in str(error.value)
 
     def test_not_a_video(self, tmp_path: Path) -> None:
-        (tmp_path / "note.mp4").write_text("no film")
+        (tmp_path / "note.mp4").write_text("no video")
         self.refuse(tmp_path / "note.mp4", "cannot be decoded")
         (tmp_path / "empty.mp4").touch()
         self.refuse(tmp_path / "empty.mp4", "cannot be decoded")
-        (tmp_path / "note.txt").write_text("no film")
+        (tmp_path / "note.txt").write_text("no video")
         with pytest.raises(UserError, match="is no video"):
-            find_clips([tmp_path / "note.txt"])
+            find_videos([tmp_path / "note.txt"])
         with pytest.raises(UserError, match="there is no file or folder"):
-            find_clips([tmp_path / "missing.mp4"])
+            find_videos([tmp_path / "missing.mp4"])
 
     def test_cut_off(self, tmp_path: Path) -> None:
         content = write_video(tmp_path / "a.avi", pan(60)).read_bytes()
         (tmp_path / "a.avi").write_bytes(content[: len(content) // 2])
         told: list[str] = []
-        frames = list(read_frames(find_clips([tmp_path / "a.avi"])[0], on_bad="skip", tell=told.append))
+        frames = list(read_frames(find_videos([tmp_path / "a.avi"])[0], on_bad="skip", tell=told.append))
         assert 0 < len(frames) < 60
 
     def test_one_frame(self, tmp_path: Path) -> None:
         write_video(tmp_path / "a.mp4", pan(1))
-        summary = synthesize("triplets", [tmp_path / "a.mp4"], tmp_path / "out", pictures="frames", workers=1)
+        summary = synthesize([tmp_path / "a.mp4"], tmp_path / "out", FRAMES, workers=1)
         assert (summary.made, summary.errors) == (0, [])
         assert "gave no window" in summary.remarks[0]
 
     def test_changing_size(self, tmp_path: Path) -> None:
-        write_frames(tmp_path / "film", [*pan(2), make_photo(20, 30)])
-        self.refuse(tmp_path / "film", r"2\.png is 30x20, the frames before it 200x160")
+        write_frames(tmp_path / "video", [*pan(2), make_photo(20, 30)])
+        self.refuse(tmp_path / "video", r"2\.png is 30x20, the frames before it 200x160")
 
     def test_mixed_names(self, tmp_path: Path) -> None:
-        write_frames(tmp_path / "film", pan(2))
-        write_image(tmp_path / "film" / "cover.png", Picture(pan(1)[0]))
-        write_image(tmp_path / "film" / "x7.png", Picture(pan(1)[0]))
-        self.refuse(tmp_path / "film", "mixes names")
+        write_frames(tmp_path / "video", pan(2))
+        write_image(tmp_path / "video" / "cover.png", Image(pan(1)[0]))
+        write_image(tmp_path / "video" / "x7.png", Image(pan(1)[0]))
+        self.refuse(tmp_path / "video", "mixes names")
 
     def test_gaps_restart_the_window(self, tmp_path: Path) -> None:
-        write_frames(tmp_path / "film", pan(10))
-        write_frames(tmp_path / "film", pan(16), first=14)
-        (tmp_path / "film" / "notes.txt").write_text("not a frame")
+        write_frames(tmp_path / "video", pan(10))
+        write_frames(tmp_path / "video", pan(16), first=14)
+        (tmp_path / "video" / "notes.txt").write_text("not a frame")
         told: list[str] = []
-        clip = find_clips([tmp_path / "film"])[0]
-        found = list(film_windows(clip, FilmConfig(), told.append))
+        video = find_videos([tmp_path / "video"])[0]
+        found = list(video_windows(video, VideoBlurConfig(), told.append))
         assert [one.window.start for one in found] == [10]  # the eleventh frame there is
-        assert told == [f"{tmp_path / 'film'}: frames 10 to 13 are missing"]
+        assert told == [f"{tmp_path / 'video'}: frames 10 to 13 are missing"]
 
     def test_a_frame_that_cannot_be_read(self, tmp_path: Path) -> None:
-        write_frames(tmp_path / "film", pan(34))
-        (tmp_path / "film" / "3.png").write_bytes(b"broken")
-        self.refuse(tmp_path / "film", r"3\.png")
+        write_frames(tmp_path / "video", pan(34))
+        (tmp_path / "video" / "3.png").write_bytes(b"broken")
+        self.refuse(tmp_path / "video", r"3\.png")
         told: list[str] = []
-        clip = find_clips([tmp_path / "film"])[0]
-        found = list(film_windows(clip, FilmConfig(on_bad="skip"), told.append))
+        video = find_videos([tmp_path / "video"])[0]
+        found = list(video_windows(video, VideoBlurConfig(on_bad="skip"), told.append))
         assert [one.window.start for one in found] == [3, 18]
         assert len(told) == 1
 
     def test_two_films_of_one_name(self, tmp_path: Path) -> None:
         for folder in ("x", "y"):
-            write_frames(tmp_path / folder / "film", pan(1))
+            write_frames(tmp_path / folder / "video", pan(1))
         with pytest.raises(UserError, match="have one name"):
-            find_clips([tmp_path / "x" / "film", tmp_path / "y" / "film"])
+            find_videos([tmp_path / "x" / "video", tmp_path / "y" / "video"])
 
 
 def test_memory_does_not_grow_with_the_window(tmp_path: Path) -> None:
-    write_frames(tmp_path / "film", [frame.repeat(4, 0).repeat(4, 1) for frame in pan(10, step=1)])
+    write_frames(tmp_path / "video", [frame.repeat(4, 0).repeat(4, 1) for frame in pan(10, step=1)])
     script = (
-        "import sys; from pathlib import Path; from tfmlc.io.video import Clip\n"
-        "from tfmlc.data.synthesis import videos as films\n"
-        "films.KEPT_BYTES = 10 * 2**20\n"
+        "import sys; from pathlib import Path; from tfmlc.io.video import Video\n"
+        "from tfmlc.data.synthesis import videos as videos\n"
+        "videos.KEPT_BYTES = 10 * 2**20\n"
         "names = tuple(f'{(i // 10 % 2) * 9 + (1 - 2 * (i // 10 % 2)) * (i % 10)}.png' for i in range(160))\n"
-        "films.read_frames = lambda clip, **_: (films_read(n) for n in names)\n"
+        "videos.read_frames = lambda video, **_: (films_read(n) for n in names)\n"
         "from tfmlc.io.images import read_rgb8\n"
         "films_read = lambda n: read_rgb8(Path(sys.argv[1]) / n)\n"
-        "config = films.FilmConfig(min_frames=int(sys.argv[2]), min_displacement_px=0)\n"
-        "found = films.film_windows(Clip(Path(sys.argv[1]), 'film', names), config)\n"
+        "config = videos.VideoBlurConfig(min_frames=int(sys.argv[2]), min_displacement_px=0)\n"
+        "found = videos.video_windows(Video(Path(sys.argv[1]), 'video', names), config)\n"
         "print(sum(bool(window.average()) for window in found))\n"
     )
     peaks: dict[int, float] = {}
     for frames, windows in ((15, 10), (150, 1)):
-        count, peaks[frames] = run_and_measure("-c", script, str(tmp_path / "film"), str(frames))
+        count, peaks[frames] = run_and_measure("-c", script, str(tmp_path / "video"), str(frames))
         assert int(count) == windows
     assert peaks[150] < peaks[15] + 30  # one frame is 1.5 MiB: keeping 135 more would take 200
 
@@ -351,16 +358,16 @@ def test_a_variable_frame_rate_is_told(tmp_path: Path) -> None:
     odd.write_bytes(with_variable_frame_rate(even.read_bytes()))
     for path, lines in ((even, 0), (odd, 1)):
         said: list[str] = []
-        assert len(list(read_frames(find_clips([path])[0], tell=said.append))) == 40
+        assert len(list(read_frames(find_videos([path])[0], tell=said.append))) == 40
         assert len([line for line in said if "odd.mp4 has a variable frame rate" in line]) == lines
         assert len(said) == lines
 
 
 def test_films_of_one_name_beside_photos(tmp_path: Path) -> None:
     for day in ("one", "two"):
-        write_image(tmp_path / "in" / day / "photo.png", Picture(make_photo(230, 240)))
-        write_video(tmp_path / "in" / day / "clip.mp4", pan(20))
-    made = synthesize("pairs", [tmp_path / "in"], tmp_path / "out", pictures="photos", workers=1)
+        write_image(tmp_path / "in" / day / "photo.png", Image(make_photo(230, 240)))
+        write_video(tmp_path / "in" / day / "video.mp4", pan(20))
+    made = synthesize([tmp_path / "in"], tmp_path / "out", SetConfig(kind="pairs", images="photos"), workers=1)
     assert not made.errors
     scenes = {path.name for path in (tmp_path / "out" / "blur").iterdir()}
-    assert scenes == {"one-clip", "two-clip", "one-photo", "two-photo"}
+    assert scenes == {"one-video", "two-video", "one-photo", "two-photo"}
