@@ -20,6 +20,7 @@ from tfmlc.training.state import STATE, last_scores, read_state
 
 FOUND = {
     "weights": [3260, 3543],  # the JSON inside a run's state
+    "video": [118, 292, 358],  # a codec that is not known; texts that are not UTF-8
 }
 NO_JSON = ["", "{", "[" * 100_000, "9" * 5000]
 OTHER_JSON = ["null", "[]", "{}", '{"step": -1}', '{"step": "one"}', '{"step": 1, "recipe": []}', '{"share": "half"}']
