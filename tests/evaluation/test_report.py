@@ -117,7 +117,8 @@ def test_scores_that_do_not_say_where_they_come_from(tmp_path: Path, files: list
     content = json.loads(files[1].read_text())
     del content["provenance"]
     (tmp_path / "other.json").write_text(json.dumps({**content, "sha256": None}))
-    assert "<code>\N{EN DASH}</code>" in write_report([tmp_path / "other.json"], tmp_path / "out").read_text(encoding="utf-8")
+    page = write_report([tmp_path / "other.json"], tmp_path / "out")
+    assert "<code>\N{EN DASH}</code>" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")
