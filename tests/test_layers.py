@@ -94,3 +94,11 @@ def test_no_cycle_of_packages() -> None:
 def test_deblurring_needs_no_training_code() -> None:
     for path in (SOURCE / "deblur").glob("*.py"):
         assert not {package_of(module) for module in imports(path)} & {"training", "data", "losses"}
+
+
+def test_only_one_place_parses_json_and_only_one_yaml() -> None:
+    """A file's content is refused in one line wherever it is read; a copy through JSON reads no file."""
+    parses = re.compile(r"\b(json\.loads?\((?!json\.dumps\()|yaml\.\w*load\w*\()")
+    texts = {path.relative_to(SOURCE).as_posix(): path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
+    found = {(name, path) for path, text in texts.items() for name in parses.findall(text)}
+    assert found == {("json.loads(", "io/files.py"), ("yaml.safe_load(", "config.py")}

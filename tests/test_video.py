@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.video import find_videos, read_frames
 from tfmlc.io.video.by_opencv import decode as decode_by_opencv
-from tfmlc.io.video.decoding import Damage
+from tfmlc.io.video.decoding import Damage, Frame
 
 COUNT = 20
 WIDE = cv2.resize(np.random.default_rng(3).integers(0, 256, (20, 40, 3), np.uint8), (300, 130))
@@ -98,3 +99,39 @@ def test_a_broken_frame_is_a_gap(tmp_path: Path) -> None:
     there, told = read(tmp_path, "skip")
     assert there == [True, False, True]
     assert len(told) == 1
+
+
+@pytest.mark.skipif(find_spec("av") is None, reason="PyAV is not installed: pip install 'tfmlc[video]'")
+def test_a_title_need_not_be_utf8(tmp_path: Path) -> None:
+    """Cameras and old programs write titles in the code page of their country."""
+    content = write_video(tmp_path / "a.avi", "MJPG")
+    maker = content.index(b"Lavf")  # who wrote the file, one of its texts
+    (tmp_path / "a.avi").write_bytes(content[:maker] + "Grün".encode("latin-1") + content[maker + 4 :])
+    assert read(tmp_path / "a.avi", "stop") == ([True] * COUNT, [])
+
+
+@pytest.mark.parametrize("on_bad", ["stop", "skip"])
+def test_a_codec_that_is_not_known_is_refused_in_one_line(tmp_path: Path, on_bad: str) -> None:
+    content = write_video(tmp_path / "a.avi", "MJPG")
+    (tmp_path / "a.avi").write_bytes(content.replace(b"MJPG", b"ZZZZ"))
+    with pytest.raises(UserError, match=r"a\.avi cannot be decoded: .* a codec that is not known here"):
+        read(tmp_path / "a.avi", on_bad)
+
+
+@pytest.mark.skipif(find_spec("av") is None, reason="PyAV is not installed: pip install 'tfmlc[video]'")
+@pytest.mark.parametrize("error", [TypeError("no time base"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd")])
+def test_whatever_a_decoder_raises_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def decode(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
+        for item in decode_by_opencv(path, times):
+            yield item
+            if len(times) == 3:
+                raise error
+
+    write_video(tmp_path / "a.avi", "MJPG")
+    monkeypatch.setattr("tfmlc.io.video.by_pyav.decode", decode)
+    there, told = read(tmp_path / "a.avi", "skip")
+    assert there == [True] * 3 + [False]
+    assert len(told) == 1
+    assert "cannot be decoded further" in told[0]
+    with pytest.raises(UserError, match="cannot be decoded further"):
+        read(tmp_path / "a.avi", "stop")

@@ -9,19 +9,53 @@ that hangs, grows or dies is a finding, and the run goes on after it.
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "fuzz"))
+HERE = Path(__file__).resolve().parent
+sys.path += [str(HERE.parent), str(HERE.parents[1] / "tests" / "fuzz")]
 
-MOST_S, MOST_BYTES, LOOK_S = 10.0, 4 << 30, 0.05
+MOST_S, MOST_BYTES, LOOK_S, START_S = 10.0, 4 << 30, 0.05, 120.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a case: how it ended, in what time, and the most memory of its process so far."""
+
+    outcome: str
+    why: str
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass
+class Tally:
+    """What became of all cases."""
+
+    outcomes: Counter[str] = field(default_factory=Counter[str])
+    findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    slowest: dict[str, float] = field(default_factory=lambda: {"case": -1, "seconds": 0.0})
+    peak_bytes: int = 0
+
+    def add(self, kind: str, number: int, done: Done) -> None:
+        """Count a case; what is neither read nor refused is a finding."""
+        self.outcomes[done.outcome] += 1
+        if done.seconds > self.slowest["seconds"]:
+            self.slowest = {"case": number, "seconds": round(done.seconds, 3)}
+        self.peak_bytes = max(self.peak_bytes, done.peak_bytes)
+        if done.why:
+            self.findings.append({"case": number, "why": done.why})
+            print(f"{kind} {number}: {done.why.splitlines()[-1][:160]}", flush=True)
 
 
 def work(kind: str, first: int, last: int, pipe: Connection) -> None:
@@ -36,59 +70,80 @@ def work(kind: str, first: int, last: int, pipe: Connection) -> None:
         (folder / "spoiled").mkdir()
         seeds = KINDS[kind][0](folder / "seeds")
         for number in range(first, last):
-            pipe.send((number, None))
+            pipe.send(number)
+            started, why = time.monotonic(), ""
             try:
-                try_one(kind, seeds, number, folder / "spoiled")
+                outcome = try_one(kind, seeds, number, folder / "spoiled")
             except BaseException:
-                pipe.send((number, traceback.format_exc(limit=-4)))
-    pipe.send((last, None))
+                outcome, why = "fault", traceback.format_exc(limit=-4)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            pipe.send(Done(outcome, why, time.monotonic() - started, peak))
 
 
-def run(kind: str, first: int, last: int) -> list[dict[str, Any]]:
-    findings: list[dict[str, Any]] = []
+def run(kind: str, first: int, last: int) -> Tally:
+    tally = Tally()
     context = multiprocessing.get_context("spawn")
     while first < last:
         here, there = context.Pipe()
         child = context.Process(target=work, args=(kind, first, last, there), daemon=True)
         child.start()
         there.close()
-        number, since, why = first - 1, time.monotonic() + 60, ""
-        while number < last:
-            if here.poll(LOOK_S):
-                try:
-                    number, found = here.recv()
-                except EOFError:
-                    why = f"the process died ({child.exitcode})"
-                    break
-                since = time.monotonic()
-                if found:
-                    findings.append({"case": number, "why": found})
-                    print(f"{kind} {number}: {found.splitlines()[-1][:160]}", flush=True)
-            try:
-                grown = psutil.Process(child.pid).memory_info().rss > MOST_BYTES
-            except psutil.NoSuchProcess:
-                grown = False
-            if grown or time.monotonic() - since > MOST_S:
-                why = "more than 4 GB" if grown else "more than 10 s"
-                break
+        first = watch(kind, first, last, here, child, tally)
         child.kill()
         child.join()
-        if why:
-            findings.append({"case": number, "why": why})
-            print(f"{kind} {number}: {why}", flush=True)
-        first = number + 1
-    return findings
+    return tally
+
+
+def watch(kind: str, number: int, last: int, pipe: Connection, child: Any, tally: Tally) -> int:
+    """Follow a child process to its end; return the number of the case to go on with."""
+    since, most_s, died = time.monotonic(), START_S, False
+    while number < last:
+        grown = _rss(child.pid) > MOST_BYTES
+        if died or grown or time.monotonic() - since > most_s:
+            why = f"the process died ({child.exitcode})" if died else "more than 4 GB" if grown else "more than 10 s"
+            tally.add(kind, number, Done("fault", why, time.monotonic() - since, MOST_BYTES if grown else 0))
+            return number + 1
+        if not pipe.poll(LOOK_S):
+            continue
+        try:
+            message: int | Done = pipe.recv()
+        except EOFError:
+            child.join()
+            died = True
+            continue
+        since, most_s = time.monotonic(), MOST_S
+        if isinstance(message, Done):
+            tally.add(kind, number, message)
+            number += 1
+    return number
+
+
+def _rss(process: int) -> int:
+    try:
+        return psutil.Process(process).memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def main(kind: str, first: int, last: int, output: Path) -> int:
     from tfmlc.results import write_result
 
     started = time.monotonic()
-    findings = run(kind, first, last)
-    seconds = round(time.monotonic() - started)
-    write_result(output, {"kind": kind, "first": first, "last": last, "seconds": seconds, "findings": findings})
-    print(f"{kind}: {last - first} cases, {len(findings)} findings, {seconds} s")
-    return len(findings)
+    tally = run(kind, first, last)
+    content = {
+        "kind": kind,
+        "first": first,
+        "last": last - 1,
+        "cases": last - first,
+        "outcomes": dict(sorted(tally.outcomes.items())),
+        "slowest": tally.slowest,
+        "peak_mib": tally.peak_bytes >> 20,
+        "seconds": round(time.monotonic() - started),
+        "findings": tally.findings,
+    }
+    write_result(output, content)
+    print(f"{kind}: {last - first} cases, {dict(tally.outcomes)}, {content['seconds']} s")
+    return len(tally.findings)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tfmlc.errors import UserError, unknown_name
-from tfmlc.io.files import read_utf8
+from tfmlc.io.files import parse_json, read_utf8
 
 
 class Config(BaseModel):
@@ -24,6 +24,7 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+T = TypeVar("T")
 
 
 def checked(kind: type[C], values: Mapping[str, Any]) -> C:
@@ -43,7 +44,7 @@ def checked(kind: type[C], values: Mapping[str, Any]) -> C:
         if first["type"] == "extra_forbidden":
             raise unknown_name("setting", ".".join(where), _known(kind, where[:-1])) from error
         reason = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"setting {'.'.join(where)} = {first['input']!r}: {reason}") from error
+        raise UserError(f"setting {'.'.join(where)} = {first['input']!r:.200}: {reason}") from error
 
 
 def _known(kind: type[BaseModel], path: list[str]) -> list[str]:
@@ -57,14 +58,32 @@ def _known(kind: type[BaseModel], path: list[str]) -> list[str]:
     return [".".join([*path, name]) for name in group.model_fields]
 
 
+def read_record(path: Path, form: type[T], what: str, way_out: str) -> T:
+    """What an earlier step wrote into a JSON file, checked; raises UserError as ``parse_record`` does."""
+    return parse_record(read_utf8(path), form, path, what, way_out)
+
+
+def parse_record(text: str, form: type[T], source: object, what: str, way_out: str) -> T:
+    """A JSON text as a value of a form; raises UserError, with the way out of it, for any other text.
+
+    >>> parse_record('{"weight": "heavy"}', dict[str, float], "weight.json", "weight", "remove it")
+    Traceback (most recent call last):
+    tfmlc.errors.UserError: weight.json is no weight (weight: Input should be a valid number, ...): remove it
+    """
+    try:
+        return TypeAdapter(form).validate_python(parse_json(text, source))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])[:100]
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise UserError(f"{source} is no {what} ({reason}): {way_out}") from error
+    except UserError as error:
+        raise UserError(f"{error}: {way_out}") from error
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file of settings."""
-    try:
-        content: object = yaml.safe_load(read_utf8(path))
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from error
+    content: object = _parse_yaml(read_utf8(path), path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings: lines 'key: value' are expected")
     return cast("dict[str, Any]", content)
@@ -87,8 +106,12 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
             inner: object = target.get(group)
             target[group] = dict(cast("dict[str, Any]", inner)) if isinstance(inner, dict) else {}
             target = target[group]
-        try:
-            target[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"the value of {setting!r} is not YAML") from error
+        target[key] = _parse_yaml(text, f"the value of {setting[:100]!r}")
     return result
+
+
+def _parse_yaml(text: str, source: object) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # a day that is none, 20 zeros
+        raise UserError(f"{source} is not YAML: {' '.join(str(error).split()):.300}") from error

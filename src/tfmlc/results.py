@@ -23,7 +23,7 @@ def provenance(device: str) -> dict[str, object]:
     """What a results file says of how it came to be."""
     return {
         "commit": _commit(),
-        "command": shlex.join(["tfmlc", *map(without_folders, sys.argv[1:])]),
+        "command": shlex.join([*_program(Path(sys.argv[0])), *map(without_folders, sys.argv[1:])]),
         "device": f"{device}: {_processor()}" if device == "cpu" else device,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -45,6 +45,16 @@ def without_folders(argument: str) -> str:
     ('photos=[photos, more]', 'runs/a', 'x.json')
     """
     return re.sub(r"(?<![\w.~])/(?:[^\s/,:=\[\]{}]+/)*([^\s/,:=\[\]{}]*)", r"\1", argument)
+
+
+def _program(started: Path) -> list[str]:
+    """What was started: a script by its path from where it was started, or the command line.
+
+    >>> _program(Path("benchmarks/fuzz/run.py")), _program(Path("/usr/bin/tfmlc"))
+    (['python', 'benchmarks/fuzz/run.py'], ['tfmlc'])
+    """
+    is_script = started.suffix == ".py" and started.name != "__main__.py"
+    return ["python", without_folders(started.as_posix())] if is_script else ["tfmlc"]
 
 
 def _commit() -> str | None:

@@ -99,6 +99,9 @@ def test_files_it_does_not_believe(tmp_path: Path, files: list[Path]) -> None:
         ({"mean": {**content["mean"], "ssim_2d": 0.99}}, "mean of ssim_2d does not fit its images; was it edited"),
         ({"format": 7}, "has format 7, this version writes 1"),
         ({"model": None, "per_image": None}, ""),
+        ({"swapped": 7}, r"is no scores file \(swapped: "),
+        ({"provenance": []}, r"is no scores file \(provenance: "),
+        ({"not_finite": {"psnr": "many"}}, r"is no scores file \(not_finite\.psnr: "),
     ):
         other = tmp_path / "other.json"
         kept = {key: value for key, value in {**content, **change}.items() if value is not None}
@@ -108,6 +111,14 @@ def test_files_it_does_not_believe(tmp_path: Path, files: list[Path]) -> None:
     (tmp_path / "text.json").write_text("no")
     with pytest.raises(UserError, match="is no JSON"):
         write_report([tmp_path / "text.json"], tmp_path / "out")
+
+
+def test_scores_that_do_not_say_where_they_come_from(tmp_path: Path, files: list[Path]) -> None:
+    content = json.loads(files[1].read_text())
+    del content["provenance"]
+    (tmp_path / "other.json").write_text(json.dumps({**content, "sha256": None}))
+    page = write_report([tmp_path / "other.json"], tmp_path / "out")
+    assert "<code>\N{EN DASH}</code>" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")

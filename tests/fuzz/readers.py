@@ -1,11 +1,16 @@
-"""Files of every kind that is read here, ways to spoil them, and the readers that must refuse them in one line."""
+"""Files of every kind that is read here, ways to spoil them, and the readers that must refuse them in one line.
+
+A case is a kind and a number. test_found.py names cases by number: whoever changes the seeds of a kind sees to it that
+the faults it lists are tested in another way, too.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,21 +19,25 @@ import torch
 from PIL import Image as PilImage
 from safetensors.torch import save
 
+from round_trip.sources import sources
 from tfmlc.config import checked, read_yaml
 from tfmlc.data.datasets.pairs import find_pairs
 from tfmlc.data.datasets.triplets import find_triplets
 from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
 from tfmlc.errors import UserError
-from tfmlc.evaluation.report import read_scores
+from tfmlc.evaluation.diagnose import read_learned
+from tfmlc.evaluation.report import write_report
 from tfmlc.io.checkpoint import read_tensors
-from tfmlc.io.images import Image, read_image, read_size, write_image
+from tfmlc.io.images import Image, read_image, read_size, restored_mark, write_image
 from tfmlc.io.video import find_videos, read_frames
+from tfmlc.io.video.by_opencv import decode as decode_by_opencv
 from tfmlc.losses import Adapter
 from tfmlc.networks import build_network, load_network, save_network
 from tfmlc.training.state import read_state
 from tfmlc.training.train import TrainConfig
 
 SIZE = (24, 17)
+LEARNED = "adapter.json"
 TOKENS = (
     b"0",
     b"-1",
@@ -47,7 +56,7 @@ INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 
 
 def image_seeds(folder: Path) -> list[Path]:
-    """A small file of every image format, depth and kind of pixels."""
+    """A small file of every image format, depth and kind of pixels, without metadata and with all of them."""
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (*SIZE, 3), np.uint8)
     deep = colours.astype(np.uint16) * 257
@@ -66,10 +75,11 @@ def image_seeds(folder: Path) -> list[Path]:
     PilImage.fromarray(colours).convert("CMYK").save(folder / "cmyk.jpg", progressive=True)
     PilImage.fromarray(colours[..., 0]).convert("1").save(folder / "bits.tif", compression="group4")
     PilImage.fromarray(colours).save(folder / "lossless.webp", lossless=True)
-    return [
-        *made,
-        *(folder / n for n in ("float.tif", "planar.tif", "palette.png", "cmyk.jpg", "bits.tif", "lossless.webp")),
-    ]
+    made += [folder / n for n in ("float.tif", "planar.tif", "palette.png", "cmyk.jpg", "bits.tif", "lossless.webp")]
+    for number, source in enumerate(sources()):
+        made.append(folder / f"{number}{source.suffix}")
+        made[-1].write_bytes(source.content)
+    return made
 
 
 def weights_seeds(folder: Path) -> list[Path]:
@@ -85,7 +95,7 @@ def weights_seeds(folder: Path) -> list[Path]:
 
 
 def text_seeds(folder: Path) -> list[Path]:
-    """A manifest, scores and a recipe."""
+    """A manifest, scores, the report of an adaptation, and a recipe."""
     rows = [
         {"settings": {"kind": "triplets", "folders": ["sharp", "weak", "strong"], "levels": 2}},
         {"name": "a/000001.png", "video": "a", "files": {"sharp/a/000001.png": "0" * 64}, "displacement_px": 26.5},
@@ -96,13 +106,19 @@ def text_seeds(folder: Path) -> list[Path]:
     row = {"psnr": 25.0, "ssim": 0.9}
     scores = {
         "format": 1, "model": "default", "dataset": "pairs", "images": 1, "mean": row, "per_image": {"a.png": row},
-        "not_finite": {}, "protocols": ["gopro-hinet"], "commit": "0", "device": "cpu",
+        "not_finite": {"psnr": 1}, "unavailable": {"lpips": "no weights"}, "swapped": ["a.png"], "sha256": "0",
+        "published": {"psnr": 26.0}, "seconds_per_image": 0.1, "protocols": ["gopro-hinet"],
+        "provenance": {"commit": "0", "command": "tfmlc", "device": "cpu", "time": "now"},
     }  # fmt: skip
     (folder / "scores.json").write_text(json.dumps(scores))
+    accuracy = {"shared": {"before": 0.5, "after": 0.9}}
+    learned_config = {"backbone": "alexnet", "block": 1, "augmentation": {"crop_px": 64}}
+    learned = {"config": learned_config, "held_out": ["a"], "accuracy": accuracy, "recipe": {}, "sha256": "0"}
+    (folder / LEARNED).write_text(json.dumps(learned))
     (folder / "recipe.yaml").write_text(
         "network: {name: hinet, sizes: {width: 8}}\nloop: {steps: 8, betas: [0.9, 0.99]}\n"
     )
-    return [folder / MANIFEST, folder / "scores.json", folder / "recipe.yaml"]
+    return [folder / MANIFEST, folder / "scores.json", folder / LEARNED, folder / "recipe.yaml"]
 
 
 def video_seeds(folder: Path) -> list[Path]:
@@ -120,42 +136,52 @@ def video_seeds(folder: Path) -> list[Path]:
 
 
 def read_any_image(path: Path) -> None:
-    """Size first, as folders are searched; then the pixels."""
-    for read in (read_size, read_image):
-        read(path)
+    """Size and mark first, as folders are searched; then the pixels, which are written in two formats."""
+    read_size(path)
+    restored_mark(path)
+    image = replace(read_image(path), changed=True)
+    suffixes = [".jpg", ".png", ".webp", ".avif", ".tif", ".bmp"]
+    for suffix in {path.suffix if path.suffix in suffixes else ".jpg", suffixes[path.stat().st_size % len(suffixes)]}:
+        for note in write_image(path.with_name(f"written{suffix}"), image):
+            check_line(UserError(note))
 
 
 def read_any_weights(path: Path) -> None:
-    """As a network, an adapter, a state and plain tensors."""
-    refused: list[UserError] = []
-    readers: list[Callable[[Path], Any]] = [load_network, Adapter.load, read_state, read_tensors]
-    for read in readers:
-        try:
-            read(path)
-        except UserError as error:
-            refused.append(error)
-    if refused:
-        raise refused[0]
+    """As a network, an adapter, a state and plain tensors; some of them it is not."""
+    with_each(path, lambda path: load_network(path).explain(), Adapter.load, read_state, read_tensors)
 
 
 def read_any_text(path: Path) -> None:
     """By its name."""
     if path.name == MANIFEST:
-        for read in (read_manifest, find_triplets, find_pairs):
-            try:
-                read(path.parent)
-            except UserError as error:
-                check_line(error)
+        with_each(path.parent, read_manifest, find_triplets, find_pairs)
+    elif path.name == LEARNED:
+        read_learned(path.with_suffix(".safetensors"))
     elif path.suffix == ".json":
-        read_scores(path)
+        write_report([path], path.with_name("report"))
     else:
         checked(TrainConfig, read_yaml(path))
 
 
 def read_any_video(path: Path) -> None:
-    """Every frame, past what is damaged."""
-    for _ in read_frames(find_videos([path])[0], on_bad="skip"):
+    """Every frame, past what is damaged, by either decoder."""
+    for _ in decode_by_opencv(path, []):
         pass
+    for _ in read_frames(find_videos([path])[0], on_bad="skip", tell=lambda line: check_line(UserError(line))):
+        pass
+
+
+def with_each(path: Path, *readers: Callable[[Path], Any]) -> None:
+    """Read a file in several ways; refused is what none of them reads."""
+    refused: list[UserError] = []
+    for read in readers:
+        try:
+            read(path)
+        except UserError as error:
+            check_line(error)
+            refused.append(error)
+    if len(refused) == len(readers):
+        raise refused[0]
 
 
 KINDS: dict[str, tuple[Callable[[Path], list[Path]], Callable[[Path], None]]] = {
@@ -205,8 +231,8 @@ def check_line(error: UserError) -> None:
     assert len(text) < 1500, f"an error of {len(text)} letters: {text[:200]!r}"
 
 
-def try_one(kind: str, seeds: list[Path], number: int, folder: Path) -> Path:
-    """Read seed file ``number`` of a kind, spoiled; anything but a UserError is raised. Returns the file."""
+def try_one(kind: str, seeds: list[Path], number: int, folder: Path) -> Literal["read", "refused"]:
+    """Read seed file ``number`` of a kind, spoiled; anything but a UserError is raised."""
     rng = np.random.default_rng([list(KINDS).index(kind), number])
     seed = seeds[int(rng.integers(len(seeds)))]
     path = folder / seed.name
@@ -215,7 +241,8 @@ def try_one(kind: str, seeds: list[Path], number: int, folder: Path) -> Path:
         KINDS[kind][1](path)
     except UserError as error:
         check_line(error)
-    return path
+        return "refused"
+    return "read"
 
 
 __all__ = ["KINDS", "check_line", "spoil", "try_one"]

@@ -11,6 +11,13 @@ CASES = {"image": 150, "weights": 60, "text": 60, "video": 20}
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_files_themselves_are_read(tmp_path: Path, kind: str) -> None:
+    seeds, read = KINDS[kind]
+    for path in seeds(tmp_path):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_spoiled_files_are_refused_in_one_line(tmp_path: Path, kind: str) -> None:
     (tmp_path / "seeds").mkdir()
     (tmp_path / "spoiled").mkdir()

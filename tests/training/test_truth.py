@@ -83,7 +83,7 @@ def test_runs_of_earlier_versions_go_on(tmp_path: Path, photos: Path, start: Pat
     settings = [f"data.photos=[{photos}]", f"network.start={start}", "loop.steps=2", "loop.trackers=[]"]
     recipe = load_recipe("smoke", settings)
     finetune(recipe, tmp_path / "run")
-    written = read_state(tmp_path / "run" / "state.safetensors")[1]["recipe"]
+    written = read_state(tmp_path / "run" / "state.safetensors")[1].recipe
     earlier = {**written, "network": recipe.network.model_dump(mode="json")}
     check_same_recipe(tmp_path, earlier, written)
     with pytest.raises(UserError, match=r"network\.start"):

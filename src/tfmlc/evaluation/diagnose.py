@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from tfmlc.backbones import build_backbone
+from tfmlc.config import read_record
 from tfmlc.data.datasets.triplets import Triplet, centred, find_triplets, split_by_size
 from tfmlc.errors import UserError
 from tfmlc.losses import BASELINES, BaselineLoss, FeatureMatchingLoss
@@ -232,19 +233,58 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+class _Open(BaseModel):
+    """A group of a report; there is more in it."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class LearnedCrop(_Open):
+    """The side of the crops that an adapter learned from."""
+
+    crop_px: int = Field(ge=1)
+
+
+class LearnedConfig(_Open):
+    """The settings of an adaptation that its diagnosis needs."""
+
+    backbone: str
+    block: int
+    augmentation: LearnedCrop
+
+
+class Learned(_Open):
+    """The report beside an adapter: what it learned from, and how well it ranks videos held out."""
+
+    config: LearnedConfig
+    held_out: list[str]
+    accuracy: dict[str, dict[Literal["before", "after"], float]]
+    recipe: dict[str, Any] | None = None
+    sha256: str = ""
+
+
+def read_learned(adapter: Path) -> Learned:
+    """The report beside an adapter; raises UserError where there is none that fits."""
+    path = adapter.with_suffix(".json")
+    return read_record(path, Learned, "report of an adaptation", "adapt again, to another file")
+
+
 def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> str:
     """Diagnose an adapter beside the common distances, on the videos it did not learn from.
 
     Writes ``ADAPTER.report.json`` and ``ADAPTER.report.png``; returns the table.
     """
-    learned = json.loads(adapter.with_suffix(".json").read_text(encoding="utf-8"))
-    held = [triplet for triplet in find_triplets(folder) if triplet.video in learned["held_out"]]
-    config = learned["config"]
-    crop_px = min(CROP_PX, config["augmentation"]["crop_px"])
+    learned = read_learned(adapter)
+    held = [triplet for triplet in find_triplets(folder) if triplet.video in learned.held_out]
+    config = learned.config
+    crop_px = min(CROP_PX, config.augmentation.crop_px)
     held, small = split_by_size(held, crop_px)
-    distances = named_distances(config["backbone"], config["block"], weights=weights, adapter=adapter)
+    if not held:
+        raise UserError(f"{folder} holds no triplet of {crop_px} px that {adapter} has not learned from: give its set")
+    distances = named_distances(config.backbone, config.block, weights=weights, adapter=adapter)
     rows = diagnose(distances, held, crop_px)
-    content = {"rows": rows, "triplets": len(held), "too_small": len(small), "crop_px": crop_px, "config": config}
+    info = {"triplets": len(held), "too_small": len(small), "crop_px": crop_px}
+    content = {"rows": rows, **info, "config": config.model_dump(mode="json")}
     write_result(adapter.with_suffix(".report.json"), content)
     draw(adapter.with_suffix(".report.png"), rows, distances, held[0], crop_px)
     return as_table(rows)

@@ -74,12 +74,19 @@ def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
 
 
 class Section(BaseModel):
-    """What a scores file must hold of a dataset; there is more in it."""
+    """What a scores file must hold of a dataset, and what it may; there is more in it."""
 
     model: str
     dataset: str
     mean: dict[str, float | None]
     per_image: dict[str, dict[str, float | None]]
+    sha256: str | None = None
+    dataset_sha256: str | None = None
+    not_finite: dict[str, int] = {}
+    unavailable: dict[str, str] = {}
+    swapped: list[str] = []
+    published: dict[str, float] = {}
+    provenance: dict[str, Any] = {}
 
 
 def read_sections(path: Path) -> list[dict[str, Any]]:

@@ -12,13 +12,14 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
 from tfmlc.data.datasets.pairs import Pair
 from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import DataSet, dataset_sha256, pair_sha256
 from tfmlc.evaluation.sources import Restored, Source
-from tfmlc.io.files import write_atomically
+from tfmlc.io.files import parse_json, write_atomically
 from tfmlc.io.images import Image, write_image
 from tfmlc.metrics.fidelity import psnr_of
 from tfmlc.metrics.protocols import PROTOCOLS
@@ -98,7 +99,7 @@ class Record:
         found = cast("dict[str, Any]", earlier) if isinstance(earlier, dict) else {}
         if changed := [key for key in head if found.get(key) != head[key]]:
             raise UserError(f"{self.place.partial} is of another run ({', '.join(changed)}): {WHAT_NOW}")
-        rows = {row["image"]: row for row in map(_parsed, lines[1:]) if row}
+        rows = {row["image"]: row for row in map(_parsed, lines[1:]) if _is_row(row)}
         pairs = {pair.name: pair for pair in self.dataset.pairs}
         if strange := [name for name in rows if name not in pairs]:
             raise UserError(f"{self.place.partial} is of another dataset, it has scores of {strange[0]}: {WHAT_NOW}")
@@ -190,9 +191,28 @@ class Record:
 WHAT_NOW = "remove it, or choose another -o"
 
 
+class Row(BaseModel):
+    """What a row must hold; there is more in it."""
+
+    image: str
+    pair: str
+    swapped: bool
+    seconds: float
+    scores: dict[str, float | None]
+
+
+def _is_row(content: object) -> bool:
+    """Whether a line's content is a whole row."""
+    try:
+        Row.model_validate(content)
+    except ValidationError:
+        return False
+    return True
+
+
 def _parsed(line: str) -> Any:
     """A line's content; nothing where an interruption cut it off."""
     try:
-        return json.loads(line)
-    except json.JSONDecodeError:
+        return parse_json(line, "a row")
+    except UserError:
         return None

@@ -66,13 +66,17 @@ def read_utf8(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file; raises UserError for any other."""
-    text = read_utf8(path)
+    return parse_json(read_utf8(path), path)
+
+
+def parse_json(text: str, source: object) -> Any:
+    """The content of a JSON text; raises UserError, which names its source, for any other."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no JSON: {error.msg} in line {error.lineno}") from error
+        raise UserError(f"{source} is no JSON: {error.msg} in line {error.lineno}") from error
     except (RecursionError, ValueError) as error:  # a number of too many digits
-        raise UserError(f"{path} is no JSON: {str(error)[:200]}") from error
+        raise UserError(f"{source} is no JSON: {str(error)[:200]}") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.sources import BLURRY
-from tfmlc.reproduce.plan import METRICS, START, StudyConfig, fingerprint, losses, sets_of, slug
+from tfmlc.reproduce.plan import METRICS, START, StudyConfig, fingerprint, losses, read_share, sets_of, slug
 from tfmlc.results import write_result
 
 
@@ -24,7 +24,7 @@ def summarize(config: StudyConfig, output: Path, work: Path) -> str:
     for place in sets_of(config, work):
         for name in (BLURRY, START, *named):
             pattern = f"{place}-{slug(name)}.json" if name in (BLURRY, START) else f"{place}-{slug(name)}-[0-9]*.json"
-            scores = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(output.glob(pattern))]
+            scores = [section for path in sorted(output.glob(pattern)) for section in read_sections(path)]
             found = [content["mean"] for content in scores if content.get("study") == own]
             if not found:
                 continue
@@ -34,7 +34,7 @@ def summarize(config: StudyConfig, output: Path, work: Path) -> str:
                 row[metric] = round(float(np.mean(values)), 5)
                 row[f"{metric}_spread"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
             if (path := work / "shares" / f"{slug(name)}.json").exists():
-                row["share"] = json.loads(path.read_text(encoding="utf-8"))["share"]
+                row["share"] = read_share(path)
             rows.append(row)
     settings = config.model_dump(mode="json", exclude={"photos", "pairs", "sharp", "only"})
     write_result(output / "summary.json", {"rows": rows, "settings": settings})

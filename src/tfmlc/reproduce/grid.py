@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,7 +276,7 @@ def generated_photo(side_px: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint
 
 
 def _row(cell: Cell, path: Path, *, quick: bool) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["mean"] if path.exists() else {}
+    found: dict[str, Any] = read_sections(path)[0]["mean"] if path.exists() else {}
     ours = {key.rpartition("/")[2]: value for key, value in found.items()}
     row: dict[str, Any] = {"set": cell.dataset, "run": cell.run.name, "ours": ours}
     return {**row, "rehearsal": True} if quick else {**row, "paper": dict(cell.paper)}

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from tfmlc.backbones import RANDOM
-from tfmlc.config import Config
+from tfmlc.config import Config, read_record
 from tfmlc.evaluation.sources import find_source
 from tfmlc.io.images import find_images
 
@@ -78,6 +78,17 @@ def adapters(config: StudyConfig) -> dict[str, dict[str, Any]]:
         "flatten-shared": {**main, "mode": "flatten", "alignment": "shared"},
         "vgg16-shared": {**common, "backbone": "vgg16", "block": 2, "mode": "token", "batch_size": 32, "views": 1},
     }
+
+
+class ChosenShare(BaseModel):
+    """The gradient's share that was chosen for a loss."""
+
+    share: float
+
+
+def read_share(path: Path) -> float:
+    """The gradient's share that an earlier run chose."""
+    return read_record(path, ChosenShare, "choice of a share", "remove it, and it is chosen again").share
 
 
 def about_study(config: StudyConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfmlc.backbones import RANDOM
-from tfmlc.config import checked
+from tfmlc.config import checked, read_record
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.data.synthesis.videos import VideoBlurConfig
@@ -35,6 +35,7 @@ from tfmlc.reproduce.plan import (
     fingerprint,
     listing,
     losses,
+    read_share,
     sets_of,
     slug,
 )
@@ -79,7 +80,7 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
 def _check_same_study(config: StudyConfig, work: Path) -> None:
     path, info = work / "study.json", json.loads(json.dumps(about_study(config)))
     if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = read_record(path, dict[str, Any], "study", "choose another --work")
         if changed := sorted(key for key in info if earlier.get(key) != info[key]):
             raise UserError(f"{work} is of a study with other settings ({', '.join(changed)}): choose another --work")
         return
@@ -177,7 +178,7 @@ def choose_ratio(config: StudyConfig, work: Path, name: str, loss: Mapping[str, 
         best = min(allowed, key=lambda row: row["relative"])
         content = {"share": best["share"], "control": control, "trials": rows}
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-    return float(json.loads(path.read_text(encoding="utf-8"))["share"])
+    return read_share(path)
 
 
 def _trial(

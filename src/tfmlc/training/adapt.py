@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,8 +28,9 @@ from tfmlc.data.datasets.triplets import (
 )
 from tfmlc.data.synthesis.manifest import MANIFEST, file_sha256
 from tfmlc.errors import UserError
+from tfmlc.evaluation.diagnose import read_learned
 from tfmlc.io.checkpoint import CheckpointInfo
-from tfmlc.io.files import write_atomically
+from tfmlc.io.files import read_json, write_atomically
 from tfmlc.io.locks import run_lock
 from tfmlc.losses.adapter import Adapter, Mode, as_tokens
 from tfmlc.losses.triplet import distance, ranking_loss
@@ -106,8 +108,9 @@ class Views:
             "files": [str(triplet.files[0]) for triplet in self.triplets],
             "set": self.set_sha256,
         }
-        if path.exists() and note.exists() and json.loads(note.read_text()) == info:
-            return cast("NDArray[np.float16]", np.load(path, mmap_mode="r"))
+        with suppress(UserError, OSError, ValueError, EOFError):  # what is missing or damaged is made anew
+            if read_json(note) == info:
+                return cast("NDArray[np.float16]", np.load(path, mmap_mode="r"))
         folder.mkdir(parents=True, exist_ok=True)
         note.unlink(missing_ok=True)  # what it described is overwritten now
         made: NDArray[np.float16] | None = None
@@ -191,15 +194,11 @@ def _finished(output: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     path = output.with_suffix(".json")
     if not (output.is_file() and path.is_file()):
         return None
-    try:
-        report = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
-        made = report.get("recipe")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no report of an adaptation: choose another -o") from error
-    if made is None:  # of an earlier version, which did not write it down
+    report = read_learned(output)
+    if report.recipe is None:  # of an earlier version, which did not write it down
         return None
-    check_same_recipe(output, made, recipe, "choose another -o")
-    return report if report["sha256"] == Adapter.load(output).info.sha256 else None
+    check_same_recipe(output, report.recipe, recipe, "choose another -o")
+    return report.model_dump(mode="json") if report.sha256 == Adapter.load(output).info.sha256 else None
 
 
 def _usable(triplets: list[Triplet], config: AdaptConfig) -> list[Triplet]:

@@ -254,14 +254,16 @@ class Loop:
             return
         tensors, info = read_state(path)
         if not force:
-            check_same_recipe(path, info.get("recipe", {}), self.recipe)
-        for name, parameter in self.plain.named_parameters():
-            if f"weights.{name}" not in tensors or tensors[f"weights.{name}"].shape != parameter.shape:
-                raise UserError(f"{path} is the state of another network: it has no fitting {name}")
-        self.step = int(info["step"])
-        self.schedule.state.update(info.get("schedule", {}))
-        if info.get("loss_scale"):
-            self.scaler.load_state_dict(info["loss_scale"])
+            check_same_recipe(path, info.recipe, self.recipe)
+        wanted = {f"{kind}.{name}": value for name, value in self.ema.items() for kind in ("weights", "ema")}
+        wanted |= {f"buffer.{name}": value for name, value in self.plain.named_buffers()}
+        for name, value in wanted.items():
+            if name not in tensors or tensors[name].shape != value.shape:
+                raise UserError(f"{path} is the state of another network: it has no fitting {name.partition('.')[2]}")
+        self.step = info.step
+        self.schedule.state.update(info.schedule)
+        if info.loss_scale:
+            self.scaler.load_state_dict(info.loss_scale)
         with torch.no_grad():
             for name, value in self.plain.named_buffers():
                 value.copy_(tensors[f"buffer.{name}"])

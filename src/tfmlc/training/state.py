@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import BaseModel, Field
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tfmlc.backbones import RANDOM
+from tfmlc.config import parse_record
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import read_safetensors
 
 STATE = "state.safetensors"
+AGAIN = "remove it to start the run again"
 WAY_OUT = "choose another folder, or --force to go on with the new ones"
 READ_FROM = {  # settings that are read from the file that a setting names
     "network.start": ("network.name", "network.sizes"),
@@ -23,17 +25,29 @@ READ_FROM = {  # settings that are read from the file that a setting names
 FREE_SETTINGS = {"loop.workers", "loop.save_every_steps", "loop.trackers", "loop.device"}
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of a saved run, and its step, schedule and recipe; raises UserError for another file."""
+class RunState(BaseModel):
+    """Where a saved run is: its step, what its schedule keeps, its recipe, and the scaling of its loss."""
+
+    step: int = Field(ge=0)
+    schedule: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    loss_scale: dict[str, Any] = {}
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], RunState]:
+    """Tensors of a saved run, and where it is; raises UserError for another file."""
     tensors, metadata = read_safetensors(path)
     if "run" not in metadata:
-        raise UserError(f"{path} is not the state of a run: remove it to start again")
-    return tensors, json.loads(metadata["run"])
+        raise UserError(f"{path} is no state of a run: {AGAIN}")
+    return tensors, parse_record(metadata["run"], RunState, path, "state of a run", AGAIN)
 
 
 def last_scores(run: Path) -> dict[str, float]:
-    """What the last validation of a run found, by metric."""
-    return read_state(run / STATE)[1]["schedule"]["scores"][-1]
+    """What the last validation of a run found, by metric; raises UserError for a run without one."""
+    scores = cast("list[dict[str, float]]", read_state(run / STATE)[1].schedule.get("scores"))
+    if not scores:
+        raise UserError(f"{run / STATE} holds no validation: {AGAIN}")
+    return scores[-1]
 
 
 def check_same_recipe(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
 from tfmlc.backbones import RANDOM
-from tfmlc.config import Config, checked
+from tfmlc.config import Config, checked, read_record
 from tfmlc.data.datasets.crops import PairCrops, prepare_crops
 from tfmlc.data.datasets.pairs import BlurKind, check_pairs, count_remark, find_pairs
 from tfmlc.data.datasets.synthetic import SyntheticPairs
@@ -228,6 +228,12 @@ def build_dataset(config: TrainConfig, folder: Path, *, cell_px: int | None = No
     return PairCrops(pairs, patch_px=data.patch_px, length=length, seed=config.loop.seed, saturation=data.saturation)
 
 
+class FoundWeight(BaseModel):
+    """The weight of a feature loss, as a run keeps it."""
+
+    weight: float
+
+
 def _weight(config: TrainConfig, objective: Restoration, network: nn.Module, dataset: Items, loop: Loop) -> float:
     """The feature loss's weight; one that was found from gradients is kept beside the run."""
     loss = config.loss
@@ -237,7 +243,7 @@ def _weight(config: TrainConfig, objective: Restoration, network: nn.Module, dat
         return float(loss.weight)
     path = loop.folder / "weight.json"
     if path.exists():
-        return float(json.loads(path.read_text(encoding="utf-8"))["weight"])
+        return read_record(path, FoundWeight, "weight of a feature loss", "remove it, and it is found again").weight
     size = config.loop.batch_size
 
     def batch(step: int) -> list[Tensor]:

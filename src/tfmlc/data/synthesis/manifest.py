@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from tfmlc.errors import UserError
-from tfmlc.io.files import read_utf8, write_atomically
+from tfmlc.io.files import parse_json, read_utf8, write_atomically
 
 MANIFEST = "manifest.jsonl"
 
@@ -23,8 +23,8 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(read_utf8(path).splitlines(), start=1):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line, path)
+        except UserError:
             continue
         if not _is_row(row):
             raise UserError(f"{path}, line {number} is not of a manifest of tfmlc: make the set again")

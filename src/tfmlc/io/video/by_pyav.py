@@ -15,6 +15,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.video.decoding import Damage, Frame, broken_promise
 
 if TYPE_CHECKING:
+    from av.codec import CodecContext
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -55,12 +56,12 @@ def decode(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
     Raises UserError where the size of the frames changes.
     """
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")  # a title need not be UTF-8
     except (FFmpegError, OSError):
         return
     with container:
         stream = container.streams.best("video")
-        if stream is not None:
+        if stream is not None and cast("CodecContext | None", stream.codec_context) is not None:
             yield from _Decoding(path, container, cast("VideoStream", stream), times).run()
 
 

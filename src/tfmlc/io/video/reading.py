@@ -34,7 +34,12 @@ def _decoded(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
         from tfmlc.io.video.by_pyav import decode
     else:
         from tfmlc.io.video.by_opencv import decode
-    return decode(path, times)
+    try:
+        yield from decode(path, times)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # whatever the decoder says of a damaged file
+        yield Damage(f"cannot be decoded further: {' '.join(str(error).split()) or type(error).__name__:.300}")
 
 
 def _read_video(path: Path, on_bad: OnBad, tell: Tell) -> Iterator[Frame | None]:
