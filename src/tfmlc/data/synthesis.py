@@ -129,8 +129,8 @@ def synthesize(
             if row.get("seed", [seed])[0] != seed:
                 raise UserError(f"{output} was made with seed {row['seed'][0]}: take that, or another folder")
             source = sources.get(row["name"])
-            if source is not None and row["source"] != str(source):
-                raise UserError(f"{source} has the name of {row['source']}, of which {output} was made before")
+            if source is not None and row.get("source") != str(source):
+                raise UserError(f"{source} has the name of {row.get('source')}, of which {output} was made before")
         finished = _finished(manifest.whole)
         kept = [still for still in stills if whole.get(still.name, {}).get("seed") == list(still.seed)]
         summary.kept = len(kept) + sum("window" in row for row in whole.values())
@@ -158,7 +158,7 @@ def synthesize(
 def _finished(rows: Iterable[dict[str, Any]]) -> set[str]:
     """Names of the films whose windows are all there and whole."""
     rows = list(rows)
-    windows = Counter(row["clip"] for row in {row["name"]: row for row in rows}.values() if "window" in row)
+    windows = Counter(row.get("clip") for row in {row["name"]: row for row in rows}.values() if "window" in row)
     return {row["name"] for row in rows if "windows" in row and windows[row["name"]] == row["windows"]}
 
 
