@@ -1,6 +1,6 @@
 """Read many spoiled files: only a user's error is allowed, within 10 s and 4 GB.
 
-python benchmarks/fuzz/run.py KIND FIRST LAST OUTPUT.json      KIND: image, weights, text, video
+python benchmarks/fuzz/run.py KIND FIRST LAST OUTPUT.json      KIND: image, weights, text, video, values
 
 Cases are numbered; the same number is the same file on every machine. They run in a child process that is watched: one
 that hangs, grows or dies is a finding, and the run goes on after it.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+LONGEST = 1200  # letters of an error
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, by errors of a general kind
 
@@ -13,11 +14,13 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, 
 class UserError(ValueError):
     """A mistake in what was asked for or given; its text is a single line, and the command line prints only that.
 
+    What a file holds may be in the text: signs that steer a terminal become escapes, and what is too long is cut.
     ``option`` names the keyword argument that would allow what was refused; the command line adds its own word for it.
     """
 
     def __init__(self, text: str = "", *, option: str = "") -> None:
-        super().__init__(text)
+        text = printable(text)
+        super().__init__(text if len(text) <= LONGEST else f"{text[: LONGEST - 300]} ... {text[-200:]}")
         self.option = option
 
 

@@ -6,8 +6,10 @@ the faults it lists are tested in another way, too.
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 import tifffile
 import torch
+import yaml
 from PIL import Image as PilImage
 from safetensors.torch import save
 
@@ -23,7 +26,7 @@ from round_trip.sources import sources
 from tfmlc.config import checked, read_yaml
 from tfmlc.data.datasets.pairs import find_pairs
 from tfmlc.data.datasets.triplets import find_triplets
-from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
+from tfmlc.data.synthesis.manifest import MANIFEST, Manifest, read_manifest
 from tfmlc.errors import UserError
 from tfmlc.evaluation.diagnose import read_learned
 from tfmlc.evaluation.report import write_report
@@ -37,6 +40,8 @@ from tfmlc.training.state import read_state
 from tfmlc.training.train import TrainConfig
 
 SIZE = (24, 17)
+Seeds = Callable[[Path], list[Path]]
+SETTINGS = {"kind": "triplets", "folders": ["sharp", "weak", "strong"], "levels": 2}
 LEARNED = "adapter.json"
 TOKENS = (
     b"0",
@@ -51,6 +56,28 @@ TOKENS = (
     b"../../etc/passwd",
     b"\xff\xfe",
     b"[" * 50,
+)
+VALUES = (
+    *(
+        None,
+        True,
+        0,
+        -1,
+        0.5,
+        1e308,
+        1 << 70,
+        math.nan,
+        math.inf,
+        "",
+        "a",
+        "0",
+        "a\0b",
+        "\ud800",
+        "a\nb",
+        "../../a",
+        "/a",
+    ),
+    *("a" * 5000, [], {}, [None], [[]], ["a"], {"a": 1}, {"": None}, {"a": {"a": []}}, [1, 2, 3], "F64", [0, 1 << 62]),
 )
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 
@@ -96,9 +123,19 @@ def weights_seeds(folder: Path) -> list[Path]:
 
 def text_seeds(folder: Path) -> list[Path]:
     """A manifest, scores, the report of an adaptation, and a recipe."""
+    files = {"sharp/a/000001.png": "0" * 64}
     rows = [
-        {"settings": {"kind": "triplets", "folders": ["sharp", "weak", "strong"], "levels": 2}},
-        {"name": "a/000001.png", "video": "a", "files": {"sharp/a/000001.png": "0" * 64}, "displacement_px": 26.5},
+        {"settings": SETTINGS},
+        {
+            "name": "a/000001.png",
+            "video": "a",
+            "source": "a.mp4",
+            "window": [0, 9],
+            "files": files,
+            "displacement_px": 9,
+        },
+        {"name": "b.png", "video": "b", "source": "b.png", "seed": [0, 1], "files": files, "strength_px": 26.5},
+        {"name": "a", "source": "a.mp4", "windows": 1, "files": {}},
     ]
     for name in ("sharp", "weak", "strong"):
         write_image(folder / name / "a" / "000001.png", Image(np.zeros((4, 4, 3), np.uint8)))
@@ -135,6 +172,11 @@ def video_seeds(folder: Path) -> list[Path]:
     return made
 
 
+def value_seeds(folder: Path) -> list[Path]:
+    """Everything that holds JSON or YAML: texts, and the heads of safetensors."""
+    return [*text_seeds(folder), *(path for path in weights_seeds(folder) if path.suffix == ".safetensors")]
+
+
 def read_any_image(path: Path) -> None:
     """Size and mark first, as folders are searched; then the pixels, which are written in two formats."""
     read_size(path)
@@ -154,7 +196,9 @@ def read_any_weights(path: Path) -> None:
 def read_any_text(path: Path) -> None:
     """By its name."""
     if path.name == MANIFEST:
-        with_each(path.parent, read_manifest, find_triplets, find_pairs)
+        with_each(
+            path.parent, read_manifest, find_triplets, find_pairs, lambda folder: Manifest(folder, dict(SETTINGS))
+        )
     elif path.name == LEARNED:
         read_learned(path.with_suffix(".safetensors"))
     elif path.suffix == ".json":
@@ -171,6 +215,11 @@ def read_any_video(path: Path) -> None:
         pass
 
 
+def read_any_values(path: Path) -> None:
+    """As what it is."""
+    (read_any_weights if path.suffix == ".safetensors" else read_any_text)(path)
+
+
 def with_each(path: Path, *readers: Callable[[Path], Any]) -> None:
     """Read a file in several ways; refused is what none of them reads."""
     refused: list[UserError] = []
@@ -184,12 +233,50 @@ def with_each(path: Path, *readers: Callable[[Path], Any]) -> None:
         raise refused[0]
 
 
-KINDS: dict[str, tuple[Callable[[Path], list[Path]], Callable[[Path], None]]] = {
-    "image": (image_seeds, read_any_image),
-    "weights": (weights_seeds, read_any_weights),
-    "text": (text_seeds, read_any_text),
-    "video": (video_seeds, read_any_video),
-}
+def spoil_values(content: bytes, rng: np.random.Generator) -> bytes:
+    """One to three values of a JSON or YAML text become other ones, go, or come twice; it stays JSON or YAML."""
+    if content[8:9] == b"{":
+        stop = 8 + int.from_bytes(content[:8], "little")
+        head = json.loads(content[8:stop])
+        info = head.get("__metadata__", {})
+        key = next(iter(info), None)
+        if key and rng.random() < 0.7:
+            info[key] = spoil_values(info[key].encode(), rng).decode()
+        else:
+            _change(head, rng)
+        packed = json.dumps(head).encode()
+        return len(packed).to_bytes(8, "little") + packed + content[stop:]
+    if not content.startswith(b"{"):
+        settings = yaml.safe_load(content)
+        _change(settings, rng)
+        return yaml.safe_dump(settings).encode(errors="surrogatepass")
+    rows = [json.loads(line) for line in content.splitlines()]
+    _change(rows[int(rng.integers(len(rows)))], rng)
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def _change(whole: dict[str, Any], rng: np.random.Generator) -> None:
+    for _ in range(int(rng.integers(1, 4))):
+        groups = list(_groups(whole))
+        group = groups[int(rng.integers(len(groups)))]
+        if not group:
+            continue
+        key = list(group if isinstance(group, dict) else range(len(group)))[int(rng.integers(len(group)))]
+        match int(rng.integers(4)):
+            case 0:
+                del group[key]
+            case 1 if isinstance(group, dict):
+                group[str(VALUES[int(rng.integers(len(VALUES)))])] = group[key]
+            case _:
+                group[key] = copy.deepcopy(VALUES[int(rng.integers(len(VALUES)))])
+
+
+def _groups(value: Any) -> Iterator[Any]:
+    """A value's dictionaries and lists, however deep."""
+    if isinstance(value, (dict, list)):
+        yield value
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _groups(inner)
 
 
 def spoil(content: bytes, rng: np.random.Generator) -> bytes:
@@ -223,6 +310,15 @@ def spoil(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
+KINDS: dict[str, tuple[Seeds, Callable[[Path], None], Callable[[bytes, np.random.Generator], bytes]]] = {
+    "image": (image_seeds, read_any_image, spoil),
+    "weights": (weights_seeds, read_any_weights, spoil),
+    "text": (text_seeds, read_any_text, spoil),
+    "video": (video_seeds, read_any_video, spoil),
+    "values": (value_seeds, read_any_values, spoil_values),
+}
+
+
 def check_line(error: UserError) -> None:
     """A user's error is one line that a person can read."""
     text = str(error)
@@ -236,9 +332,10 @@ def try_one(kind: str, seeds: list[Path], number: int, folder: Path) -> Literal[
     rng = np.random.default_rng([list(KINDS).index(kind), number])
     seed = seeds[int(rng.integers(len(seeds)))]
     path = folder / seed.name
-    path.write_bytes(spoil(seed.read_bytes(), rng))
+    _, read, change = KINDS[kind]
+    path.write_bytes(change(seed.read_bytes(), rng))
     try:
-        KINDS[kind][1](path)
+        read(path)
     except UserError as error:
         check_line(error)
         return "refused"

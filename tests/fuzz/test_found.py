@@ -13,13 +13,17 @@ from readers import KINDS, check_line, try_one
 from safetensors.torch import save
 
 from tfmlc.config import override
+from tfmlc.data.datasets.triplets import find_triplets
+from tfmlc.data.synthesis.manifest import MANIFEST, Manifest
 from tfmlc.errors import UserError
 from tfmlc.evaluation.diagnose import read_learned
+from tfmlc.evaluation.report import read_scores
 from tfmlc.reproduce.plan import read_share
 from tfmlc.training.state import STATE, last_scores, read_state
 
 FOUND = {
     "weights": [3260, 3543],  # the JSON inside a run's state
+    "image": [5797, 8712],  # a TIFF of 349,527 strips that names one; an AVIF of 15 million parts without a place
     "video": [118, 292, 358],  # a codec that is not known; texts that are not UTF-8
 }
 NO_JSON = ["", "{", "[" * 100_000, "9" * 5000]
@@ -35,11 +39,11 @@ def test_files_that_once_got_past_the_readers(tmp_path: Path, kind: str) -> None
         try_one(kind, seeds, number, tmp_path / "spoiled")
 
 
-def refusal(read: Callable[[Path], Any], path: Path) -> str:
+def refusal(read: Callable[[Path], Any], path: Path, named: str = "") -> str:
     with pytest.raises(UserError) as caught:
         read(path)
     check_line(caught.value)
-    assert path.stem in str(caught.value)
+    assert (named or path.stem) in str(caught.value)
     return str(caught.value)
 
 
@@ -65,3 +69,39 @@ def test_settings_that_are_no_yaml(value: str) -> None:
     with pytest.raises(UserError, match="is not YAML") as caught:
         override({}, [f"a={value}"])
     check_line(caught.value)
+
+
+def test_what_a_file_holds_does_not_break_the_line_of_an_error() -> None:
+    check_line(UserError("the mean of a\nb \x1b[31m does not fit"))
+    check_line(UserError("a" * 100_000))
+    assert str(UserError("a\nb")) == r"a\nb"
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "a" * 300, "a\0b", "\ud800", 7, None])
+@pytest.mark.parametrize("place", ["name", "files", "folders"])
+def test_names_in_a_manifest_that_no_file_can_have(tmp_path: Path, name: object, place: str) -> None:
+    settings, row = {"kind": "triplets", "folders": ["a", "b", "c"]}, {"name": "a.png", "video": "a", "files": {}}
+    if place == "name":
+        row["name"] = name
+    elif place == "folders":
+        settings["folders"] = ["a", "b", name]
+    elif isinstance(name, str):
+        row["files"] = {name: ""}
+    else:
+        row["files"] = name
+    (tmp_path / MANIFEST).write_text(json.dumps({"settings": settings}) + "\n" + json.dumps(row))
+    assert "is not of a manifest of tfmlc" in refusal(find_triplets, tmp_path, MANIFEST)
+
+
+def test_rows_that_do_not_say_of_what_they_are_are_made_again(tmp_path: Path) -> None:
+    rows = [{"settings": {}}, {"name": "a.png"}, {"pair": "a.png", "files": {}}, {"name": "b.png", "files": {}}]
+    (tmp_path / MANIFEST).write_text("\n".join(map(json.dumps, rows)))
+    assert [row["name"] for row in Manifest(tmp_path, {}).whole] == ["b.png"]
+    assert [row["pair"] for row in Manifest(tmp_path, {}, "pair").whole] == ["a.png"]
+
+
+@pytest.mark.parametrize("values", [{"psnr": "25"}, {"psnr": True}, {"psnr": [25.0]}])
+def test_scores_that_are_no_numbers(tmp_path: Path, values: dict[str, object]) -> None:
+    scores = {"format": 1, "model": "m", "dataset": "d", "mean": values, "per_image": {"a": values}}
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    assert "is no scores file (mean.psnr" in refusal(read_scores, tmp_path / "scores.json")

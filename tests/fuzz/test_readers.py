@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from readers import KINDS, try_one
 
-CASES = {"image": 150, "weights": 60, "text": 60, "video": 20}
+CASES = {"image": 150, "weights": 60, "text": 60, "video": 20, "values": 60}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_files_themselves_are_read(tmp_path: Path, kind: str) -> None:
-    seeds, read = KINDS[kind]
+    seeds, read, _ = KINDS[kind]
     for path in seeds(tmp_path):
         read(path)
 

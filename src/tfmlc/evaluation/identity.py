@@ -97,7 +97,7 @@ def read_sections(path: Path) -> list[dict[str, Any]]:
     sections: list[object] = list(cast("dict[str, object]", sets).values()) if isinstance(sets, dict) else [whole]
     for section in sections:
         try:
-            Section.model_validate(section)
+            Section.model_validate(section, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])[:100]

@@ -204,7 +204,7 @@ class Row(BaseModel):
 def _is_row(content: object) -> bool:
     """Whether a line's content is a whole row."""
     try:
-        Row.model_validate(content)
+        Row.model_validate(content, strict=True)
     except ValidationError:
         return False
     return True

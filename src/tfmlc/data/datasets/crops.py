@@ -90,7 +90,7 @@ def prepare_crops(
     if not _is_complete(folder, settings):
         with (
             folder_lock(folder, wait=True),
-            Manifest(folder, settings) as manifest,
+            Manifest(folder, settings, "pair") as manifest,
             worker_pool(workers) as pool,
             Progress("crops", len(pairs)) as progress,
         ):
@@ -110,8 +110,8 @@ def _is_complete(folder: Path, settings: Mapping[str, object]) -> bool:
     if not (folder / MANIFEST).exists():
         return False
     earlier, rows = read_manifest(folder)
-    made = earlier == settings and {row["pair"] for row in rows} == set(earlier["pairs"])
-    return made and all((folder / name).is_file() for row in rows for name in row["files"])
+    made = earlier == settings and {row.get("pair") for row in rows} == set(earlier["pairs"])
+    return made and all("files" in row and all((folder / name).is_file() for name in row["files"]) for row in rows)
 
 
 def crop_starts(size_px: int, crop_px: int, step_px: int) -> list[int]:

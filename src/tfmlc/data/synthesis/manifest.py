@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, cast
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tfmlc.errors import UserError
 from tfmlc.io.files import parse_json, read_utf8, write_atomically
 
 MANIFEST = "manifest.jsonl"
+LONGEST_NAME = 255  # bytes, on most file systems
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -26,34 +30,55 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             row = parse_json(line, path)
         except UserError:
             continue
-        if not _is_row(row):
-            raise UserError(f"{path}, line {number} is not of a manifest of tfmlc: make the set again")
+        try:
+            Row.model_validate(row, strict=True)
+        except ValidationError as error:
+            raise UserError(f"{path}, line {number} is not of a manifest of tfmlc: make the set again") from error
         rows.append(row)
     if not rows or not isinstance(rows[0].get("settings"), dict):
         raise UserError(f"{path} is not a manifest of tfmlc: remove it or choose another folder")
     return rows[0]["settings"], rows[1:]
 
 
-def _is_row(row: object) -> bool:
-    """Whether a row has the form of one, and names no files outside its folder."""
-    if not isinstance(row, dict):
-        return False
-    found = cast("dict[str, object]", row)
-    files, strings = found.get("files", {}), [found.get(key, "") for key in ("name", "video", "pair", "photo")]
-    if not isinstance(files, dict) or not all(isinstance(text, str) for text in strings):
-        return False
-    names = [*cast("dict[str, object]", files), found.get("name", "")]
-    return all(isinstance(name, str) and _is_inside(name) for name in names)
+def inside(name: str) -> str:
+    """A relative path that stays in its folder and that a file can have; raises ValueError for any other.
 
-
-def _is_inside(name: str) -> bool:
-    """Whether a relative path stays in its folder.
-
-    >>> _is_inside("sharp/a.png"), _is_inside("../a.png"), _is_inside("/a.png")
-    (True, False, False)
+    >>> inside("sharp/a.png")
+    'sharp/a.png'
+    >>> inside("../a.png")
+    Traceback (most recent call last):
+    ValueError: '../a.png' is no path inside a folder
     """
     path = PurePath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if path.is_absolute() or ".." in path.parts or "\0" in name or longest > LONGEST_NAME:
+        raise ValueError(f"{name!r} is no path inside a folder")
+    return name
+
+
+Inside = Annotated[str, AfterValidator(inside)]
+
+
+class Settings(BaseModel):
+    """What the settings of a set say of its files; there is more in them."""
+
+    kind: str = ""
+    folders: list[Inside] = []
+
+
+class Row(BaseModel):
+    """What a line of a manifest says, as far as it is used: of settings, an image with its files, or a video."""
+
+    settings: Settings = Settings()
+    name: Inside = ""
+    pair: str = ""
+    video: str = ""
+    source: str = ""
+    files: dict[Inside, str] = {}
+    seed: list[int] = Field(default=[0], min_length=1)
+    windows: int = 0
+    displacement_px: float | None = None
+    strength_px: float = 0.0
 
 
 def distinct_stems(names: Sequence[Path]) -> list[Path]:
@@ -81,19 +106,20 @@ def file_sha256(path: Path) -> str:
 
 def is_whole(folder: Path, row: dict[str, Any]) -> bool:
     """Whether all files of a row, ``files`` by name with their sha256, are there and unchanged."""
-    return all(
-        (folder / name).is_file() and file_sha256(folder / name) == sha256 for name, sha256 in row["files"].items()
+    files = row.get("files")
+    return files is not None and all(
+        (folder / name).is_file() and file_sha256(folder / name) == sha256 for name, sha256 in files.items()
     )
 
 
 class Manifest:
     """A manifest that grows by rows as they are finished; a context manager.
 
-    Raises UserError for a folder that was made with other settings. ``whole`` are the rows of earlier runs whose
-    files are all still there.
+    Raises UserError for a folder that was made with other settings. ``whole`` are the rows of earlier runs that say
+    of what they are, under ``key``, and whose files are all still there.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], key: Literal["name", "pair"] = "name") -> None:
         self.path = folder / MANIFEST
         self.whole: list[dict[str, Any]] = []
         settings = json.loads(json.dumps(settings))
@@ -104,7 +130,7 @@ class Manifest:
         if earlier != settings:
             changed = ", ".join(sorted(key for key in {**settings, **earlier} if settings.get(key) != earlier.get(key)))
             raise UserError(f"{folder} was made with other settings ({changed}): choose another folder")
-        self.whole = [row for row in rows if is_whole(folder, row)]
+        self.whole = [row for row in rows if key in row and is_whole(folder, row)]
 
     def __enter__(self) -> Manifest:
         content = self.path.read_bytes()

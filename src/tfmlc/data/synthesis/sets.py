@@ -134,8 +134,8 @@ def synthesize(inputs: Iterable[Path], output: Path, config: SetConfig, *, worke
             if row.get("seed", [config.seed])[0] != config.seed:
                 raise UserError(f"{output} was made with seed {row['seed'][0]}: take that, or another folder")
             source = sources.get(row["name"])
-            if source is not None and row["source"] != str(source):
-                raise UserError(f"{source} has the name of {row['source']}, of which {output} was made before")
+            if source is not None and row.get("source") != str(source):
+                raise UserError(f"{source} has the name of {row.get('source')}, of which {output} was made before")
         finished = _finished(manifest.whole)
         kept = [image for image in planned if whole.get(image.name, {}).get("seed") == list(image.seed)]
         summary.kept = len(kept) + sum("window" in row for row in whole.values())
@@ -165,7 +165,7 @@ def synthesize(inputs: Iterable[Path], output: Path, config: SetConfig, *, worke
 def _finished(rows: Iterable[dict[str, Any]]) -> set[str]:
     """Names of the videos whose windows are all there and whole."""
     rows = list(rows)
-    windows = Counter(row["video"] for row in {row["name"]: row for row in rows}.values() if "window" in row)
+    windows = Counter(row.get("video") for row in {row["name"]: row for row in rows}.values() if "window" in row)
     return {row["name"] for row in rows if "windows" in row and windows[row["name"]] == row["windows"]}
 
 

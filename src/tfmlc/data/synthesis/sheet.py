@@ -19,7 +19,7 @@ ROWS, THUMBNAIL_PX, LABEL_PX, GAP_PX = 24, 240, 18, 4
 def write_sheet(folder: Path) -> None:
     """Write ``sheet.png``: up to 24 rows spread evenly over the set, each labelled with its name and motion."""
     settings, rows = read_manifest(folder)
-    made = list({row["name"]: row for row in rows if row["files"]}.values())
+    made = list({row["name"]: row for row in rows if row.get("name") and row.get("files")}.values())
     made = [row for row in made if all((folder / name).is_file() for name in row["files"])]
     if not made:
         return

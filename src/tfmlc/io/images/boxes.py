@@ -38,9 +38,10 @@ class Items:
     def data(self, kind: bytes) -> bytes | None:
         """The content of the first item of a type, or None."""
         number = next((number for number, named in self.types.items() if named == kind), None)
-        if number is None or number not in self.places:
+        places = [] if number is None else self.places.get(number, [])
+        if not places or sum(size for _, size in places) > len(self.content):
             return None
-        return b"".join(self.content[at : at + size] for at, size in self.places[number])
+        return b"".join(self.content[at : at + size] for at, size in places)
 
     def property(self, kind: bytes, begins: bytes = b"") -> bytes | None:
         """The content of the primary image's first property of a type that begins so, or None."""
@@ -109,6 +110,7 @@ class Items:
             at += (2 if version in (1, 2) else 0) + 2
             base, at = self._number(at, base_size), at + base_size
             extents, at = self._number(at, 2), at + 2
+            extents = extents if offset_size + length_size else min(extents, 1)  # those without a place are all alike
             found: list[tuple[int, int]] = []
             for _ in range(extents):
                 at += index_size if version in (1, 2) else 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from tfmlc.io.images.ifd import (
+    ENTRY_BYTES,
     EXIF_FOLDER,
     INTEROP_FOLDER,
     MAKER_NOTE,
@@ -36,6 +37,7 @@ NAMES = {
 }
 MAKER_NOTE_MOVED = "the camera's maker note lies elsewhere now: what it points to may not be found"
 UNREADABLE = "an EXIF block that cannot be read is left out"
+MOST_NAMED = 20  # of what is left out
 PREFIX = b"Exif\0\0"
 
 
@@ -155,10 +157,16 @@ def within(block: bytes, most_bytes: int) -> tuple[bytes | None, list[str], list
         return None, ["an EXIF block that cannot be read"], []
     entries = tags.tree()
     lost = ["the EXIF thumbnail"] if tags.directory(tags.first)[1] else []
-    while len(small := build(tags.order, entries)) > most_bytes:
-        largest = max(_leaves(entries), key=lambda entry: len(entry.data))
-        lost.append(f"{NAMES.get(largest.tag, f'EXIF tag {largest.tag}')} ({len(largest.data) // 1000} kB)")
-        entries = _without(entries, largest)
+    while (excess := len(small := build(tags.order, entries)) - most_bytes) > 0:
+        left_out: list[Entry] = []
+        for largest in sorted(_leaves(entries), key=lambda entry: -len(entry.data)):
+            left_out.append(largest)
+            excess -= ENTRY_BYTES + len(largest.data)
+            if excess <= 0:
+                break
+        lost += [f"{NAMES.get(one.tag, f'EXIF tag {one.tag}')} ({len(one.data) // 1000} kB)" for one in left_out]
+        entries = _without(entries, {id(entry) for entry in left_out})
+    lost = lost if len(lost) <= MOST_NAMED else [*lost[:MOST_NAMED], f"{len(lost) - MOST_NAMED} more EXIF entries"]
     return small, lost, [] if keeps_maker_note(entries) else [MAKER_NOTE_MOVED]
 
 
@@ -166,8 +174,8 @@ def _leaves(entries: Iterable[Entry]) -> list[Entry]:
     return [leaf for entry in entries for leaf in (_leaves(entry.folder) if entry.folder else [entry])]
 
 
-def _without(entries: Iterable[Entry], left_out: Entry) -> list[Entry]:
-    kept = [entry for entry in entries if entry is not left_out]
+def _without(entries: Iterable[Entry], left_out: set[int]) -> list[Entry]:
+    kept = [entry for entry in entries if id(entry) not in left_out]
     return [replace(entry, folder=tuple(_without(entry.folder, left_out))) if entry.folder else entry for entry in kept]
 
 

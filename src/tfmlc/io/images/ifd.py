@@ -6,7 +6,7 @@ Nothing here judges a value: an entry of an unknown type, or one whose value is 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -20,6 +20,8 @@ SLIM = {LONG8: LONG, SLONG8: 9, IFD8: IFD}  # types of 8 bytes, and what they be
 WIDTHS = {"H": 2, "I": 4, "Q": 8}
 INTEGERS = {BYTE: "B", SHORT: "H", LONG: "I", IFD: "I", LONG8: "Q", IFD8: "Q"}
 LAST_RESERVED = 60_000  # a maker note further back than this is moved: EXIF in a JPEG ends at 64 kB
+ENTRY_BYTES, SPARE_BYTES = 12, 1 << 20
+OVERLAP = "its tags claim more than it holds"
 Order = Literal["<", ">"]
 
 
@@ -66,7 +68,13 @@ class Tags:
             return [], 0
         count = self._unpack("Q" if self.is_big else "H", at)
         room = (len(self.content) - at - head) // width
-        found = [self._entry(at + head + width * index) for index in range(min(count, room))]
+        found: list[Entry] = []
+        left = self._most_bytes()
+        for index in range(min(count, room)):
+            found.append(self._entry(at + head + width * index))
+            left -= len(found[-1].data)
+            if left < 0:
+                raise ValueError(OVERLAP)
         end = at + head + width * count
         there = end + head <= len(self.content) and count <= room
         return found, self._unpack("Q" if self.is_big else "I", end) if there and self._has(end) else 0
@@ -96,15 +104,20 @@ class Tags:
         """The first value of an entry of whole numbers, or None."""
         return next(iter(self.numbers(entry)), None)
 
-    def tree(self, at: int | None = None, depth: int = 0) -> list[Entry]:
+    def tree(self, at: int | None = None) -> list[Entry]:
         """The entries of a directory with those of its EXIF, GPS and interoperability folders."""
-        found: list[Entry] = []
-        for entry in self.entries(at):
-            inside: tuple[Entry, ...] = ()
-            if entry.tag in FOLDERS and depth < 2:
-                inside = tuple(self.tree(self.number(entry) or 0, depth + 1))
-            found.append(replace(entry, folder=inside))
-        return found
+        left = self._most_bytes()
+
+        def read(at: int | None, depth: int) -> Iterator[Entry]:
+            nonlocal left
+            for entry in self.entries(at):
+                left -= ENTRY_BYTES + len(entry.data)
+                if left < 0:
+                    raise ValueError(OVERLAP)
+                is_folder = entry.tag in FOLDERS and depth < 2
+                yield replace(entry, folder=tuple(read(self.number(entry) or 0, depth + 1)) if is_folder else ())
+
+        return list(read(at, 0))
 
     def store(self, entry: Entry, value: int) -> None:
         """Change an entry's single whole number where it lies; the content must be a bytearray."""
@@ -123,6 +136,10 @@ class Tags:
             where = self._unpack("Q" if self.is_big else "I", where)
         data = bytes(self.content[where : where + size])
         return Entry(tag, kind, count, data[: len(data) // SIZES.get(kind, 1) * SIZES.get(kind, 1)], at, where)
+
+    def _most_bytes(self) -> int:
+        """What directories and values may take in all: values may share their bytes, but not without end."""
+        return 2 * len(self.content) + SPARE_BYTES
 
     def _has(self, at: int) -> bool:
         return at + (8 if self.is_big else 4) <= len(self.content)

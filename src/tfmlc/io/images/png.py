@@ -185,8 +185,11 @@ def less_the_row_above(pixels: Pixels) -> Pixels:
 def _decode(content: bytes, chunks: list[Chunk], bits: int, colour: int, key: bytes | None) -> Pixels:
     """Pixels of the coding chunks alone; a transparent value becomes an alpha channel."""
     needed = ("IHDR", "PLTE", "IDAT", "IEND", *(("tRNS",) if colour == PALETTE else ()))
-    raw = (content[chunk.at - 8 : chunk.at + chunk.size + 4] for chunk in chunks if chunk.name in needed)
-    bare = SIGNATURE + b"".join(raw)
+    coding = [chunk for chunk in chunks if chunk.name in needed]
+    for chunk in coding:
+        if content[chunk.at + chunk.size : chunk.at + chunk.size + 4] != _checksum(chunk.name, _data(content, chunk)):
+            raise ValueError(f"its chunk {chunk.name} does not fit its checksum")
+    bare = SIGNATURE + b"".join(content[chunk.at - 8 : chunk.at + chunk.size + 4] for chunk in coding)
     if bits == 16:
         pixels = imagecodecs.png_decode(bare)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -240,8 +243,11 @@ def _data(content: Content, chunk: Chunk) -> bytes:
 
 
 def _packed(name: str, data: bytes) -> bytes:
-    kind = name.encode("latin-1")
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+    return struct.pack(">I", len(data)) + name.encode("latin-1") + data + _checksum(name, data)
+
+
+def _checksum(name: str, data: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(data, zlib.crc32(name.encode("latin-1"))))
 
 
 def _density_of(data: bytes | None) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from tfmlc.io.images.tiff import head_of_tiff, read_tiff
 from tfmlc.io.images.upright import FIRST_TURNED, stored_orientation, upright
 from tfmlc.io.images.webp import head_of_webp, read_webp
 from tfmlc.io.images.xmp import get_restored
+
+for _decoder in ("tifffile", "imagecodecs"):  # what is wrong with a file is said once, by the error
+    logging.getLogger(_decoder).addHandler(logging.NullHandler())
 
 MOST_OF_MEMORY = 0.8  # of what is free, that reading one image may take
 BYTES_BESIDE = 4  # a pixel, in the decoder

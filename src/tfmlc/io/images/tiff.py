@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -161,6 +162,8 @@ def _planes(page: tifffile.TiffPage, content: bytes) -> Planes:
     ends = (at + size for at, size in zip(page.dataoffsets, page.databytecounts, strict=False))
     if max(ends, default=0) > len(content):
         raise ValueError("it ends before its last strip")
+    if not page.is_contiguous and len(page.dataoffsets) < math.prod(page.chunked):
+        raise ValueError(f"it names {len(page.dataoffsets)} of its {math.prod(page.chunked)} strips or tiles")
     if photometric == YCBCR and int(page.compression) != NEW_JPEG:
         simple = simplify(TiffImagePlugin.TiffImageFile(io.BufferedReader(CodingTags(content))), None)
         return Planes(simple.pixels, 3, ())

@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from tfmlc.io.images.head import Content
-from tfmlc.io.images.ifd import SIZES, Tags
+from tfmlc.io.images.ifd import ENTRY_BYTES, OVERLAP, SIZES, Tags
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -62,9 +62,12 @@ def _patches(content: Content) -> list[tuple[int, bytes]]:
     tags = Tags(content)
     count_letter, next_letter, width = ("Q", "Q", 20) if tags.is_big else ("H", "I", 12)
     found: dict[int, bytes] = {}
-    at = tags.first
+    at, left = tags.first, len(content)
     while at and at not in found and len(found) < MOST_PAGES:
         entries, following = tags.directory(at)
+        left -= ENTRY_BYTES * len(entries)
+        if left < 0:
+            raise ValueError(OVERLAP)
         kept = [entry.at for entry in entries if entry.tag in CODING and entry.kind in SIZES]
         raw = b"".join(bytes(content[place : place + width]) for place in kept)
         patch = struct.pack(tags.order + count_letter, len(kept)) + raw
