@@ -17,7 +17,9 @@ from tfmlc.errors import UserError
 from tfmlc.io.images import read_image
 from tfmlc.io.images.boxes import Items
 from tfmlc.io.images.exif import within
+from tfmlc.io.images.formats import kind_of_bytes
 from tfmlc.io.images.ifd import EXIF_FOLDER, Tags
+from tfmlc.io.images.pngtext import profile_of
 from tfmlc.io.images.tiffpages import CodingTags
 
 HEAD = b"II*\0\x08\0\0\0"
@@ -89,6 +91,24 @@ def test_a_block_of_many_small_entries_is_made_smaller_at_once() -> None:
     assert 50_000 < len(small) <= 60_000
     assert len(lost) == 21
     assert lost[-1].endswith("more EXIF entries")
+
+
+def test_a_jpeg_that_ends_in_erased_memory(tmp_path: Path) -> None:
+    """Memory cards are erased to 0xFF, and photos that were recovered from them end so."""
+    content = imagecodecs.jpeg8_encode(scene(np.uint8, 3))
+    for end in (b"", b"\0"):
+        (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2] + b"\xff" * 1_000_000 + end)
+        with pytest.raises(UserError, match="damaged or cut off"):
+            read_image(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(content + b"\xff" * 1_000_000)
+    assert read_image(tmp_path / "a.jpg").pixels.shape == (48, 80, 3)
+
+
+def test_texts_that_match_in_many_ways() -> None:
+    assert kind_of_bytes(b"<!-- -->" * 500 + b"no element") is None
+    assert kind_of_bytes(b" " * 4000 + b"no element") is None
+    assert profile_of(b"Raw profile type exif", b"\n" * 1_000_000) is None
+    assert profile_of(b"Raw profile type exif", b"\n1 " + b"\n" * 1_000_000 + b"x") is None
 
 
 def test_a_png_with_a_wrong_bit_is_refused(tmp_path: Path) -> None:

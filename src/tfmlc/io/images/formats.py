@@ -152,7 +152,7 @@ MAGIC = (  # where, what, kind
 )
 RIFF = {b"WEBP": "WEBP", b"AVI ": "AVI", b"WAVE": "sound"}
 MARKUP = re.compile(
-    rb"\s*(?:<\?xml.*?\?>|<!--.*?-->|<!doctype (?!html)[^>]*>|\s)*<(!doctype\s+html|\w[\w:]*)", re.I | re.S
+    rb"(?:<\?xml.*?\?>|<!--.*?-->|<!doctype (?!html)[^>]*>|\s)*+<(!doctype\s+html|\w[\w:]*)", re.I | re.S
 )
 
 

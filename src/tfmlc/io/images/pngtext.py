@@ -45,7 +45,7 @@ def profile_of(keyword: bytes, text: bytes | None) -> tuple[str, bytes] | None:
     if not keyword.startswith(RAW_PROFILE):
         return None
     kind = keyword.removeprefix(RAW_PROFILE).decode("latin-1").lower()
-    found = re.match(rb"\s*([^\n]*)\n\s*(\d+)\s+([0-9a-fA-F\s]*)$", text)
+    found = re.match(rb"\s*+([^\n]*+)\n\s*+(\d++)\s++([0-9a-fA-F\s]*+)$", text)
     try:
         data = b"" if found is None else bytes.fromhex(found[3].decode())
     except ValueError:
