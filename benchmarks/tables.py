@@ -112,13 +112,16 @@ def steps_table() -> str:
     )
 
 
-def shares_table() -> str:
+def blend_factors_table() -> str:
     content = _read("default/onto.json")
     columns = list(content["rows"][0])[1:]
-    lines = ["| share | " + " | ".join(METRICS[name] for name in columns) + " |", "| ---: |" + " ---: |" * len(columns)]
+    lines = [
+        "| blend factor | " + " | ".join(METRICS[name] for name in columns) + " |",
+        "| ---: |" + " ---: |" * len(columns),
+    ]
     for row in content["rows"]:
         values = [f"{row[name]:.{DIGITS[name]}f}" for name in columns]
-        lines.append(f"| {row['share']:g} | " + " | ".join(values) + " |")
+        lines.append(f"| {row['factor']:g} | " + " | ".join(values) + " |")
     return "\n".join([*lines, "", f"{content['images']} images: {content['of']}."])
 
 
@@ -140,8 +143,8 @@ def scoring_table() -> str:
     lines = ["| models scored together | times faster than the plain loop |", "| ---: | ---: |"]
     lines += [f"| {row['models']} | {row['times_faster']:.2f} |" for row in content["rows"]]
     whole = sum(content["plain_s"].values())
-    shares = sorted(((seconds / whole, name) for name, seconds in content["plain_s"].items()), reverse=True)
-    listed = ", ".join(f"{name} {share:.0%}" for share, name in shares)
+    parts = sorted(((seconds / whole, name) for name, seconds in content["plain_s"].items()), reverse=True)
+    listed = ", ".join(f"{name} {part:.0%}" for part, name in parts)
     origin = f"{content['device']}, commit {content['commit']}"
     return "\n".join([*lines, "", f"{content['images']} pairs, {origin}. Of the plain loop's time: {listed}."])
 
@@ -217,7 +220,7 @@ TABLES = {
     "steps": steps_table,
     "study": study_table,
     "scoring": scoring_table,
-    "shares": shares_table,
+    "blend factors": blend_factors_table,
     "blends": blends_table,
     "deblurring": deblurring_table,
     "synthesis": synthesis_table,

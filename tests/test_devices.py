@@ -17,7 +17,7 @@ from tfmlc.io.weights import find_model
 from tfmlc.losses import Adapter, FeatureMatchingLoss
 from tfmlc.networks import load_network
 from tfmlc.training.presets import load_recipe
-from tfmlc.training.train import finetune
+from tfmlc.training.train import train_network
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu), pytest.param("mps", marks=pytest.mark.gpu)])
@@ -69,6 +69,6 @@ def test_training_and_resuming(device: str, tmp_path: Path) -> None:
     settings = [f"data.photos=[{tmp_path / 'photos'}]", "loop.batch_size=2", "loop.workers=0", f"loop.device={device}"]
     for steps in (3, 5):
         config = load_recipe("smoke", [*settings, f"loop.steps={steps}"])
-        finetune(config, tmp_path / "run", force=True)
+        train_network(config, tmp_path / "run", force=True)
     network = load_network(tmp_path / "run" / "weights.safetensors")
     assert Deblurrer(network, device=device)(make_photo(40, 50)).shape == (40, 50, 3)

@@ -24,6 +24,10 @@ class UserError(ValueError):
         self.option = option
 
 
+class OutOfRangeError(UserError):
+    """Values that are not finite or far outside of the range of images."""
+
+
 def printable(text: str) -> str:
     r"""A text in one line, with signs that would steer a terminal as escapes: a file's name may hold any.
 

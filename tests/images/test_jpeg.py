@@ -173,10 +173,10 @@ def test_12_bits_are_refused_by_name(tmp_path: Path) -> None:
         read_image(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_a_jpeg_that_is_cut_off_is_not_half_read(tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_a_jpeg_that_is_cut_off_is_not_half_read(tmp_path: Path, fraction: float) -> None:
     content = jpeg(np.tile(PIXELS, (4, 4, 1)))
-    (tmp_path / "a.jpg").write_bytes(content[: int(len(content) * share)])
+    (tmp_path / "a.jpg").write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(UserError, match="damaged or cut off"):
         read_image(tmp_path / "a.jpg")
 

@@ -198,5 +198,5 @@ def test_weights_between_two_networks(tmp_path: Path, name: str) -> None:
     assert load_network(tmp_path / "b.safetensors").info.origin.startswith("0.5 of the way from: ")
     with pytest.raises(UserError, match="only networks of one form"):
         blend_networks(one, build_network("hinet", width=24), 0.5)
-    with pytest.raises(UserError, match=r"the share lies in \[0, 1\], 1.5 does not"):
+    with pytest.raises(UserError, match=r"the blend factor lies in \[0, 1\], 1.5 does not"):
         blend_networks(one, other, 1.5)

@@ -18,7 +18,7 @@ pytest.importorskip("accelerate", reason="training needs the extra train")
 def test_cells_are_the_papers() -> None:
     first = {cell.name: cell.paper for cell in cells_of("table1", "clip-vit-b16")}
     assert first["RealBlur-R-mprnet-lite-tfmlc"]["pieapp"] == 0.6285
-    assert first["RealBlur-J-hinet-origin"]["psnr"] == 26.3620
+    assert first["RealBlur-J-hinet-control"]["psnr"] == 26.3620
     assert first["GoPro-hinet-tfmlc"] == {**paper.table3(3), **first["GoPro-hinet-tfmlc"]}
     for table in ("table1", "table2", "table3"):
         for cell in cells_of(table, "clip-vit-b16"):
@@ -38,9 +38,9 @@ def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: p
     assert "HINet-GoPro.pth" in line
     assert "ViT-B-16.pt from https://openaipublic" in line
     assert "tfmlc synthesize triplets" in line
-    line = next(line for line in said.splitlines() if line.startswith("- GoPro-hinet-origin"))
+    line = next(line for line in said.splitlines() if line.startswith("- GoPro-hinet-control"))
     assert line == (
-        "- GoPro-hinet-origin: missing: HINet-GoPro.pth: the network's official GoPro weights, "
+        "- GoPro-hinet-control: missing: HINet-GoPro.pth: the network's official GoPro weights, "
         "into the folder that TFMLC_WEIGHTS names"
     )
 
@@ -81,7 +81,7 @@ def test_a_quick_cell_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pyt
 
 
 def test_differences_and_gaps() -> None:
-    cell = Cell(Run("x", "hinet-gopro-origin"), "GoPro", paper.table3(1))
+    cell = Cell(Run("x", "hinet-gopro-control"), "GoPro", paper.table3(1))
     table = as_table([{"set": "GoPro", "run": "x", "ours": {"psnr": 33.0}, "paper": cell.paper}])
     assert table.splitlines()[2] == "| GoPro | x | ours | 33.000 | - | - | - | - | - |"
     assert table.splitlines()[4].startswith("|  |  | difference | +0.489 | - |")

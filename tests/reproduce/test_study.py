@@ -34,7 +34,7 @@ def config_of(tmp_path: Path, **changes: object) -> StudyConfig:
         "trial_steps": 1,
         "batch_size": 1,
         "patch_px": 64,
-        "shares": [1.0],
+        "ratios": [1.0],
         "seeds": [0, 1],
         "only": ["control", "FMLC", "TFMLC", "TFMLC untrained"],
         "per_photo": 1,

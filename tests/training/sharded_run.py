@@ -14,7 +14,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from torch.distributed.tensor import DTensor
 
 from tfmlc.training.presets import load_recipe
-from tfmlc.training.train import finetune
+from tfmlc.training.train import train_network
 
 whole_init, whole_prepare = Accelerator.__init__, Accelerator.prepare
 
@@ -35,4 +35,4 @@ def prepare(self: Accelerator, *arguments: Any, **settings: Any) -> Any:
 if __name__ == "__main__":
     Accelerator.__init__, Accelerator.prepare = init, prepare
     stop_at, folder, *settings = sys.argv[1:]
-    finetune(load_recipe("smoke", settings), Path(folder), stop_at=int(stop_at) or None)
+    train_network(load_recipe("smoke", settings), Path(folder), stop_at=int(stop_at) or None)

@@ -96,7 +96,7 @@ def mild_rng() -> np.random.Generator:
 
 
 @pytest.mark.parametrize(
-    ("counts", "share", "wanted"),
+    ("counts", "fraction", "wanted"),
     [
         ({"a": 90, "b": 50, "c": 20, "d": 9}, 0.1, 20),  # of 169; 9 is farther from 16.9 than 20
         ({"a": 900, "b": 60, "c": 30, "d": 10}, 0.1, 100),  # all but the long one
@@ -105,11 +105,11 @@ def mild_rng() -> np.random.Generator:
         ({str(number): 1 for number in range(40)}, 0.1, 4),
     ],
 )
-def test_the_videos_nearest_to_the_fraction_are_held_out(counts: dict[str, int], share: float, wanted: int) -> None:
+def test_the_videos_nearest_to_the_fraction_are_held_out(counts: dict[str, int], fraction: float, wanted: int) -> None:
     rows = [Triplet((), clip, 1.0) for clip, count in counts.items() for _ in range(count)]
     chosen = set()
     for seed in range(4):
-        train, held = split_by_video(rows, share, seed)
+        train, held = split_by_video(rows, fraction, seed)
         assert len(held) == wanted
         assert not {row.video for row in train} & {row.video for row in held}
         chosen.add(frozenset(row.video for row in held))

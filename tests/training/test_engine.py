@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tfmlc.errors import UserError
-from tfmlc.training.loop import BAD_BATCH, STATE, Loop, LoopConfig
+from tfmlc.training.loop import BAD_BATCH, STATE, Loop, LoopConfig, Task
 from tfmlc.training.presets import load_recipe
-from tfmlc.training.train import finetune, start_network
+from tfmlc.training.train import start_network, train_network
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
 SAME = 1e-3
@@ -46,7 +46,7 @@ def squared(module: nn.Module, batch: Any) -> dict[str, Tensor]:
 def line_loop(folder: Path, data: Numbers | None = None, **settings: Any) -> Loop:
     config = LoopConfig(**{"steps": 12, "workers": 0, "precision": "fp32", "trackers": [], **settings})
     torch.manual_seed(0)
-    return Loop(nn.Linear(4, 1), squared, data or Numbers(), config, folder)
+    return Loop(Task(nn.Linear(4, 1), squared, data or Numbers()), config, folder).resume()
 
 
 FEATURES = ["loss.kind=fmlc", "loss.backbone=alexnet", "loss.weights=random", "loss.block=1", "loss.weight=10"]
@@ -67,11 +67,11 @@ def relative_difference(one: Path, two: Path, photos: Path) -> float:
 def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path: Path, photos: Path) -> None:
     for parts in (1, 2, 4):
         config = load_recipe("smoke", [f"data.photos=[{photos}]", *SMOKE, f"loop.accumulate={parts}"])
-        finetune(config, tmp_path / str(parts))
+        train_network(config, tmp_path / str(parts))
     assert relative_difference(tmp_path / "1", tmp_path / "2", photos) < SAME
     assert relative_difference(tmp_path / "1", tmp_path / "4", photos) < SAME
     with pytest.raises(UserError, match="no multiple of processes times accumulate, 3"):
-        finetune(load_recipe("smoke", [f"data.photos=[{photos}]", *SMOKE, "loop.accumulate=3"]), tmp_path / "3")
+        train_network(load_recipe("smoke", [f"data.photos=[{photos}]", *SMOKE, "loop.accumulate=3"]), tmp_path / "3")
 
 
 def in_two_processes(*command: str) -> None:
@@ -103,14 +103,14 @@ def in_two_processes(*command: str) -> None:
 def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path, loss: list[str]) -> None:
     """To rounding: sums in another order."""
     settings = [f"data.photos=[{photos}]", *SMOKE, *loss, "loop.device=cpu"]
-    finetune(load_recipe("smoke", settings), tmp_path / "one")
+    train_network(load_recipe("smoke", settings), tmp_path / "one")
     in_two_processes("-m", "tfmlc.cli", "train", "smoke", *settings, "-o", str(tmp_path / "two"))
     assert relative_difference(tmp_path / "one", tmp_path / "two", photos) < SAME
 
 
 def test_fsdp_gives_the_result_of_one_process_and_resumes(tmp_path: Path, photos: Path) -> None:
     settings = [f"data.photos=[{photos}]", *SMOKE, "loop.device=cpu", "loop.save_every_steps=3"]
-    finetune(load_recipe("smoke", settings), tmp_path / "one")
+    train_network(load_recipe("smoke", settings), tmp_path / "one")
     script = str(Path(__file__).with_name("sharded_run.py"))
     for stop_at in ("3", "0"):
         in_two_processes(script, stop_at, str(tmp_path / "two"), *settings)
@@ -132,7 +132,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path, photos: Path
     assert "the same command goes on" in said
     stopped = line_of(said)
     assert 0 < stopped < 400
-    loop = finetune(load_recipe("smoke", settings), tmp_path / "run", stop_at=stopped + 2)
+    loop = train_network(load_recipe("smoke", settings), tmp_path / "run", stop_at=stopped + 2)
     assert load_file(loop.with_name(STATE))
 
 
@@ -181,7 +181,7 @@ def test_changed_settings_are_listed_and_can_be_forced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"loop\.batch_size 8 -> 4, loop\.seed 0 -> 1.*--force"):
         line_loop(tmp_path, batch_size=4, seed=1)
     config = LoopConfig(steps=12, workers=0, precision="fp32", trackers=[], batch_size=4)
-    assert Loop(nn.Linear(4, 1), squared, Numbers(), config, tmp_path, force=True).step == 4
+    assert Loop(Task(nn.Linear(4, 1), squared, Numbers()), config, tmp_path).resume(force=True).step == 4
 
 
 def test_no_gpu_where_one_is_asked_for(tmp_path: Path) -> None:

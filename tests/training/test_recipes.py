@@ -18,7 +18,7 @@ from tfmlc.networks import load_network
 from tfmlc.training.objective import Restoration, balanced_weight
 from tfmlc.training.presets import PRESETS, load_recipe, scale_to
 from tfmlc.training.sweep import sweep_ratios
-from tfmlc.training.train import finetune
+from tfmlc.training.train import train_network
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
 PAPER = [name for name in PRESETS if "gopro" in name]
@@ -78,20 +78,20 @@ def test_every_preset_runs_on_gopros_layout(name: str, gopro: Path, tmp_path: Pa
     settings = [f"data.pairs={gopro}", "loop.steps=2", "loop.workers=0"]
     if "origin" not in name:
         settings += ["loss.backbone=dinov2-vit-s14", "loss.adapter_mode=token"]
-    weights = finetune(load_recipe(name, settings, smoke=True), tmp_path / "run")
+    weights = train_network(load_recipe(name, settings, smoke=True), tmp_path / "run")
     assert load_network(weights).info.name == name.split("-", maxsplit=1)[0]
 
 
 def test_the_adapter_is_asked_for(tmp_path: Path, gopro: Path) -> None:
     settings = ["loss.adapter=adapter.safetensors", f"data.pairs={gopro}"]
     with pytest.raises(UserError, match=r"there is no adapter adapter\.safetensors"):
-        finetune(load_recipe("hinet-gopro-tfmlc", settings, smoke=True), tmp_path)
+        train_network(load_recipe("hinet-gopro-tfmlc", settings, smoke=True), tmp_path)
     with pytest.raises(UserError, match=r"HINet-GoPro\.pth to start from"):
-        finetune(load_recipe("hinet-gopro-origin", [f"data.pairs={gopro}"]), tmp_path)
+        train_network(load_recipe("hinet-gopro-control", [f"data.pairs={gopro}"]), tmp_path)
     with pytest.raises(UserError, match=r"tfmlc needs loss\.adapter=FILE"):
         load_recipe("smoke", ["loss.kind=tfmlc"])
     with pytest.raises(UserError, match=r"crop_px=512 is smaller than patch_px=600"):
-        load_recipe("hinet-gopro-origin", ["data.patch_px=600"])
+        load_recipe("hinet-gopro-control", ["data.patch_px=600"])
 
 
 def test_an_adapter_from_a_file(tmp_path: Path, gopro: Path) -> None:
@@ -99,7 +99,7 @@ def test_an_adapter_from_a_file(tmp_path: Path, gopro: Path) -> None:
     made_for = {"backbone": "dinov2-vit-s14", "block": 1, "size": 224}
     Adapter(mode="token", width=384, hidden=8, made_for=made_for).save(path, origin="test", licence="Apache-2.0")
     settings = [f"data.pairs={gopro}", f"loss.adapter={path}", "loop.steps=2", "loop.workers=0"]
-    assert finetune(load_recipe("hinet-gopro-tfmlc", settings, smoke=True), tmp_path / "run").is_file()
+    assert train_network(load_recipe("hinet-gopro-tfmlc", settings, smoke=True), tmp_path / "run").is_file()
 
 
 def test_balanced_weight_makes_the_gradients_ratio_the_share() -> None:
@@ -107,7 +107,7 @@ def test_balanced_weight_makes_the_gradients_ratio_the_share() -> None:
     torch.manual_seed(0)
     batches = [(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)) for _ in range(3)]
     objective = Restoration("hinet", lambda stages, sharp: (stages[0] - sharp).abs().mean() * 7)
-    weight, rows = balanced_weight(objective, lambda_network(network), batches, share=0.5)
+    weight, rows = balanced_weight(objective, lambda_network(network), batches, ratio=0.5)
     assert weight == pytest.approx(sorted(0.5 * row["pixels"] / row["features"] for row in rows)[1])
     assert len(rows) == 3
 
@@ -125,7 +125,7 @@ def lambda_network(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def test_scaling_keeps_the_images_seen() -> None:
-    config = load_recipe("mprnet-lite-gopro-origin", ["loop.ema_decay=0.99"])
+    config = load_recipe("mprnet-lite-gopro-control", ["loop.ema_decay=0.99"])
     scaled, lines = scale_to(config, 4)
     assert scaled.loop.steps * scaled.loop.batch_size == config.loop.steps * config.loop.batch_size
     assert scaled.loop.warmup_steps * 4 == pytest.approx(config.loop.warmup_steps, abs=4)
@@ -150,14 +150,14 @@ def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
     ]
     config = load_recipe("hinet-gopro-fmlc", settings, smoke=True)
     said = sweep_ratios(config, tmp_path, "0.5,2")
-    assert [line.split(":")[0] for line in said.splitlines()] == ["share 0", "share 0.5", "share 2"]
+    assert [line.split(":")[0] for line in said.splitlines()] == ["ratio 0", "ratio 0.5", "ratio 2"]
     rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
     assert all(np.isfinite([row["psnr"], row["lpips"]]).all() for row in rows)
-    run = tmp_path / "share-2"
+    run = tmp_path / "ratio-2"
     assert (run / "best.safetensors").is_file()
     assert [path.name for path in sorted((run / "samples").iterdir())] == ["step-000004-1.png", "step-000004-2.png"]
     weights = [
-        json.loads((tmp_path / f"share-{share}" / "weight.json").read_text())["weight"] for share in ("0.5", "2")
+        json.loads((tmp_path / f"ratio-{ratio}" / "weight.json").read_text())["weight"] for ratio in ("0.5", "2")
     ]
     assert weights[1] == pytest.approx(4 * weights[0])
     before = (run / "weights.safetensors").stat().st_mtime_ns

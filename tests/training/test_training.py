@@ -18,7 +18,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.networks import load_network
 from tfmlc.training.presets import PRESETS, load_recipe
-from tfmlc.training.train import TrainConfig, finetune
+from tfmlc.training.train import TrainConfig, train_network
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
 
@@ -33,9 +33,9 @@ def test_presets_are_valid() -> None:
 
 
 def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
-    whole = finetune(recipe(photos), tmp_path / "whole")
+    whole = train_network(recipe(photos), tmp_path / "whole")
     for stop in (4, None):
-        parts = finetune(recipe(photos, "loop.workers=1"), tmp_path / "parts", stop_at=stop)
+        parts = train_network(recipe(photos, "loop.workers=1"), tmp_path / "parts", stop_at=stop)
     for name in ("state", "weights"):
         one = load_file(whole.with_name(f"{name}.safetensors"))
         two = load_file(parts.with_name(f"{name}.safetensors"))
@@ -46,7 +46,7 @@ def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None
 
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
     arguments = ["train", "smoke", f"data.photos=[{photos}]", "loop.steps=16", "loop.save_every_steps=2"]
-    whole = finetune(recipe(photos, "loop.steps=16", "loop.save_every_steps=2"), tmp_path / "whole")
+    whole = train_network(recipe(photos, "loop.steps=16", "loop.save_every_steps=2"), tmp_path / "whole")
     command = [sys.executable, "-m", "tfmlc.cli", *arguments, "-o", str(tmp_path / "killed")]
     state = tmp_path / "killed" / "state.safetensors"
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -57,7 +57,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
     assert not (tmp_path / "killed" / "weights.safetensors").exists() or load_network(
         state.with_name("weights.safetensors")
     )
-    resumed = finetune(recipe(photos, "loop.steps=16", "loop.save_every_steps=2"), tmp_path / "killed")
+    resumed = train_network(recipe(photos, "loop.steps=16", "loop.save_every_steps=2"), tmp_path / "killed")
     one, two = load_file(whole), load_file(resumed)
     assert all(torch.equal(one[key], two[key]) for key in one)
 
@@ -70,9 +70,9 @@ def test_a_resumed_optimiser_is_the_same(tmp_path: Path, photos: Path, optimiser
         "data.easy_fraction=0.5",
         "blur_heads=1",
     ]
-    whole = finetune(recipe(photos, *settings), tmp_path / "whole")
+    whole = train_network(recipe(photos, *settings), tmp_path / "whole")
     for stop in (4, None):
-        parts = finetune(recipe(photos, *settings), tmp_path / "parts", stop_at=stop)
+        parts = train_network(recipe(photos, *settings), tmp_path / "parts", stop_at=stop)
     one, two = load_file(whole.with_name("state.safetensors")), load_file(parts.with_name("state.safetensors"))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
@@ -81,7 +81,7 @@ def test_a_resumed_optimiser_is_the_same(tmp_path: Path, photos: Path, optimiser
 def test_training_learns_one_blur(tmp_path: Path, photos: Path) -> None:
     one = "strength_px: [9, 9], exposure: [0.1, 0.1], direction_deg: [0, 0], turning: 0, moving_patches: [0, 0]"
     settings = ["loop.steps=60", "loop.learning_rate=2e-3", f"data.blur={{{one}}}", "data.patch_px=64"]
-    weights = finetune(recipe(photos, *settings), tmp_path / "run")
+    weights = train_network(recipe(photos, *settings), tmp_path / "run")
     assert "60 of 60 steps" in load_network(weights).info.origin
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -97,10 +97,10 @@ def test_trains_on_ready_pairs(tmp_path: Path) -> None:
         (tmp_path / "set" / side).mkdir(parents=True)
         write_image(tmp_path / "set" / side / "a.png", Image(make_photo(80, 90)))
     config = load_recipe("smoke", [f"data.pairs={tmp_path / 'set'}", "loop.steps=2"])
-    assert load_network(finetune(config, tmp_path / "run")).info.name == "hinet"
+    assert load_network(train_network(config, tmp_path / "run")).info.name == "hinet"
     small = load_recipe("smoke", [f"data.pairs={tmp_path / 'set'}", "data.patch_px=96"])
     with pytest.raises(UserError, match="smaller than"):
-        finetune(small, tmp_path / "other")
+        train_network(small, tmp_path / "other")
 
 
 def test_the_second_task_is_learned_and_left_behind(tmp_path: Path, photos: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_second_task_is_learned_and_left_behind(tmp_path: Path, photos: Path
         "data.patch_px=64",
         "data.blur.strength_px=[9,9]",
     ]
-    weights = finetune(recipe(photos, *settings), tmp_path / "run")
+    weights = train_network(recipe(photos, *settings), tmp_path / "run")
     assert load_network(weights).info.name == "hinet"
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -121,34 +121,34 @@ def test_the_second_task_is_learned_and_left_behind(tmp_path: Path, photos: Path
     assert errors[-1] < 0.7 * errors[0]
     nafnet = ["network.name=nafnet", "network.sizes={}", "blur_heads=1"]
     with pytest.raises(UserError, match="blur_heads are for hinet"):
-        finetune(recipe(photos, *nafnet), tmp_path / "other")
+        train_network(recipe(photos, *nafnet), tmp_path / "other")
     with pytest.raises(UserError, match=r"blur_heads need data\.photos"):
-        finetune(load_recipe("smoke", [f"data.pairs={photos}", "blur_heads=1"]), tmp_path / "third")
+        train_network(load_recipe("smoke", [f"data.pairs={photos}", "blur_heads=1"]), tmp_path / "third")
 
 
 def test_starts_from_weights_and_refuses_others(tmp_path: Path, photos: Path) -> None:
-    first = finetune(recipe(photos, "loop.steps=2"), tmp_path / "first")
-    again = finetune(recipe(photos, "loop.steps=2", f"network.start={first}"), tmp_path / "second")
+    first = train_network(recipe(photos, "loop.steps=2"), tmp_path / "first")
+    again = train_network(recipe(photos, "loop.steps=2", f"network.start={first}"), tmp_path / "second")
     assert load_network(again).info.hyperparameters == load_network(first).info.hyperparameters
     with pytest.raises(UserError, match="holds hinet weights"):
-        finetune(
+        train_network(
             recipe(photos, f"network.start={first}", "network.name=nafnet", "network.sizes={}"), tmp_path / "third"
         )
 
 
 def test_a_changed_or_foreign_state_is_refused(tmp_path: Path, photos: Path) -> None:
-    finetune(recipe(photos, "loop.steps=2"), tmp_path / "run")
+    train_network(recipe(photos, "loop.steps=2"), tmp_path / "run")
     with pytest.raises(UserError, match=r"learning_rate 0\.001 -> 0\.1"):
-        finetune(recipe(photos, "loop.steps=2", "loop.learning_rate=0.1"), tmp_path / "run")
+        train_network(recipe(photos, "loop.steps=2", "loop.learning_rate=0.1"), tmp_path / "run")
     (tmp_path / "run" / "state.safetensors").write_bytes(b"none")
     with pytest.raises(UserError, match="not weights"):
-        finetune(recipe(photos, "loop.steps=2"), tmp_path / "run")
+        train_network(recipe(photos, "loop.steps=2"), tmp_path / "run")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, photos: Path) -> None:
-    finetune(recipe(photos), tmp_path / "run", stop_at=4)
+    train_network(recipe(photos), tmp_path / "run", stop_at=4)
     state = (tmp_path / "run" / "state.safetensors").read_bytes()
     config = recipe(photos, "loop.learning_rate=1e30")
     with pytest.raises(UserError, match="not finite, at step"):
-        finetune(config, tmp_path / "other")
+        train_network(config, tmp_path / "other")
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == state

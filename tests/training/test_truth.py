@@ -19,7 +19,7 @@ from tfmlc.losses import Adapter
 from tfmlc.networks import build_network, save_network
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.state import check_same_recipe, read_state
-from tfmlc.training.train import finetune, resolved
+from tfmlc.training.train import resolved, train_network
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
 
@@ -46,7 +46,7 @@ def test_sizes_backbone_and_mode_are_those_of_the_files(
     settings += ["loss.weights=random", "loss.adapter_mode=flatten", "loop.steps=2", "loop.trackers=[]"]
     shown = CliRunner().invoke(app, ["train", "smoke", *settings, "--print-config"])
     assert shown.exit_code == 0, shown.output
-    finetune(load_recipe("smoke", settings), tmp_path / "run")
+    train_network(load_recipe("smoke", settings), tmp_path / "run")
     text = (tmp_path / "run" / "config.yaml").read_text()
     for written in (shown.stdout, text):
         values = yaml.safe_load(written)
@@ -57,7 +57,7 @@ def test_sizes_backbone_and_mode_are_those_of_the_files(
     assert "weight of the feature loss 1000" in text.splitlines()[0]
     (tmp_path / "again.yaml").write_text(text)  # and the file goes on with the run
     again = load_recipe(str(tmp_path / "again.yaml"), ["loop.steps=2"])
-    assert finetune(again, tmp_path / "run") == tmp_path / "run" / "weights.safetensors"
+    assert train_network(again, tmp_path / "run") == tmp_path / "run" / "weights.safetensors"
 
 
 def test_sizes_that_the_network_chose_itself(photos: Path) -> None:
@@ -82,7 +82,7 @@ def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
 def test_runs_of_earlier_versions_go_on(tmp_path: Path, photos: Path, start: Path) -> None:
     settings = [f"data.photos=[{photos}]", f"network.start={start}", "loop.steps=2", "loop.trackers=[]"]
     recipe = load_recipe("smoke", settings)
-    finetune(recipe, tmp_path / "run")
+    train_network(recipe, tmp_path / "run")
     written = read_state(tmp_path / "run" / "state.safetensors")[1].recipe
     earlier = {**written, "network": recipe.network.model_dump(mode="json")}
     check_same_recipe(tmp_path, earlier, written)
@@ -111,5 +111,7 @@ def test_small_photos_are_left_out_and_counted_never_enlarged(tmp_path: Path, ph
 
 def test_a_run_says_what_it_leaves_out(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_image(photos / "icon.png", Image(make_photo(16, 16)))
-    finetune(load_recipe("smoke", [f"data.photos=[{photos}]", "loop.steps=1", "loop.trackers=[]"]), tmp_path / "run")
+    train_network(
+        load_recipe("smoke", [f"data.photos=[{photos}]", "loop.steps=1", "loop.trackers=[]"]), tmp_path / "run"
+    )
     assert "1 of 4 photos are too small for data.patch_px=48 and are left out (icon.png)" in capsys.readouterr().err

@@ -64,21 +64,23 @@ class _Attention(torch.autograd.Function):
         joint = joint.permute(2, 0, 3, 1, 4).reshape(3, batch * heads, count, width)
         queries, keys, values = joint
         scores = _product(queries, keys.transpose(1, 2), width**-0.5)
-        shares = scores.softmax(dim=2)
-        context.save_for_backward(joint, shares)
-        mixed = torch.bmm(shares, values).view(batch, heads, count, width)
+        attention = scores.softmax(dim=2)
+        context.save_for_backward(joint, attention)
+        mixed = torch.bmm(attention, values).view(batch, heads, count, width)
         return mixed.transpose(1, 2).reshape(batch, count, heads * width)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(context: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (queries, keys, values), shares = context.saved_tensors
+        (queries, keys, values), attention = context.saved_tensors
         batch, count, _, heads, width = context.sizes
         gradient = gradient.view(batch, count, heads, width).transpose(1, 2).reshape(values.shape)
         gradients = values.new_empty(3, *values.shape)
         with torch.autocast(gradient.device.type, enabled=False):  # backward() may be called inside of one
-            torch.bmm(shares.transpose(1, 2), gradient, out=gradients[2])
-            scores = torch.ops.aten._softmax_backward_data(gradient @ values.transpose(1, 2), shares, 2, shares.dtype)
+            torch.bmm(attention.transpose(1, 2), gradient, out=gradients[2])
+            scores = torch.ops.aten._softmax_backward_data(
+                gradient @ values.transpose(1, 2), attention, 2, attention.dtype
+            )
             _product(scores, keys, width**-0.5, out=gradients[0])
             _product(scores.transpose(1, 2), queries, width**-0.5, out=gradients[1])
         return gradients.view(3, batch, heads, count, width).permute(1, 3, 0, 2, 4)

@@ -25,7 +25,7 @@ def train(
         int | None, typer.Option("--scale-to", min=1, help="Batch size to scale to; as many images are seen.")
     ] = None,
     sweep: Annotated[
-        str | None, typer.Option(help="Gradient shares of the loss, as 0.3,1,3: a run each, and PSNR against LPIPS.")
+        str | None, typer.Option(help="Gradient ratios of the loss, as 0.3,1,3: a run each, and PSNR against LPIPS.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Resume although settings changed.")] = False,
 ) -> None:
@@ -51,6 +51,6 @@ def train(
 
             typer.echo(sweep_ratios(config, folder, sweep))
             return
-        from tfmlc.training.train import finetune
+        from tfmlc.training.train import train_network
 
-        typer.echo(f"weights: {finetune(config, folder, force=force)}")
+        typer.echo(f"weights: {train_network(config, folder, force=force)}")

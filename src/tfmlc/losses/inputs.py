@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from tfmlc.errors import UserError
+from tfmlc.errors import OutOfRangeError, UserError
 
 SHARP_TOLERANCE = 0.05
 RESTORED_TOLERANCE = 1.5  # single pixels of a network in training were seen 0.75 beyond
@@ -65,9 +65,9 @@ def check_range(stages: Sequence[Tensor], sharp: Tensor) -> None:
     bounds = torch.stack([torch.stack(torch.aminmax(images.detach())).float() for _, images, _ in named])
     for (name, _, tolerance), (low, high) in zip(named, cast("list[list[float]]", bounds.tolist()), strict=True):
         if not (low > -float("inf") and high < float("inf")):
-            raise UserError(f"{name} has values that are not finite (NaN or inf)")
+            raise OutOfRangeError(f"{name} has values that are not finite (NaN or inf)")
         if low < -tolerance or high > 1 + tolerance:
-            raise UserError(f"{name} must lie in [0, 1]; it reaches from {low:.3g} to {high:.3g}")
+            raise OutOfRangeError(f"{name} must lie in [0, 1]; it reaches from {low:.3g} to {high:.3g}")
 
 
 def _type_name(value: object) -> str:

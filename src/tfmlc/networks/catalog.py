@@ -20,8 +20,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Row:
-    """One network: how it is built, its default sizes, and how its sizes are read from shapes."""
+    """One network: its family, how it is built, its default sizes, and how its sizes are read from shapes."""
 
+    family: str
     build: Callable[..., Network]
     sizes: dict[str, Any]
     signature: str  # a parameter that no other network has
@@ -82,18 +83,24 @@ def _measure_spectral_unet(shapes: Shapes) -> dict[str, Any]:
 
 
 NETWORKS: dict[str, Row] = {
-    "hinet": Row(HINet, {"width": 64}, "cat12.weight", _measure_hinet, "Chen et al., CVPRW 2021"),
-    "mprnet": Row(MPRNet, {"width": 96}, "concat23.weight", _measure_mprnet, "Zamir et al., CVPR 2021"),
+    "hinet": Row("hinet", HINet, {"width": 64}, "cat12.weight", _measure_hinet, "Chen et al., CVPRW 2021"),
+    "mprnet": Row("mprnet", MPRNet, {"width": 96}, "concat23.weight", _measure_mprnet, "Zamir et al., CVPR 2021"),
     "mprnet-lite": Row(
+        "mprnet",
         MPRNet,
         {"width": 40, "unet_step": 20, "original_step": 16},
         "concat23.weight",
         _measure_mprnet,
         "Zamir et al., CVPR 2021; sizes of its lite GoPro weights",
     ),
-    "nafnet": Row(NAFNet, {"width": 32}, "intro.weight", _measure_nafnet, "Chen et al., ECCV 2022"),
+    "nafnet": Row("nafnet", NAFNet, {"width": 32}, "intro.weight", _measure_nafnet, "Chen et al., ECCV 2022"),
     "spectral-unet": Row(
-        SpectralUNet, {}, "motion.weight", _measure_spectral_unet, "ours; modulation: Perez et al., AAAI 2018"
+        "spectral-unet",
+        SpectralUNet,
+        {},
+        "motion.weight",
+        _measure_spectral_unet,
+        "ours; modulation: Perez et al., AAAI 2018",
     ),
 }
 

@@ -104,12 +104,12 @@ def _check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise UserError(f"{path} has values that are not finite in {broken[0]} and {len(broken) - 1} more tensors")
 
 
-def blend_networks(one: Network, other: Network, share: float, *, onto: Network | None = None) -> Network:
-    """The network whose weights lie ``share`` of the way from ``one`` to ``other``, which was finetuned from it.
+def blend_networks(one: Network, other: Network, factor: float, *, onto: Network | None = None) -> Network:
+    """The network whose weights lie ``factor`` of the way from ``one`` to ``other``, which was finetuned from it.
 
     What finetuning changed is had in part, as fidelity given up for looks (Wang et al., CVPR 2019). ``onto``: the same
     change made to another network, as one that was trained further since (Ilharco et al., ICLR 2023). Raises
-    UserError for networks of different forms and a share outside [0, 1].
+    UserError for networks of different forms and a blend factor outside [0, 1].
 
     >>> one, other = (build_network("hinet", width=8, depth=2) for _ in range(2))
     >>> float(blend_networks(one, other, 1.0).last.bias.detach().sub(other.last.bias.detach()).abs().max())
@@ -120,14 +120,14 @@ def blend_networks(one: Network, other: Network, share: float, *, onto: Network 
     for form in forms[1:]:
         if form != forms[0]:
             raise UserError(f"only networks of one form can be blended: {forms[0]} and {form}")
-    if not 0 <= share <= 1:
-        raise UserError(f"the share lies in [0, 1], {share:g} does not")
+    if not 0 <= factor <= 1:
+        raise UserError(f"the blend factor lies in [0, 1], {factor:g} does not")
     blended = build_network(forms[0][0], **forms[0][1])
     start, goal, base = (network.state_dict() for network in (one, other, onto or one))
-    blended.load_state_dict({key: value.lerp(goal[key], share) + (base[key] - value) for key, value in start.items()})
+    blended.load_state_dict({key: value.lerp(goal[key], factor) + (base[key] - value) for key, value in start.items()})
     origins = [network.info.origin or "weights of unknown origin" for network in networks]
     licences = dict.fromkeys(filter(None, (network.info.licence for network in networks)))
-    origin = f"{share:g} of the way from: {origins[0]}; to: {origins[1]}"
+    origin = f"{factor:g} of the way from: {origins[0]}; to: {origins[1]}"
     origin = origin if onto is None else f"{origins[2]}; changed by {origin}"
     blended.info = CheckpointInfo("network", *forms[0], origin, "; ".join(licences))
     return blended.eval()

@@ -33,8 +33,8 @@ def summarize(config: StudyConfig, output: Path, work: Path) -> str:
                 values = [mean[metric] for mean in found]
                 row[metric] = round(float(np.mean(values)), 5)
                 row[f"{metric}_spread"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
-            if (path := work / "shares" / f"{slug(name)}.json").exists():
-                row["share"] = read_share(path)
+            if (path := work / "ratios" / f"{slug(name)}.json").exists():
+                row["ratio"] = read_share(path)
             rows.append(row)
     settings = config.model_dump(mode="json", exclude={"photos", "pairs", "sharp", "only"})
     write_result(output / "summary.json", {"rows": rows, "settings": settings})

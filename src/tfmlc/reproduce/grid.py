@@ -29,7 +29,7 @@ from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt import AdaptConfig, adapt
 from tfmlc.training.presets import load_recipe
-from tfmlc.training.train import finetune
+from tfmlc.training.train import train_network
 
 TableName = Literal["table1", "table2", "table3"]
 REHEARSAL = "Rehearsal: tiny networks on generated images. These numbers show that the code runs, and nothing else."
@@ -86,8 +86,8 @@ def cells_of(table: TableName, backbone: str) -> list[Cell]:
             (network, loss): Run(
                 f"{network}-{loss}",
                 f"{network}-gopro-{loss}",
-                () if loss == "origin" else (f"loss.backbone={backbone}",),
-                None if loss == "origin" else backbone,
+                () if loss == "control" else (f"loss.backbone={backbone}",),
+                None if loss == "control" else backbone,
                 adapted=loss == "tfmlc",
             )
             for network in ("mprnet-lite", "hinet")
@@ -236,7 +236,7 @@ def _run(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
     if quick:
         settings += ["loop.steps=4", "loop.workers=0"]
     recipe = load_recipe(run.preset, [*settings, *config.train], smoke=quick)
-    return finetune(recipe, work / "runs" / run.name)
+    return train_network(recipe, work / "runs" / run.name)
 
 
 def _quick_data(config: GridConfig, work: Path) -> GridConfig:

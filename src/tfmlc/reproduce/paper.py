@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfmlc.errors import unknown_name
 
 Values = dict[str, float]
-LOSSES = ("origin", "fmlc", "tfmlc")
+LOSSES = ("control", "fmlc", "tfmlc")
 SETS = ("GoPro", "RealBlur-J", "RealBlur-R")
 COLUMNS = ("psnr", "ssim", "brisque", "pi", "lpips", "pieapp")
 BLOCKS = (1, 3, 5, 7, 9, 11)

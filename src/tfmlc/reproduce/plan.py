@@ -38,7 +38,7 @@ class StudyConfig(Config):
     batch_size: int = 4
     patch_px: int = 256
     learning_rate: float = 2e-4
-    shares: list[float] = Field(default=[0.3, 1.0, 3.0], description="of the gradient, tried on validation photos")
+    ratios: list[float] = Field(default=[0.3, 1.0, 3.0], description="of the gradient, tried on validation photos")
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     repeated: list[str] = Field(default=[CONTROL, "FMLC", "TFMLC"], description="losses that every seed is run for")
     only: list[str] = Field(default_factory=list[str], description="losses to run now; none: all")
@@ -52,7 +52,7 @@ def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
     """Settings of each loss that is compared, by name."""
     features = _features(config)
     return {
-        CONTROL: {"kind": "origin"},
+        CONTROL: {"kind": "control"},
         "FMLC": {"kind": "fmlc", **features},
         "TFMLC": {"kind": "tfmlc", **features, "adapter": "token-shared"},
         "TFMLC independent": {"kind": "tfmlc", **features, "adapter": "token-independent"},
@@ -81,14 +81,14 @@ def adapters(config: StudyConfig) -> dict[str, dict[str, Any]]:
 
 
 class ChosenShare(BaseModel):
-    """The gradient's share that was chosen for a loss."""
+    """The gradient's ratio that was chosen for a loss."""
 
-    share: float
+    ratio: float
 
 
 def read_share(path: Path) -> float:
-    """The gradient's share that an earlier run chose."""
-    return read_record(path, ChosenShare, "choice of a share", "remove it, and it is chosen again").share
+    """The gradient's ratio that an earlier run chose."""
+    return read_record(path, ChosenShare, "choice of a ratio", "remove it, and it is chosen again").ratio
 
 
 def about_study(config: StudyConfig) -> dict[str, Any]:

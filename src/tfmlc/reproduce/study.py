@@ -42,14 +42,14 @@ from tfmlc.reproduce.plan import (
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt import AdaptConfig, adapt
 from tfmlc.training.state import last_scores
-from tfmlc.training.train import TrainConfig, finetune
+from tfmlc.training.train import TrainConfig, train_network
 
 
 def study(config: StudyConfig, output: Path, work: Path) -> str:
     """Run what is left of the study; scores go to ``output``, everything else to ``work``; returns the table.
 
     Raises UserError where photos, sets or weights are missing. A run that was stopped goes on where it was; with
-    ``only``, several processes can share the work. Raises UserError where ``work`` or ``output`` are of a study with
+    ``only``, several processes can ratio the work. Raises UserError where ``work`` or ``output`` are of a study with
     other settings, photos or weights to start from.
     """
     named = losses(config)
@@ -70,9 +70,9 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
                 if seed == config.seeds[0] or name in config.repeated:
                     label = f"{slug(name)}-{seed}"
                     progress.say(f"{name}, seed {seed}")
-                    share = choose_ratio(config, work, name, loss) if name != CONTROL else None
-                    recipe = recipe_of(config, work, loss, share, seed=seed, steps=config.steps)
-                    runs[label] = str(finetune(recipe, work / "runs" / label))
+                    ratio = choose_ratio(config, work, name, loss) if name != CONTROL else None
+                    recipe = recipe_of(config, work, loss, ratio, seed=seed, steps=config.steps)
+                    runs[label] = str(train_network(recipe, work / "runs" / label))
             _score(config, output, work, runs)
     return summarize(config, output, work)
 
@@ -119,14 +119,14 @@ def _made(kind: Any, photos: Sequence[Path], folder: Path, **settings: Any) -> N
 
 
 def recipe_of(
-    config: StudyConfig, work: Path, loss: Mapping[str, Any], share: float | None, *, seed: int, steps: int
+    config: StudyConfig, work: Path, loss: Mapping[str, Any], ratio: float | None, *, seed: int, steps: int
 ) -> TrainConfig:
     """The run of one loss: all but the loss is the same for every one."""
     chosen = dict(loss)
     if chosen.get("adapter", RANDOM) != RANDOM:
         chosen["adapter"] = str(work / "adapters" / f"{chosen['adapter']}.safetensors")
-    if share is not None:
-        chosen |= {"weight": "auto", "gradient_ratio": share}
+    if ratio is not None:
+        chosen |= {"weight": "auto", "gradient_ratio": ratio}
     values: dict[str, Any] = {
         "network": {"name": "hinet", "start": config.start},
         "data": {
@@ -162,30 +162,30 @@ def recipe_of(
 
 
 def choose_ratio(config: StudyConfig, work: Path, name: str, loss: Mapping[str, Any]) -> float:
-    """The gradient's share at which short runs score best on validation photos, by LPIPS and DISTS.
+    """The gradient's ratio at which short runs score best on validation photos, by LPIPS and DISTS.
 
     Both are taken relative to the control's. Shares that cost more than 0.3 dB are left out, unless all do.
     """
-    path = work / "shares" / f"{slug(name)}.json"
+    path = work / "ratios" / f"{slug(name)}.json"
     if not path.exists():
         control = _trial(config, work, CONTROL, losses(config)[CONTROL], None)
         rows: list[dict[str, float]] = []
-        for share in config.shares:
-            scores = _trial(config, work, name, loss, share)
+        for ratio in config.ratios:
+            scores = _trial(config, work, name, loss, ratio)
             relative = (scores["lpips"] / control["lpips"] + scores["dists"] / control["dists"]) / 2
-            rows.append({"share": share, **scores, "relative": relative, "lost_db": control["psnr"] - scores["psnr"]})
+            rows.append({"ratio": ratio, **scores, "relative": relative, "lost_db": control["psnr"] - scores["psnr"]})
         allowed = [row for row in rows if row["lost_db"] <= MOST_PSNR_LOST] or rows[:1]
         best = min(allowed, key=lambda row: row["relative"])
-        content = {"share": best["share"], "control": control, "trials": rows}
+        content = {"ratio": best["ratio"], "control": control, "trials": rows}
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
     return read_share(path)
 
 
 def _trial(
-    config: StudyConfig, work: Path, name: str, loss: Mapping[str, Any], share: float | None
+    config: StudyConfig, work: Path, name: str, loss: Mapping[str, Any], ratio: float | None
 ) -> dict[str, float]:
-    run = work / "trials" / (slug(name) if share is None else f"{slug(name)}-{share:g}")
-    finetune(recipe_of(config, work, loss, share, seed=100, steps=config.trial_steps), run)
+    run = work / "trials" / (slug(name) if ratio is None else f"{slug(name)}-{ratio:g}")
+    train_network(recipe_of(config, work, loss, ratio, seed=100, steps=config.trial_steps), run)
     scores = last_scores(run)
     return {metric: scores[metric] for metric in CHOSEN_BY}
 

@@ -36,12 +36,12 @@ from tfmlc.losses.adapter import Adapter, Mode, as_tokens
 from tfmlc.losses.triplet import distance, ranking_loss
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
-from tfmlc.training.loop import Loop, LoopConfig
+from tfmlc.training.loop import Hook, Loop, LoopConfig, Task
+from tfmlc.training.schedule import Plateau
 from tfmlc.training.state import check_same_recipe
 
-FLOOR, FACTOR, LEAST_IMPROVEMENT = 1e-8, 0.1, 1e-4
 VALIDATED_TOKENS = 256
-SHOWN_CLIPS = 10
+SHOWN_VIDEOS = 10
 CHANCE, WORSE = 0.6, 0.05  # accuracies that are as good as guessing, and differences of no weight
 
 
@@ -129,39 +129,28 @@ class Views:
         return cast("NDArray[np.float16]", made)
 
 
-class Plateau:
-    """Learning rate that falls when validation no longer improves, and an end when it has long not; keeps the best."""
+class EpochValidation(Hook):
+    """Validates after every epoch, tells the schedule, and keeps the best adapter in ``best.safetensors``."""
 
-    def __init__(self, config: AdaptConfig, validation: Tensor, folder: Path, round_steps: int) -> None:
-        self.config, self.validation, self.folder, self.round_steps = config, validation, folder, round_steps
-        self.state: dict[str, Any] = {"rate": config.learning_rate, "best": None, "waited": 0, "history": []}
+    def __init__(self, config: AdaptConfig, features: Tensor, schedule: Plateau, epoch_steps: int) -> None:
+        super().__init__()
+        self.config, self.features, self.schedule, self.epoch_steps = config, features, schedule, epoch_steps
+        self.state = {"history": []}
 
-    @property
-    def finished(self) -> bool:
-        """Whether there has been no improvement for ``give_up`` epochs."""
-        return int(self.state["waited"]) >= self.config.give_up
-
-    def rate(self, step: int) -> float:  # noqa: ARG002
-        """Learning rate of a step."""
-        return float(self.state["rate"])
-
-    def after_round(self, loop: Loop) -> None:
-        """Validate after an epoch."""
+    def after_step(self, loop: Loop) -> None:
+        """Validate after the last step of an epoch."""
+        if loop.step % self.epoch_steps:
+            return
         adapter = cast(Adapter, loop.plain)
         adapter.eval()
         with torch.no_grad():
-            distances = adapted_distances(adapter, self.validation.to(loop.accelerator.device)).cpu()
+            distances = adapted_distances(adapter, self.features.to(loop.accelerator.device)).cpu()
         adapter.train()
-        loss = float(ranking_loss(list(distances.T), self.config.margin))
+        loss, rate = float(ranking_loss(list(distances.T), self.config.margin)), self.schedule.rate(loop.step)
         accuracy = ranking_accuracy(distances)
-        self.state["history"].append({"loss": round(loss, 6), "accuracy": round(accuracy, 4), "rate": self.rate(0)})
-        if self.state["best"] is None or loss < self.state["best"] * (1 - LEAST_IMPROVEMENT):
-            self.state |= {"best": loss, "waited": 0}
-            save_adapter(self.folder / "best.safetensors", adapter, self.config)
-            return
-        self.state["waited"] += 1
-        if self.state["waited"] % (self.config.patience + 1) == 0:
-            self.state["rate"] = max(FLOOR, self.state["rate"] * FACTOR)
+        self.state["history"].append({"loss": round(loss, 6), "accuracy": round(accuracy, 4), "rate": rate})
+        if self.schedule.update(loss):
+            save_adapter(loop.folder / "best.safetensors", adapter, self.config)
 
 
 def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
@@ -223,26 +212,69 @@ def _adapt(
     videos = sorted({triplet.video for triplet in held})
     Progress("split").say(
         f"validation: {len(held)} of {len(usable)} triplets ({len(held) / len(usable):.1%}), all of "
-        f"{', '.join(videos[:SHOWN_CLIPS])}{', ...' if len(videos) > SHOWN_CLIPS else ''}"
+        f"{', '.join(videos[:SHOWN_VIDEOS])}{', ...' if len(videos) > SHOWN_VIDEOS else ''}"
     )
     run = output.with_suffix(".run")
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     views = Views(train, backbone, config, run, recipe["set"])
-    validation = {
-        "shared": features_of(backbone, config, [centred(t, config.augmentation.crop_px) for t in held]),
+    validation = _validation_features(backbone, config, held)
+    best, history = _train(views, backbone, validation[config.alignment], config, (run, recipe))
+    distances = {kind: adapted_distances(best, features) for kind, features in validation.items()}
+    accuracy = {
+        kind: {"before": ranking_accuracy(plain_distances(features)), "after": ranking_accuracy(distances[kind])}
+        for kind, features in validation.items()
+    }
+    counts = {
+        "training": len(train),
+        "validation": len(held),
+        "validation_fraction": round(len(held) / len(usable), 4),
+        "too_small": len(triplets) - len(usable),
+    }
+    report = {
+        "config": config.model_dump(mode="json"),
+        "triplets": counts,
+        "held_out": videos,
+        "epochs": len(history),
+        "accuracy": accuracy,
+        "history": history,
+        "recipe": recipe,
+        "sha256": save_adapter(output, best, config).sha256,
+    }
+    report = write_result(output.with_suffix(".json"), report)
+    draw_history(output.with_suffix(".png"), report, distances)
+    if line := warning_of(report):
+        Progress(output.name).say(f"{output.name}: {line}")
+    (run / "features.npy").unlink(missing_ok=True)  # large, and made again if need be
+    return report
+
+
+def _validation_features(backbone: Backbone, config: AdaptConfig, held: list[Triplet]) -> dict[str, Tensor]:
+    """Features of the held-out triplets, with members cropped alike and each on its own."""
+    crop_px = config.augmentation.crop_px
+    features = {
+        "shared": features_of(backbone, config, [centred(triplet, crop_px) for triplet in held]),
         "independent": features_of(backbone, config, _independent_views(held, config)),
     }
-    tokens, width = validation["shared"].shape[-2:]
-    if config.mode == "token" and tokens > VALIDATED_TOKENS:  # the mean over tokens is known well from some of them
+    tokens = features["shared"].shape[-2]
+    if config.mode == "token" and tokens > VALIDATED_TOKENS:  # a part of the tokens gives the mean well enough
         chosen = torch.linspace(0, tokens - 1, VALIDATED_TOKENS).long()
-        validation = {kind: features[:, :, chosen] for kind, features in validation.items()}
+        features = {kind: values[:, :, chosen] for kind, values in features.items()}
+    return features
+
+
+def _train(
+    views: Views, backbone: Backbone, validation: Tensor, config: AdaptConfig, run: tuple[Path, dict[str, Any]]
+) -> tuple[Adapter, list[dict[str, Any]]]:
+    """Train in the folder ``run``, by its recipe; return the best adapter and the validation of every epoch."""
+    folder, recipe = run
+    tokens, width = validation.shape[-2:]
     made_for = {"backbone": config.backbone, "block": config.block, "size": config.augmentation.crop_px}
     torch.manual_seed(config.seed)
     adapter = Adapter(mode=config.mode, tokens=tokens, width=width, hidden=config.hidden, made_for=made_for)
-    batch = min(config.batch_size, len(train))
-    rounds = max(1, len(train) // batch)
+    batch = min(config.batch_size, len(views.triplets))
+    epoch_steps = max(1, len(views.triplets) // batch)
     loop_config = LoopConfig(
-        steps=config.epochs * rounds,
+        steps=config.epochs * epoch_steps,
         batch_size=batch,
         learning_rate=config.learning_rate,
         warmup_steps=0,
@@ -251,10 +283,9 @@ def _adapt(
         ema_decay=0.0,
         precision="fp32",
         workers=0,
-        save_every_steps=10 * rounds,
+        save_every_steps=10 * epoch_steps,
         seed=config.seed,
     )
-    schedule = Plateau(config, validation[config.alignment], run, rounds)
 
     def objective(module: nn.Module, batch: list[Tensor]) -> dict[str, Tensor]:
         members = batch[0] if config.views else features_of(backbone, config, list(batch[0])).to(batch[0].device)
@@ -264,38 +295,11 @@ def _adapt(
             "accuracy": torch.tensor(ranking_accuracy(distances.detach())),
         }
 
-    loop = Loop(adapter, objective, views, loop_config, run, schedule, recipe)
-    loop.run()
-    best = Adapter.load(run / "best.safetensors")
-    distances = {kind: adapted_distances(best, features) for kind, features in validation.items()}
-    history = schedule.state["history"]
-    report = {
-        "config": config.model_dump(mode="json"),
-        "triplets": {
-            "training": len(train),
-            "validation": len(held),
-            "validation_fraction": round(len(held) / len(usable), 4),
-            "too_small": len(triplets) - len(usable),
-        },
-        "held_out": videos,
-        "epochs": len(history),
-        "accuracy": {
-            kind: {
-                "before": ranking_accuracy(plain_distances(features)),
-                "after": ranking_accuracy(distances[kind]),
-            }
-            for kind, features in validation.items()
-        },
-        "history": history,
-    }
-    info = save_adapter(output, best, config)
-    report = report | {"recipe": recipe, "sha256": info.sha256}
-    report = write_result(output.with_suffix(".json"), report)
-    draw_history(output.with_suffix(".png"), report, distances)
-    if line := warning_of(report):
-        Progress(output.name).say(f"{output.name}: {line}")
-    (run / "features.npy").unlink(missing_ok=True)  # large, and made again if need be
-    return report
+    schedule = Plateau(config.learning_rate, patience=config.patience, give_up=config.give_up)
+    hook = EpochValidation(config, validation, schedule, epoch_steps)
+    task = Task(adapter, objective, views)
+    Loop(task, loop_config, folder, schedule=schedule, hooks=[hook], recipe=recipe).resume().run()
+    return Adapter.load(folder / "best.safetensors"), hook.state["history"]
 
 
 def warning_of(report: dict[str, Any]) -> str | None:

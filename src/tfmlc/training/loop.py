@@ -6,25 +6,28 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
+from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from tfmlc.errors import UserError
+from tfmlc.config import Config
+from tfmlc.errors import OutOfRangeError, UserError
 from tfmlc.io.files import write_atomically
-from tfmlc.runtime.device import Resolved, autocast, resolve_precision
+from tfmlc.runtime.device import Resolved, TrainingPrecision, autocast, resolve_precision
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.muon import Muon
-from tfmlc.training.schedule import Cosine, LoopConfig, Schedule
+from tfmlc.training.schedule import Cosine, Schedule
 from tfmlc.training.state import STATE, check_same_recipe, flat, read_state, spread_like, whole
 
 BAD_BATCH = "bad-batch.safetensors"
@@ -42,43 +45,101 @@ class Items(Protocol):
         ...
 
 
-class Loop:
-    """Trains a module with Adam or Muon, gradient clipping and averaged weights; in one process, or in many.
+class LoopConfig(Config):
+    """Settings of the loop that do not depend on what is trained."""
 
-    ``dataset[index]`` depends on ``index`` alone and step ``s`` sees the items from ``s * batch_size`` on, and the
-    learning rate is a function of the step and the schedule's state. So the step, the schedule, the weights, their
-    average and the optimiser's moments are all that a resumed run needs; a folder that holds them is taken up.
-    ``objective(module, batch)`` returns scalars, means over the batch, of which ``"loss"`` is minimised. Under
-    ``accelerate launch`` every process computes its share of each batch. ``recipe`` is what else must be the same in
-    a resumed run, unless ``force`` is set.
+    steps: int = Field(default=20_000, ge=1, description="optimiser steps")
+    batch_size: int = Field(default=8, ge=1, description="items of a step, over all processes")
+    accumulate: int = Field(default=1, ge=1, description="parts a process computes its part of a batch in")
+    optimiser: Literal["adam", "muon"] = Field(default="adam", description="muon learns faster from nothing")
+    learning_rate: float = Field(default=1e-3, gt=0, description="highest, after the warm-up")
+    final_learning_rate: float = Field(default=1e-6, ge=0, description="lowest, at the end of the cosine")
+    warmup_steps: int = Field(default=200, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    gradient_clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
+    ema_decay: float = Field(default=0.999, ge=0, lt=1, description="of the averaged weights, which are the result")
+    precision: TrainingPrecision = Field(default="auto", description="auto: bf16 where the machine is fast at it")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(default=1, ge=0, description="processes that make batches")
+    save_every_steps: int = Field(default=250, ge=1)
+    trackers: list[Literal["tensorboard", "wandb"]] = Field(default=["tensorboard"], description="what logs the run")
+    seed: int = 0
+
+
+class Hook:
+    """Is called by the loop; ``state`` is saved with the run."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def after_step(self, loop: Loop) -> None:
+        """Called after every step."""
+
+    def after_save(self, loop: Loop) -> None:
+        """Called after every saved state."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, and for what.
+
+    ``dataset[index]`` depends on ``index`` alone. ``objective(module, batch)`` returns scalars, means over the batch,
+    of which ``"loss"`` is minimised.
+    """
+
+    module: nn.Module
+    objective: Objective
+    dataset: Items
+
+
+class Loop:
+    """Trains a module with Adam or Muon, gradient clipping and averaged weights, in one process or in many.
+
+    Step ``s`` sees the items from ``s * batch_size`` on, and the learning rate is a function of the step and the
+    schedule's state. The step, the weights, their average, the optimiser's moments, and the states of schedule and
+    hooks are therefore all that ``resume`` needs. Under ``accelerate launch`` every process computes its part of each
+    batch. ``recipe`` is what must be the same in a resumed run beside ``config``.
     """
 
     def __init__(
         self,
-        module: nn.Module,
-        objective: Objective,
-        dataset: Items,
+        task: Task,
         config: LoopConfig,
         folder: Path,
-        schedule: Schedule | None = None,
-        recipe: Mapping[str, Any] | None = None,
         *,
-        force: bool = False,
+        schedule: Schedule | None = None,
+        hooks: Sequence[Hook] = (),
+        recipe: Mapping[str, Any] | None = None,
+        accelerator: Accelerator | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
-        self.schedule: Schedule = schedule or Cosine(config)
+        self.config, self.folder, self.hooks = config, folder, list(hooks)
+        self.objective, self.dataset = task.objective, task.dataset
+        self.schedule: Schedule = schedule or Cosine(
+            steps=config.steps,
+            highest=config.learning_rate,
+            lowest=config.final_learning_rate,
+            warmup_steps=config.warmup_steps,
+        )
         self.recipe = json.loads(json.dumps({"loop": config.model_dump(mode="json"), **(recipe or {})}))
-        self.config, self.folder, self.objective, self.dataset = config, folder, objective, dataset
-        self.accelerator = _accelerator(config, folder)
-        parts = self.accelerator.num_processes * config.accumulate
+        self.accelerator = accelerator or make_accelerator(config, folder)
+        self.precision: Resolved = resolve_precision(self.accelerator.device, config.precision)
+        self._prepare(task.module)
+        self.scaler = torch.GradScaler(self.accelerator.device.type, enabled=self.precision == "fp16")
+        self.step = 0
+        self.ema = {name: value.detach().clone() for name, value in self.plain.named_parameters()}
+        self._terminated = False
+
+    def _prepare(self, module: nn.Module) -> None:
+        """Put the module on its device and make its optimiser."""
+        config, parts = self.config, self.accelerator.num_processes * self.config.accumulate
         if config.batch_size % parts:
             raise UserError(
                 f"loop.batch_size={config.batch_size} is no multiple of processes times accumulate, {parts}"
             )
-        self.precision: Resolved = resolve_precision(self.accelerator.device, config.precision)
-        spread = self.accelerator.distributed_type is DistributedType.FSDP  # which takes contiguous weights only
+        sharded = self.accelerator.distributed_type is DistributedType.FSDP  # which takes contiguous weights only
         module.to(self.accelerator.device)
-        module.to(memory_format=torch.contiguous_format if spread else torch.channels_last)
+        module.to(memory_format=torch.contiguous_format if sharded else torch.channels_last)
         parameters = list(module.parameters())
         optimiser = (
             Muon(parameters, lr=config.learning_rate)
@@ -89,17 +150,11 @@ class Loop:
         self.module: nn.Module = prepared[0]
         self.plain = cast(nn.Module, self.accelerator.unwrap_model(self.module))
         self.optimiser: torch.optim.Optimizer = prepared[1].optimizer
-        self.scaler = torch.GradScaler(self.accelerator.device.type, enabled=self.precision == "fp16")
-        self.step = 0
-        self.ema = {name: value.detach().clone() for name, value in self.plain.named_parameters()}
-        self._terminated = False
-        self._resume(force=force)
 
-    def run(self, *, stop_at: int | None = None, on_save: Callable[[Loop], None] | None = None) -> None:
+    def run(self, *, stop_at: int | None = None) -> None:
         """Train to the end, or to step ``stop_at``.
 
-        ``on_save`` is called after every saved state. SIGTERM, as clusters send it before they take a machine away,
-        saves the state and leaves with status 143.
+        SIGTERM, which clusters send before they take a machine away, saves the state and leaves with status 143.
         """
         last = min(self.config.steps, stop_at or self.config.steps)
         shown = {key: str(value) for key, value in flat(self.recipe).items()}
@@ -114,13 +169,13 @@ class Loop:
                 progress.update(self.step, note=f"{report}  {_duration(pace * (last - self.step))} left")
                 if self.step % LOG_EVERY_STEPS == 0 or self.step == last:
                     self.accelerator.log(values, step=self.step)
-                if self.step % self.schedule.round_steps == 0:
-                    self.schedule.after_round(self)
+                for hook in self.hooks:
+                    hook.after_step(self)
                 due = self.step % self.config.save_every_steps == 0 or self.step == last
                 if due or self.schedule.finished or self._terminated:
                     self.save()
-                    if on_save is not None:
-                        on_save(self)
+                    for hook in self.hooks:
+                        hook.after_save(self)
             if self._terminated:
                 progress.say(f"terminated at step {self.step} of {self.config.steps}: the same command goes on")
         self.accelerator.end_training()
@@ -138,8 +193,10 @@ class Loop:
                 try:
                     with autocast(self.accelerator.device, self.precision):
                         found = self.objective(self.module, batch)
-                except ValueError as error:  # a loss that does not take what the network made
+                except OutOfRangeError as error:  # what the network made is no image
                     raise self._unusable(parts, str(error)) from error
+                except UserError as error:
+                    raise UserError(f"{error} (at step {self.step})") from error
                 self.scaler.scale(found["loss"] / len(parts)).backward()
             for name, value in found.items():
                 values[name] = values.get(name, torch.zeros(())) + value.detach().float().cpu() / len(parts)
@@ -203,24 +260,20 @@ class Loop:
             signal.signal(signal.SIGTERM, before)
 
     def _batches(self, last: int) -> Iterator[Any]:
-        """This process's parts of the batches of every step up to ``last``; a loader a round."""
+        """This process's parts of the batches of every step up to ``last``."""
         size = self.config.batch_size
-        share = size // self.accelerator.num_processes
-        offset = share * self.accelerator.process_index
-        step = self.step
-        while step < last:
-            stop = min(last, (step // self.schedule.round_steps + 1) * self.schedule.round_steps)
-            loader = DataLoader(
-                cast("Dataset[Any]", self.dataset),
-                batch_size=share // self.config.accumulate,
-                sampler=[start * size + offset + item for start in range(step, stop) for item in range(share)],
-                num_workers=self.config.workers,
-                prefetch_factor=4 if self.config.workers else None,
-                pin_memory=self.accelerator.device.type == "cuda",
-            )
-            for batch in _read(loader):
-                yield to_device(batch, self.accelerator.device)
-            step = stop
+        part = size // self.accelerator.num_processes
+        offset = part * self.accelerator.process_index
+        loader = DataLoader(
+            cast("Dataset[Any]", self.dataset),
+            batch_size=part // self.config.accumulate,
+            sampler=[step * size + offset + item for step in range(self.step, last) for item in range(part)],
+            num_workers=self.config.workers,
+            prefetch_factor=4 if self.config.workers else None,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+        for batch in _read(loader):
+            yield to_device(batch, self.accelerator.device)
 
     def averaged_state(self) -> dict[str, Tensor]:
         """State dict of the averaged weights, with every name of a shared parameter."""
@@ -240,18 +293,18 @@ class Loop:
         if not self.accelerator.is_main_process:
             return
         info = {
-            "schedule": self.schedule.state,
+            "schedule": {key: value for part in (self.schedule, *self.hooks) for key, value in part.state.items()},
             "step": self.step,
             "recipe": self.recipe,
             "loss_scale": self.scaler.state_dict(),
         }
         write_atomically(self.folder / STATE, save(tensors, {"run": json.dumps(info)}))
 
-    def _resume(self, *, force: bool) -> None:
-        """Take up the last saved state of the folder; without one, start at step 0."""
+    def resume(self, *, force: bool = False) -> Loop:
+        """Take up the last saved state of the folder, if there is one; ``force`` allows other settings."""
         path = self.folder / STATE
         if not path.exists():
-            return
+            return self
         tensors, info = read_state(path)
         if not force:
             check_same_recipe(path, info.recipe, self.recipe)
@@ -261,7 +314,8 @@ class Loop:
             if name not in tensors or tensors[name].shape != value.shape:
                 raise UserError(f"{path} is the state of another network: it has no fitting {name.partition('.')[2]}")
         self.step = info.step
-        self.schedule.state.update(info.schedule)
+        for part in (self.schedule, *self.hooks):
+            part.state.update({key: info.schedule[key] for key in part.state if key in info.schedule})
         if info.loss_scale:
             self.scaler.load_state_dict(info.loss_scale)
         with torch.no_grad():
@@ -277,6 +331,7 @@ class Loop:
                         like = parameter if value.shape == parameter.shape else value
                         state[moment] = torch.empty_like(like).copy_(spread_like(like, value))  # keeps memory layout
                 self.optimiser.state[parameter] = state
+        return self
 
 
 def to_device(batch: Iterable[Tensor], device: torch.device) -> list[Tensor]:
@@ -287,14 +342,21 @@ def to_device(batch: Iterable[Tensor], device: torch.device) -> list[Tensor]:
     ]
 
 
-def _accelerator(config: LoopConfig, folder: Path) -> Accelerator:
+def make_accelerator(config: LoopConfig, folder: Path) -> Accelerator:
+    """The device and the processes of a run, and what logs it."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("loop.device=cuda, but torch finds no GPU here: set loop.device=auto, or mend the driver")
     places = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "log"))
     missing = [name for name in config.trackers if find_spec(name) is None]
     if missing:
         raise UserError(f"loop.trackers names {missing[0]}, which is not installed: pip install {missing[0]}")
-    return Accelerator(cpu=config.device == "cpu", log_with=list(config.trackers) or None, project_config=places)
+    constant = DistributedDataParallelKwargs(broadcast_buffers=False)  # no network here has buffers that change
+    return Accelerator(
+        cpu=config.device == "cpu",
+        log_with=list(config.trackers) or None,
+        project_config=places,
+        kwargs_handlers=[constant],
+    )
 
 
 def _tracker_settings(folder: Path) -> dict[str, Any]:

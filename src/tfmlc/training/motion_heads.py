@@ -12,6 +12,7 @@ from tfmlc.data.synthesis.motion_spectrum import FREQUENCIES
 from tfmlc.errors import UserError
 from tfmlc.networks import Network
 from tfmlc.networks.hinet import HINet
+from tfmlc.networks.spectral_unet import CELL_PX, SpectralUNet
 
 SLOPE = 0.2
 
@@ -24,10 +25,8 @@ class BlurHeads(nn.Module):
     heads it then uses to undo it; the heads are thrown away.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: HINet) -> None:
         super().__init__()
-        if not isinstance(network, HINet):
-            raise UserError("blur_heads are for hinet: set blur_heads=0 for other networks")
         self.network = network
         self.cell_px = network.size_multiple
         self._deepest: dict[int, Tensor] = {}
@@ -51,3 +50,26 @@ class BlurHeads(nn.Module):
     def forward(self, blurry: Tensor) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         stages = cast("tuple[Tensor, ...]", self.network(blurry))
         return stages, [torch.sigmoid(head(self._deepest[stage]).float()) for stage, head in enumerate(self.heads)]
+
+
+class MotionTask(nn.Module):
+    """A spectral U-Net that returns the blur's spectrum beside the image: ``forward(blurry)`` as of ``BlurHeads``."""
+
+    cell_px = CELL_PX
+
+    def __init__(self, network: SpectralUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, blurry: Tensor) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+        stages, spectrum = self.network.with_motion(blurry)
+        return stages, [spectrum]
+
+
+def motion_task(network: Network) -> BlurHeads | MotionTask:
+    """The network with the second task; raises UserError for a network that has none."""
+    if isinstance(network, SpectralUNet):
+        return MotionTask(network)
+    if isinstance(network, HINet):
+        return BlurHeads(network)
+    raise UserError("blur_heads are for hinet and spectral-unet: set blur_heads=0 for other networks")

@@ -15,7 +15,7 @@ SMALLEST_SIDE = 8
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Bring all singular values of a matrix near one, by five Newton-Schulz iterations in bf16.
+    """Bring all singular values of a matrix near one, by five Newton-Schulz iterations (in bf16 on GPUs).
 
     >>> import torch
     >>> values = torch.linalg.svdvals(orthogonalise(torch.randn(8, 20)))
@@ -23,7 +23,8 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     True
     """
     a, b, c = NEWTON_SCHULZ
-    wide: Tensor = matrix.bfloat16() if matrix.shape[0] <= matrix.shape[1] else matrix.bfloat16().T
+    working = matrix.bfloat16() if matrix.is_cuda else matrix.float()  # not every CPU multiplies bf16 at speed
+    wide: Tensor = working if matrix.shape[0] <= matrix.shape[1] else working.T
     wide = torch.nn.functional.normalize(wide.flatten(), dim=0).view(wide.shape)
     for _ in range(ITERATIONS):
         gram: Tensor = wide @ wide.T

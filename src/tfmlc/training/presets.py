@@ -49,7 +49,7 @@ MPRNET_LITE_GOPRO: dict[str, Any] = {  # 200 epochs of GoPro's 2,103 training pa
     },
 }
 LOSSES: dict[str, dict[str, Any]] = {
-    "origin": {"kind": "origin"},
+    "control": {"kind": "control"},
     "fmlc": {"kind": "fmlc", "backbone": "clip-vit-b16", "block": 3},
     "tfmlc": {"kind": "tfmlc", "backbone": "clip-vit-b16", "block": 3, "adapter": "adapter.safetensors"},
 }
@@ -144,7 +144,7 @@ def scale_to(config: TrainConfig, batch_size: int) -> tuple[TrainConfig, list[st
     Progress, and all that is counted in them, change in inverse proportion to the batch, the learning rate with its
     square root (Adam's noise scale; Malladi et al., NeurIPS 2022).
 
-    >>> config, lines = scale_to(load_recipe("hinet-gopro-origin"), 1)
+    >>> config, lines = scale_to(load_recipe("hinet-gopro-control"), 1)
     >>> config.loop.steps, config.loop.learning_rate, lines[1]
     (80000, 1e-05, 'loop.steps: 20000 -> 80000')
     """

@@ -1,55 +1,17 @@
-"""Settings of the training loop, the learning rate that follows from them, and when to stop."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from pydantic import Field
-
-from tfmlc.config import Config
-from tfmlc.runtime.device import TrainingPrecision
-
-
-class LoopConfig(Config):
-    """Settings of the loop that do not depend on what is trained."""
-
-    steps: int = Field(default=20_000, ge=1, description="optimiser steps")
-    batch_size: int = Field(default=8, ge=1, description="items of a step, over all processes")
-    accumulate: int = Field(default=1, ge=1, description="parts a process computes its share of a batch in")
-    optimiser: Literal["adam", "muon"] = Field(default="adam", description="muon learns faster from nothing")
-    learning_rate: float = Field(default=1e-3, gt=0, description="highest, after the warm-up")
-    final_learning_rate: float = Field(default=1e-6, ge=0, description="lowest, at the end of the cosine")
-    warmup_steps: int = Field(default=200, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    gradient_clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
-    ema_decay: float = Field(default=0.999, ge=0, lt=1, description="of the averaged weights, which are the result")
-    precision: TrainingPrecision = Field(default="auto", description="auto: bf16 where the machine is fast at it")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: int = Field(default=1, ge=0, description="processes that make batches")
-    save_every_steps: int = Field(default=250, ge=1)
-    trackers: list[Literal["tensorboard", "wandb"]] = Field(default=["tensorboard"], description="what logs the run")
-    seed: int = 0
-
-
-def learning_rate(config: LoopConfig, step: int) -> float:
-    """Linear warm-up, then a cosine from ``learning_rate`` to ``final_learning_rate``.
-
-    >>> [round(learning_rate(LoopConfig(steps=100, warmup_steps=10), step), 5) for step in (0, 9, 55, 100)]
-    [0.0001, 0.001, 0.0005, 0.0]
-    """
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    low, high = config.final_learning_rate, config.learning_rate
-    return low + (high - low) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+FLOOR, FACTOR, LEAST_IMPROVEMENT = 1e-8, 0.1, 1e-4
 
 
 class Schedule(Protocol):
-    """The learning rate, and when to stop; looks at the run every ``round_steps``; ``state`` is saved with it."""
+    """The learning rate of every step, and whether to stop early; ``state`` is saved with the run."""
 
     state: dict[str, Any]
-    round_steps: int
 
     @property
     def finished(self) -> bool:
@@ -60,23 +22,58 @@ class Schedule(Protocol):
         """Learning rate of a step."""
         ...
 
-    def after_round(self, loop: Any) -> None:
-        """Look at the loop after each ``round_steps`` steps."""
-        ...
-
 
 class Cosine:
-    """Linear warm-up, then a cosine, to the last step."""
+    """Linear warm-up, then a cosine from ``highest`` to ``lowest`` at the last step.
+
+    >>> schedule = Cosine(steps=100, highest=1e-3, lowest=0.0, warmup_steps=10)
+    >>> [round(schedule.rate(step), 5) for step in (0, 9, 55, 100)]
+    [0.0001, 0.001, 0.0005, 0.0]
+    """
 
     finished = False
 
-    def __init__(self, config: LoopConfig, round_steps: int = 50) -> None:
-        self.config, self.round_steps = config, round_steps
+    def __init__(self, *, steps: int, highest: float, lowest: float, warmup_steps: int = 0) -> None:
+        self.steps, self.highest, self.lowest, self.warmup_steps = steps, highest, lowest, warmup_steps
         self.state: dict[str, Any] = {}
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
-        return learning_rate(self.config, step)
+        if step < self.warmup_steps:
+            return self.highest * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.lowest + (self.highest - self.lowest) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
-    def after_round(self, loop: Any) -> None:
-        """Nothing to decide."""
+
+class Plateau:
+    """A learning rate that falls to a tenth after ``patience`` epochs without improvement.
+
+    ``update`` takes the validation loss of every epoch. After ``give_up`` epochs without improvement the run ends.
+
+    >>> schedule = Plateau(1e-4, patience=1, give_up=3)
+    >>> [schedule.update(loss) for loss in (2.0, 1.0, 1.0, 1.0)], round(schedule.rate(0), 6), schedule.finished
+    ([True, True, False, False], 1e-05, False)
+    """
+
+    def __init__(self, rate: float, *, patience: int, give_up: int) -> None:
+        self.patience, self.give_up = patience, give_up
+        self.state: dict[str, Any] = {"rate": rate, "best": None, "waited": 0}
+
+    @property
+    def finished(self) -> bool:
+        """Whether there was no improvement for ``give_up`` epochs."""
+        return int(self.state["waited"]) >= self.give_up
+
+    def rate(self, step: int) -> float:  # noqa: ARG002
+        """Learning rate of a step."""
+        return float(self.state["rate"])
+
+    def update(self, loss: float) -> bool:
+        """Take the validation loss of an epoch; return whether it is the best so far."""
+        if self.state["best"] is None or loss < self.state["best"] * (1 - LEAST_IMPROVEMENT):
+            self.state |= {"best": loss, "waited": 0}
+            return True
+        self.state["waited"] += 1
+        if self.state["waited"] % (self.patience + 1) == 0:
+            self.state["rate"] = max(FLOOR, self.state["rate"] * FACTOR)
+        return False

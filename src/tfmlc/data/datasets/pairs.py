@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +47,21 @@ def find_pairs(folder: Path, *, split: Split = "test", blur: BlurKind = "blur") 
     image without a partner, which it names.
     """
     return LAYOUTS[layout_of(folder)].pairs(folder, split, blur)
+
+
+def chosen_pairs(pairs: Sequence[Pair], only: Sequence[str], exclude: Sequence[str] = ()) -> list[Pair]:
+    """The pairs whose names match one of the patterns ``only`` (none: all) and none of ``exclude``."""
+    return [pair for pair in pairs if is_chosen(pair.name, only, exclude)]
+
+
+def is_chosen(name: str, only: Sequence[str], exclude: Sequence[str] = ()) -> bool:
+    """Whether a name matches one of the patterns ``only`` (none: any) and none of ``exclude``.
+
+    >>> is_chosen("REDS_001-3.avif", [], ["REDS_001*"]), is_chosen("a.png", ["*.png"])
+    (False, True)
+    """
+    taken = not only or any(fnmatchcase(name, pattern) for pattern in only)
+    return taken and not any(fnmatchcase(name, pattern) for pattern in exclude)
 
 
 def layout_of(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,27 +25,38 @@ MARGIN_PX = 24
 DECODED = 128
 
 
-class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
-    """Endless pairs ``(blurry, sharp)`` of synthetic crops, RGB in [0, 1], ``3 patch_px patch_px``.
+@dataclass(frozen=True)
+class Blurs:
+    """How pairs are blurred; ``easy_fraction`` of them as ``easy`` says."""
 
-    Pair number ``index`` depends on ``seed`` and ``index`` alone, so any process can make it and a resumed run sees
-    what an uninterrupted one would. The photos are shrunk by a random factor within ``scale``. ``easy_fraction`` of the
-    pairs are blurred as ``easy`` says. With ``cell_px`` the blur's spectrum comes along as a third tensor,
-    ``24 patch_px/cell_px patch_px/cell_px``, see ``motion_spectrum``. Photos smaller than a patch are left out, for
-    enlarged they would not be sharp: ``too_small`` lists them. Raises UserError where none is left.
+    usual: BlurConfig
+    easy: BlurConfig | None = None
+    easy_fraction: float = 0.0
+
+    def draw(self, rng: np.random.Generator) -> BlurConfig:
+        """The settings of one pair."""
+        easy = self.easy is not None and rng.random() < self.easy_fraction
+        return self.easy if easy and self.easy else self.usual
+
+
+class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
+    """Endless pairs ``(blurry, sharp)`` of blurred crops of sharp photos, RGB in [0, 1], ``3 patch_px patch_px``.
+
+    Pair number ``index`` depends on ``seed`` and ``index`` alone: any process can make it, and a resumed run sees the
+    same pairs. Photos are shrunk by a random factor within ``scale``. With ``cell_px`` the blur's spectrum is a third
+    tensor, ``24 patch_px/cell_px patch_px/cell_px`` (see ``motion_spectrum``). Photos smaller than a patch are left
+    out, because enlarged they are not sharp; ``too_small`` lists them. Raises UserError where no photo is left.
     """
 
     def __init__(
         self,
         photos: Sequence[Path],
-        blur: BlurConfig,
+        blurs: Blurs | BlurConfig,
         *,
         patch_px: int,
         length: int,
         seed: int = 0,
         scale: tuple[float, float] = (0.4, 1.0),
-        easy: BlurConfig | None = None,
-        easy_fraction: float = 0.0,
         cell_px: int | None = None,
     ) -> None:
         self.photos, self.too_small = split_by_size(photos, patch_px)
@@ -55,8 +67,8 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
                 if photos
                 else "there are no photos to train on"
             )
-        self.blur, self.patch_px, self.length, self.seed = blur, patch_px, length, seed
-        self.scale, self.easy, self.easy_fraction, self.cell_px = scale, easy, easy_fraction, cell_px
+        self.blurs = blurs if isinstance(blurs, Blurs) else Blurs(blurs)
+        self.patch_px, self.length, self.seed, self.scale, self.cell_px = patch_px, length, seed, scale, cell_px
         cv2.setNumThreads(1)  # the loader's processes are the parallelism, and threads do not survive a fork
         for photo in self.photos[:DECODED]:  # before the loader's processes start, so that they share the pixels
             _decoded(photo)
@@ -70,8 +82,7 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
         crop = max(crops, key=detail)  # flat sky teaches nothing
         margin = (crop.shape[0] - self.patch_px) // 2
         crop = np.ascontiguousarray(random_turn(crop[None], rng)[0])
-        easy = self.easy is not None and rng.random() < self.easy_fraction
-        blurry, sharp, record = blur_image(crop, self.easy if easy and self.easy else self.blur, rng, margin_px=margin)
+        blurry, sharp, record = blur_image(crop, self.blurs.draw(rng), rng, margin_px=margin)
         pair = to_tensor(blurry), to_tensor(sharp)
         if self.cell_px is None:
             return pair

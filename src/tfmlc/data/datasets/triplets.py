@@ -79,8 +79,8 @@ def find_triplets(folder: Path) -> list[Triplet]:
     return triplets
 
 
-def split_by_video(triplets: Sequence[Triplet], share: float, seed: int = 0) -> tuple[list[Triplet], list[Triplet]]:
-    """Training and validation triplets: the latter are of the whole videos whose number is nearest to ``share``.
+def split_by_video(triplets: Sequence[Triplet], fraction: float, seed: int = 0) -> tuple[list[Triplet], list[Triplet]]:
+    """Training and validation triplets: the latter are of the whole videos whose number is nearest to ``fraction``.
 
     Which of the sets of videos with that number is taken depends on ``seed``. Raises UserError where all triplets are
     of one video.
@@ -95,7 +95,7 @@ def split_by_video(triplets: Sequence[Triplet], share: float, seed: int = 0) -> 
     if len(videos) < 2:
         raise UserError(f"all triplets are of {videos[0]}: another video or photo is needed to validate on")
     np.random.default_rng(seed).shuffle(videos)
-    held = _nearest(videos, counts, share * len(triplets))
+    held = _nearest(videos, counts, fraction * len(triplets))
     return [t for t in triplets if t.video not in held], [t for t in triplets if t.video in held]
 
 

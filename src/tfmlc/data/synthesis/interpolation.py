@@ -41,9 +41,9 @@ def _between(before: Frame, now: Frame, times: int, flow: cv2.DISOpticalFlow) ->
     ahead = np.asarray(flow.calc(grey[0], grey[1], cast(Any, None)), np.float32)
     back = np.asarray(flow.calc(grey[1], grey[0], cast(Any, None)), np.float32)
     for number in range(1, times):
-        share = np.float32(number / times)
-        to_before = share * share * back - (1 - share) * share * ahead
-        to_now = (1 - share) * (1 - share) * ahead - share * (1 - share) * back
+        time = np.float32(number / times)
+        to_before = time * time * back - (1 - time) * time * ahead
+        to_now = (1 - time) * (1 - time) * ahead - time * (1 - time) * back
         parts = (_pull(before, to_before), _pull(now, to_now))
         yield np.asarray(cv2.addWeighted(parts[0], 1 - number / times, parts[1], number / times, 0), np.uint8)
 

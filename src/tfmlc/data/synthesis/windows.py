@@ -165,7 +165,7 @@ def corners(grey: Frame) -> Points:
 class Look:
     """What tells scenes apart: distributions of Lab colours in a grid of cells, and a tiny grey image."""
 
-    colours: NDArray[np.float32]  # cells * 3, COLOUR_BINS: cumulative shares
+    colours: NDArray[np.float32]  # cells * 3, COLOUR_BINS: cumulative fractions
     layout: NDArray[np.float32]  # LAYOUT_PX ** 2 grey values less their mean
 
     def is_cut_to(self, other: Look) -> bool:
@@ -183,9 +183,9 @@ def look_of(frame: Frame) -> Look:
     lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.uint8)
     bins = FIRST_BIN + lab // (256 // COLOUR_BINS)
     counts = np.bincount(bins.reshape(-1), minlength=CELLS**2 * 3 * COLOUR_BINS)
-    shares = counts.reshape(-1, COLOUR_BINS).cumsum(axis=1) / CELL_PX**2
+    fractions = counts.reshape(-1, COLOUR_BINS).cumsum(axis=1) / CELL_PX**2
     tiny = cv2.resize(lab[..., 0].astype(np.float32), (LAYOUT_PX, LAYOUT_PX), interpolation=cv2.INTER_AREA)
-    return Look(shares.astype(np.float32), np.asarray(tiny - tiny.mean(), np.float32))
+    return Look(fractions.astype(np.float32), np.asarray(tiny - tiny.mean(), np.float32))
 
 
 def is_cut(before: Frame, now: Frame) -> bool:

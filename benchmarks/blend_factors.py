@@ -1,6 +1,6 @@
 """How far to go from a model to one finetuned from it: scores of the blends on pairs of images.
 
-python benchmarks/shares.py default-psnr finetuned.safetensors pairs/ -o results/default/shares.json
+python benchmarks/blend_factors.py default-psnr finetuned.safetensors pairs/ -o results/default/blend-factors.json
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tfmlc.io.weights import find_model
 from tfmlc.metrics.registry import score_images
 from tfmlc.networks import blend_networks, load_network
 from tfmlc.results import write_result
-from tfmlc.training.validation import centred
+from tfmlc.training.hooks import centred
 
-SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
+FACTORS = (0.0, 0.3, 0.5, 0.7, 1.0)
 SCORES = ["psnr", "lpips", "dists", "niqe"]
 SIDE_PX = 512
 
@@ -35,11 +35,11 @@ def main(
     base = None if onto is None else load_network(find_model(onto))
     images = [centred(read_pair(pair), SIDE_PX) for pair in find_pairs(pairs)]
     rows: list[dict[str, float]] = []
-    for share in SHARES:
-        deblur = Deblurrer(blend_networks(one, other, share, onto=base))
+    for factor in FACTORS:
+        deblur = Deblurrer(blend_networks(one, other, factor, onto=base))
         scores = [score_images(deblur(blurry), sharp, SCORES) for blurry, sharp in images]
         means = {name: round(float(np.mean([row[name] for row in scores])), 5) for name in SCORES}
-        rows.append({"share": share, **means})
+        rows.append({"factor": factor, **means})
         typer.echo(rows[-1])
     of = f"middles ({SIDE_PX} px) of photos held back from the finetuning"
     write_result(output, {"images": len(images), "of": of, "rows": rows})

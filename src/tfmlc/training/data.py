@@ -1,0 +1,132 @@
+"""The pairs that a deblurring network learns from: one source, or a mixture of several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tfmlc.config import Config
+from tfmlc.data.datasets.crops import PairCrops, prepare_crops
+from tfmlc.data.datasets.mixture import Mixture, PreparedPairs, prepare
+from tfmlc.data.datasets.pairs import BlurKind, check_pairs, chosen_pairs, count_remark, find_pairs, is_chosen
+from tfmlc.data.datasets.synthetic import Blurs, SyntheticPairs
+from tfmlc.data.synthesis.blur import BlurConfig
+from tfmlc.data.synthesis.motion_spectrum import FREQUENCIES
+from tfmlc.errors import UserError
+from tfmlc.io.images import find_images
+from tfmlc.runtime.progress import Progress
+
+Pairs = Dataset[tuple[Tensor, ...]]
+
+
+class SourceConfig(Config):
+    """One source of pairs: sharp photos that are blurred on the fly, or ready pairs; one of the two."""
+
+    photos: list[Path] = Field(default_factory=list[Path], description="sharp photos and folders of them")
+    pairs: Path | None = Field(default=None, description="folder with blur/ and sharp/, GOPRO_Large, RealBlur or HIDE")
+    blur_kind: BlurKind = Field(default="blur", description="which of GoPro's two averages")
+    only: list[str] = Field(default_factory=list[str], description="name patterns of what is taken; none: everything")
+    exclude: list[str] = Field(default_factory=list[str], description="name patterns of what is left out")
+    fraction: float = Field(default=1.0, gt=0, description="how often the source is drawn, relative to the others")
+    scale: tuple[float, float] = Field(default=(0.4, 1.0), description="photos: shrunk by a factor within")
+    prepare: int | None = Field(default=None, ge=1, description="photos: pairs that are made once and read from disk")
+    prepared_px: int = Field(default=224, ge=16, description="their side; each use takes a patch of it")
+    crop_px: int | None = Field(
+        default=None, ge=16, description="pairs: cut into crops of this side once; None: do not"
+    )
+    crop_step_px: int = Field(default=256, ge=1, description="pairs: from one crop to the next")
+    crops: Path | None = Field(default=None, description="folder for the crops; None: beside the run's")
+    saturation: float = Field(default=0.0, ge=0, le=1, description="pairs: largest random change of colour saturation")
+    blur: BlurConfig = BlurConfig()
+    easy: BlurConfig | None = Field(default=None, description="photos: a simpler blur, for a part of the pairs")
+    easy_fraction: float = Field(default=0.0, ge=0, le=1, description="of the pairs, blurred as easy says")
+
+
+class DataConfig(SourceConfig):
+    """What the network learns from: one source, or a mixture of several in ``sources``."""
+
+    patch_px: int = Field(default=192, ge=16)
+    sources: dict[str, SourceConfig] = Field(default_factory=dict[str, SourceConfig], description="a mixture, by name")
+    prepared: Path | None = Field(default=None, description="folder for prepared pairs; None: beside the run's")
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> DataConfig:
+        for source in (self, *self.sources.values()):
+            if source.crop_px is not None and source.crop_px < self.patch_px:
+                raise ValueError(f"crop_px={source.crop_px} is smaller than patch_px={self.patch_px}")
+        return self
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which items a run takes: how many, with which seed, and the cells of the blur's spectrum if it is learned."""
+
+    length: int
+    seed: int
+    cell_px: int | None = None
+
+
+def build_dataset(data: DataConfig, draw: Draw, folder: Path) -> Pairs:
+    """The pairs of a run, one for every item of every batch.
+
+    Pairs are checked, cut into crops or prepared where the settings say so; what is made lies beside ``folder``, the
+    run's. Raises UserError for sources that are not there or do not fit together.
+    """
+    if not data.sources:
+        return _build_source(data, "photos", data, draw, folder)
+    if data.photos or data.pairs is not None:
+        raise UserError("data.sources replaces data.photos and data.pairs: move them into a source")
+    sources = {
+        name: (source.fraction, _build_source(source, name, data, draw, folder))
+        for name, source in data.sources.items()
+    }
+    spectrum = None if draw.cell_px is None else (len(FREQUENCIES), data.patch_px // draw.cell_px)
+    return Mixture(sources, length=draw.length, seed=draw.seed, spectrum=spectrum)
+
+
+def _build_source(source: SourceConfig, name: str, data: DataConfig, draw: Draw, folder: Path) -> Pairs:
+    if bool(source.photos) == (source.pairs is not None):
+        raise UserError("a recipe needs data.photos=[FOLDER] (sharp photos) or data.pairs=FOLDER (blur/ and sharp/)")
+    if source.pairs is None:
+        return _synthetic(source, name, data, draw, folder)
+    pairs = chosen_pairs(find_pairs(source.pairs, split="train", blur=source.blur_kind), source.only, source.exclude)
+    if not pairs:
+        raise UserError(f"no pair of {source.pairs} is left by only and exclude")
+    check_pairs(pairs)
+    if remark := count_remark(source.pairs, "train", pairs):
+        Progress("pairs").say(remark)
+    if source.crop_px is not None:
+        crops = f"crops-{source.pairs.resolve().name}-{source.blur_kind}-{source.crop_px}-{source.crop_step_px}"
+        pairs = prepare_crops(
+            pairs, source.crops or folder.parent / crops, crop_px=source.crop_px, step_px=source.crop_step_px
+        )
+    return PairCrops(pairs, patch_px=data.patch_px, length=draw.length, seed=draw.seed, saturation=source.saturation)
+
+
+def _synthetic(source: SourceConfig, name: str, data: DataConfig, draw: Draw, folder: Path) -> Pairs:
+    found = [photo for path in source.photos for photo, _ in find_images(path)]
+    photos = [path for path in found if is_chosen(path.name, source.only, source.exclude)]
+    synthetic = SyntheticPairs(
+        photos,
+        Blurs(source.blur, easy=source.easy, easy_fraction=source.easy_fraction),
+        patch_px=data.patch_px if source.prepare is None else source.prepared_px,
+        length=draw.length,
+        seed=draw.seed,
+        scale=source.scale,
+        cell_px=draw.cell_px,
+    )
+    if small := synthetic.too_small:
+        some = ", ".join(path.name for path in small[:3]) + (", ..." if len(small) > 3 else "")
+        Progress("photos").say(
+            f"{len(small)} of {len(photos)} photos are too small for data.patch_px={synthetic.patch_px} and are left "
+            f"out ({some})"
+        )
+    if source.prepare is None:
+        return synthetic
+    prepared = (data.prepared or folder.parent / "prepared") / name
+    prepare(synthetic, source.prepare, prepared, source.model_dump(mode="json") | {"cell_px": draw.cell_px})
+    return PreparedPairs(prepared, patch_px=data.patch_px, length=draw.length, seed=draw.seed, cell_px=draw.cell_px)

@@ -1,0 +1,130 @@
+"""What happens beside the training itself: validation, sample images, and the export of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from tfmlc.config import Config
+from tfmlc.data.datasets.pairs import chosen_pairs, find_pairs, read_pair
+from tfmlc.io.images import Image, write_image
+from tfmlc.io.images.tensors import to_tensor
+from tfmlc.metrics.registry import METRICS, check_metrics, score_images
+from tfmlc.networks import Network, save_network
+from tfmlc.runtime.device import autocast
+from tfmlc.training.loop import Hook, Loop
+
+SAMPLES = 3
+
+
+class ValidationConfig(Config):
+    """Scores during a run, on pairs that it does not learn from; never on those that a claim is made on later."""
+
+    pairs: Path | None = Field(default=None, description="folder of pairs; None: no validation")
+    only: list[str] = Field(default_factory=list[str], description="name patterns of the pairs used; none: all")
+    every_steps: int = Field(default=1000, ge=1)
+    images: int = Field(default=8, ge=1, description="of the folder, evenly chosen")
+    crop_px: int = Field(default=512, ge=16, description="the middle of each image")
+    metrics: list[str] = Field(default=["psnr"], min_length=1, description="the first decides which weights are best")
+
+
+class Export(Hook):
+    """Writes the averaged weights to ``path`` after every saved state."""
+
+    def __init__(self, path: Path, network: Network, licence: str) -> None:
+        super().__init__()
+        self.path, self.network, self.licence = path, network, licence
+
+    def after_save(self, loop: Loop) -> None:
+        """Write the weights."""
+        network = average(loop, self.network)  # every process takes part
+        if loop.accelerator.is_main_process:
+            origin = f"trained by tfmlc, {loop.step} of {loop.config.steps} steps"
+            save_network(self.path, network, origin=origin, licence=self.licence)
+
+
+class Validation(Hook):
+    """Scores of the averaged weights on held-out pairs, every ``every_steps``.
+
+    Writes ``samples/step-STEP-NUMBER.png`` (blurry, restored and sharp side by side) into the run's folder and,
+    whenever the first metric improves, ``best.safetensors``. The scores go to the trackers and into the run's state.
+    """
+
+    def __init__(self, config: ValidationConfig, network: Network, licence: str) -> None:
+        super().__init__()
+        self.config, self.network, self.licence = config, network, licence
+        self.state = {"scores": []}
+        self.images: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        if config.pairs is not None:
+            check_metrics(config.metrics)
+            pairs = chosen_pairs(find_pairs(config.pairs), config.only)
+            places = np.linspace(0, len(pairs) - 1, min(config.images, len(pairs))).round().astype(int)
+            self.images = [centred(read_pair(pairs[int(place)]), config.crop_px) for place in places]
+
+    def after_step(self, loop: Loop) -> None:
+        """Validate where the step asks for it and there are pairs."""
+        if not self.images or loop.step % self.config.every_steps:
+            return
+        network = average(loop, self.network)  # every process takes part in putting it together
+        if not loop.accelerator.is_main_process:
+            return
+        restored = [restore(network, blurry, loop) for blurry, _ in self.images]
+        rows = [
+            score_images(image, sharp, self.config.metrics)
+            for image, (_, sharp) in zip(restored, self.images, strict=True)
+        ]
+        scores = {name: float(np.mean([row[name] for row in rows])) for name in self.config.metrics}
+        loop.accelerator.log({f"validation/{name}": value for name, value in scores.items()}, step=loop.step)
+        self._show(restored, loop)
+        if self._is_best(scores):
+            described = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            origin = f"trained by tfmlc, step {loop.step}, {described}"
+            save_network(loop.folder / "best.safetensors", network, origin=origin, licence=self.licence)
+        self.state["scores"].append({"step": loop.step, **{name: round(value, 5) for name, value in scores.items()}})
+
+    def _is_best(self, scores: dict[str, float]) -> bool:
+        decisive = self.config.metrics[0]
+        sign = 1 if METRICS[decisive].higher_is_better else -1
+        return all(sign * scores[decisive] > sign * row[decisive] for row in self.state["scores"])
+
+    def _show(self, restored: Sequence[NDArray[np.uint8]], loop: Loop) -> None:
+        for number, (image, (blurry, sharp)) in enumerate(zip(restored[:SAMPLES], self.images, strict=False), 1):
+            sample = np.concatenate([blurry, image, sharp], axis=1)
+            path = loop.folder / "samples" / f"step-{loop.step:06d}-{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            write_image(path, Image(sample))
+            for tracker in cast("list[Any]", loop.accelerator.trackers):
+                settings: dict[str, Any] = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({f"blurry, restored, sharp {number}": sample[None]}, step=loop.step, **settings)
+
+
+def average(loop: Loop, network: Network) -> Network:
+    """Put the averaged weights of a run into ``network``, which has the form of the one that is trained."""
+    state = {name.removeprefix("network."): value for name, value in loop.averaged_state().items()}
+    network.load_state_dict({name: value for name, value in state.items() if not name.startswith("heads.")})
+    return network
+
+
+def restore(network: nn.Module, blurry: NDArray[np.uint8], loop: Loop) -> NDArray[np.uint8]:
+    """Restore an image, uint8 ``h w 3``, in the run's precision."""
+    device = loop.accelerator.device
+    with torch.no_grad(), autocast(device, loop.precision):
+        image = network.to(device).eval()(to_tensor(blurry)[None].to(device))[-1][0].float().cpu()
+    return np.rint(image.clamp(0, 1).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+
+
+def centred(
+    images: tuple[NDArray[np.uint8], NDArray[np.uint8]], side_px: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Crop both images of a pair to their middle, at most ``side_px`` on a side."""
+    height, width = images[0].shape[:2]
+    top, left = max(0, (height - side_px) // 2), max(0, (width - side_px) // 2)
+    blurry, sharp = (image[top : top + side_px, left : left + side_px] for image in images)
+    return blurry, sharp
