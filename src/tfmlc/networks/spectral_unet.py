@@ -30,7 +30,7 @@ def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def gabor_bank() -> Tensor:
-    """Cosine and sine Gabor filters of every radius and direction, ``2 radii directions`` rows: ``n 1 32 32``."""
+    """Cosine and sine Gabor filters of every radius and direction, ``2 radii directions`` rows: ``n 32 32``."""
     place = torch.arange(KERNEL_PX, dtype=torch.float32) - (KERNEL_PX - 1) / 2
     y, x = torch.meshgrid(place, place, indexing="ij")
     filters: list[Tensor] = []
@@ -43,7 +43,7 @@ def gabor_bank() -> Tensor:
             phase = 4 * math.pi * radius * (x * math.cos(angle) + y * math.sin(angle))
             cosine, sine = window * torch.cos(phase), window * torch.sin(phase)
             filters += [cosine - window * cosine.sum(), sine]  # no answer to a constant
-    return KERNEL_PX * torch.stack(filters)[:, None]
+    return KERNEL_PX * torch.stack(filters)
 
 
 class LocalSpectrum(nn.Module):
@@ -65,7 +65,7 @@ class LocalSpectrum(nn.Module):
         grey = functional.avg_pool2d(rgb.mean(dim=1, keepdim=True), 2)
         mode = "reflect" if min(grey.shape[-2:]) > MARGIN else "replicate"
         grey = functional.pad(grey, (MARGIN,) * 4, mode=mode)
-        answers = functional.conv2d(grey, cast(Tensor, self.bank).to(grey.dtype), stride=STRIDE).float()
+        answers = functional.conv2d(grey, cast(Tensor, self.bank)[:, None].to(grey.dtype), stride=STRIDE).float()
         batch, _, height, width = answers.shape
         power = answers.view(batch, -1, 2, height, width).square().sum(dim=2)
         power = functional.avg_pool2d(functional.avg_pool2d(power, 3, 1, 1, count_include_pad=False), 2)

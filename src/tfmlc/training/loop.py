@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, cast
 
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
+from accelerate.utils import ProjectConfiguration
 from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -350,13 +350,7 @@ def make_accelerator(config: LoopConfig, folder: Path) -> Accelerator:
     missing = [name for name in config.trackers if find_spec(name) is None]
     if missing:
         raise UserError(f"loop.trackers names {missing[0]}, which is not installed: pip install {missing[0]}")
-    constant = DistributedDataParallelKwargs(broadcast_buffers=False)  # no network here has buffers that change
-    return Accelerator(
-        cpu=config.device == "cpu",
-        log_with=list(config.trackers) or None,
-        project_config=places,
-        kwargs_handlers=[constant],
-    )
+    return Accelerator(cpu=config.device == "cpu", log_with=list(config.trackers) or None, project_config=places)
 
 
 def _tracker_settings(folder: Path) -> dict[str, Any]:
