@@ -19,6 +19,7 @@ from conftest import make_photo
 from tfmlc.cli import app
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.locks import LOCK, file_lock, folder_lock
+from tfmlc.io.weights import WARNINGS, shipped_models
 from tfmlc.networks import build_network, load_network, save_network
 
 
@@ -217,6 +218,13 @@ def test_models(model: str) -> None:
     info = tfmlc("models", "info", model).stdout
     assert "hinet (width=8, depth=3, normalised_levels=(1, 2)" in info
     assert "CC0-1.0" in info
+
+
+def test_a_model_that_draws_a_mesh_says_so() -> None:
+    assert "warning   draws a faint mesh of 4 px" in tfmlc("models", "info", "default-perceptual").stdout
+    for name in {*shipped_models()} - {*WARNINGS}:
+        assert "warning" not in tfmlc("models", "info", name).stdout
+    assert shipped_models().keys() >= WARNINGS.keys()
 
 
 def test_synthesize_and_evaluate(tmp_path: Path, model: str) -> None:

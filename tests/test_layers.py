@@ -17,7 +17,7 @@ FLOORS = {
     6: {"evaluation"},
     7: {"training"},
     8: {"bench", "reproduce", "app"},
-    9: {"cli"},
+    9: {"cli", "__init__"},
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FORMER = {"images", "video"}  # modules that only hand on the names of the rooms they became
@@ -56,7 +56,7 @@ def package_of(module: str) -> str:
 
 
 def test_every_room_has_a_floor() -> None:
-    assert {room_of(path) for path in files()} - {"__init__"} <= FLOOR_OF.keys()
+    assert {room_of(path) for path in files()} <= FLOOR_OF.keys()
 
 
 def test_no_import_goes_up() -> None:

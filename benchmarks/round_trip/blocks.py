@@ -16,7 +16,7 @@ MADE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ICC = MADE[:24] + bytes(12) + MADE[36:]  # without the time at which it was made
 XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:info="" '
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
     'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:own="urn:own" xmp:Rating="5" own:note="Grüße &amp; mehr"/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 ).encode()

@@ -19,8 +19,10 @@ from tfmlc.io.images.boxes import Items
 from tfmlc.io.images.exif import within
 from tfmlc.io.images.formats import kind_of_bytes
 from tfmlc.io.images.ifd import EXIF_FOLDER, Tags
+from tfmlc.io.images.png import scan
 from tfmlc.io.images.pngtext import profile_of
 from tfmlc.io.images.tiffpages import CodingTags
+from tfmlc.io.images.webp import chunks_of
 
 HEAD = b"II*\0\x08\0\0\0"
 
@@ -102,6 +104,13 @@ def test_a_jpeg_that_ends_in_erased_memory(tmp_path: Path) -> None:
             read_image(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes(content + b"\xff" * 1_000_000)
     assert read_image(tmp_path / "a.jpg").pixels.shape == (48, 80, 3)
+
+
+def test_empty_memory_holds_no_chunks() -> None:
+    png = imagecodecs.png_encode(scene(np.uint8, 3))
+    assert len(scan(png[:60] + bytes(1_000_000))[0]) <= 2
+    webp = imagecodecs.webp_encode(scene(np.uint8, 3))
+    assert len(chunks_of(webp + bytes(1_000_000))) == len(chunks_of(webp))
 
 
 def test_texts_that_match_in_many_ways() -> None:

@@ -28,12 +28,15 @@ def models_list() -> None:
 
 @models.command("info")
 def models_info(model: Annotated[str, typer.Argument(help="A model's name or a weights file.")]) -> None:
-    """What a weights file holds: network, sizes, origin, licence."""
+    """What a weights file holds: network, sizes, origin, licence, and a warning where one is due."""
     with one_line_errors():
-        from tfmlc.io.weights import find_model
+        from tfmlc.io.weights import find_model, shipped_warning
         from tfmlc.networks import load_network
 
-        typer.echo(load_network(find_model(model)).explain())
+        path = find_model(model)
+        typer.echo(load_network(path).explain())
+        if warning := shipped_warning(path):
+            typer.echo(f"warning   {warning}")
 
 
 @models.command("fetch")

@@ -13,6 +13,9 @@ from tfmlc.runtime.progress import Progress
 SHIPPED = Path(__file__).parent.parent / "pretrained"
 BEST = "default-psnr"  # what the name "default" stands for
 FOLDER_VARIABLE = "TFMLC_WEIGHTS"
+WARNINGS = {  # of models that ship, by name
+    "default-perceptual": f"draws a faint mesh of 4 px over every image, {BEST} does not",
+}
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
@@ -34,6 +37,15 @@ def shipped_models() -> dict[str, Path]:
     """Deblurring models in the package, by name; ``default`` is the one to use."""
     files = {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
     return {"default": files[BEST], **files}
+
+
+def shipped_warning(path: Path) -> str | None:
+    """What to know of a model before it is used, if it is one that ships.
+
+    >>> shipped_warning(shipped_models()["default-perceptual"])
+    'draws a faint mesh of 4 px over every image, default-psnr does not'
+    """
+    return WARNINGS.get(path.stem) if path.parent == SHIPPED else None
 
 
 def find_model(model: str | Path) -> Path:

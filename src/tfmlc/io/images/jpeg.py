@@ -33,7 +33,7 @@ MP_ENTRIES = 0xB002  # CIPA DC-007, 5.2.3
 TRAILER = "trailer"
 EXTENDED_STUB = (  # stands for a packet that is too long for one segment (XMP part 3, 1.1.3.1)
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    b'<rdf:Description rdf:info="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/>'
+    b'<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/>'
     b"</rdf:RDF></x:xmpmeta>"
 )
 EXTENDED_DIGEST = re.compile(rb'HasExtendedXMP="([0-9A-F]{32})"')

@@ -55,7 +55,7 @@ def scan(content: Content) -> tuple[list[Chunk], int]:
     at = len(SIGNATURE)
     while at + 12 <= len(content):
         size, name = struct.unpack(">I4s", content[at : at + 8])
-        if at + 12 + size > len(content):
+        if at + 12 + size > len(content) or not name.isalpha():
             break
         chunks.append(Chunk(name.decode("latin-1"), at + 8, size))
         at += 12 + size

@@ -25,7 +25,7 @@ def chunks_of(content: Content, at: int = 12, stop: int | None = None) -> list[t
     stop = len(content) if stop is None else stop
     while at + 8 <= stop:
         name, size = struct.unpack("<4sI", content[at : at + 8])
-        if at + 8 + size > stop:
+        if at + 8 + size > stop or not name.isascii() or not name.decode().isprintable():
             break
         found.append((name, at + 8, size))
         at += 8 + size + size % 2

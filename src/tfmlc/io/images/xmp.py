@@ -54,7 +54,7 @@ def set_restored(xmp: bytes | None, mark: str) -> bytes:
         xmp = PACKET.encode()
     elif get_restored(xmp) is not None:
         return set_property(xmp, f"tfmlc:{RESTORED}", mark)
-    described = f'<rdf:Description rdf:info="" xmlns:tfmlc="{NAMESPACE}" tfmlc:{RESTORED}="{escape(mark, QUOTES)}"/>'
+    described = f'<rdf:Description rdf:about="" xmlns:tfmlc="{NAMESPACE}" tfmlc:{RESTORED}="{escape(mark, QUOTES)}"/>'
     encoding = _encoding_of(xmp)
     end = xmp.rfind("</rdf:RDF>".encode(encoding))
     if end < 0:  # no packet that anyone can read: it stays, and a whole one follows
