@@ -12,7 +12,8 @@ from torch import nn
 
 from tfmlc.backbones import build_backbone
 from tfmlc.errors import UserError
-from tfmlc.losses import Adapter, FeatureMatchingLoss, hinet_objective, mprnet_objective
+from tfmlc.io.checkpoint import CheckpointInfo, write_checkpoint
+from tfmlc.losses import Adapter, BaselineLoss, FeatureMatchingLoss, MadeFor, hinet_objective, mprnet_objective
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
 
 def adapter_for(backbone: Any, mode: str = "token", tokens: int | None = None, seed: int = 0) -> Adapter:
     torch.manual_seed(seed)
-    made_for = {"backbone": backbone.info.name, "block": 3}
+    made_for = MadeFor(backbone.info.name, 3)
     adapter = Adapter(mode=mode, tokens=tokens, width=384, hidden=32, made_for=made_for)  # type: ignore[arg-type]
     adapter.train()(torch.randn(8, tokens or 5, 384))  # running statistics of its own
     return adapter
@@ -157,7 +158,69 @@ def test_saved_and_loaded(backbone: Any, images: Any, tmp_path: Path, shared: Pa
     assert float(loaded(*images)) == pytest.approx(float(wanted), rel=1e-5)
 
 
+class TestAdapterFiles:
+    """An adapter's file says what it was made for; files of earlier versions said it in a dict, or in part."""
+
+    @pytest.mark.parametrize(
+        ("stored", "wanted"),
+        [
+            ({"backbone": "dinov2-vit-s14", "block": 1, "size": 98}, MadeFor("dinov2-vit-s14", 1, 98)),
+            (
+                {"backbone": "dinov2-vit-s14", "block": "final", "size": "native"},
+                MadeFor("dinov2-vit-s14", "final", "native"),
+            ),
+            ({"backbone": "dinov2-vit-s14", "block": 2}, MadeFor("dinov2-vit-s14", 2, 224)),
+            ({"block": 2}, MadeFor("dinov2-vit-s14", 2, 224)),
+            ({}, None),
+            (None, None),
+        ],
+    )
+    def test_of_earlier_versions(self, tmp_path: Path, stored: Any, wanted: MadeFor | None) -> None:
+        path, state = tmp_path / "a.safetensors", Adapter(mode="token", width=8, hidden=4).state_dict()
+        sizes = {"mode": "token", "tokens": None, "width": 8, "hidden": 4}
+        sizes |= {} if stored is None else {"made_for": stored}
+        write_checkpoint(path, state, CheckpointInfo("adapter", "dinov2-vit-s14", sizes))
+        adapter = Adapter.load(path)
+        assert adapter.made_for == wanted
+        adapter.save(tmp_path / "b.safetensors", origin="a test", licence="CC0-1.0")
+        assert Adapter.load(tmp_path / "b.safetensors").made_for == wanted
+
+    @pytest.mark.parametrize("stored", [7, {"block": "3"}, {"size": 2.5}, {"backbone": 1}])
+    def test_that_do_not_fit(self, tmp_path: Path, stored: Any) -> None:
+        path, state = tmp_path / "a.safetensors", Adapter(mode="token", width=8, hidden=4).state_dict()
+        sizes = {"mode": "token", "width": 8, "hidden": 4, "made_for": stored}
+        write_checkpoint(path, state, CheckpointInfo("adapter", "dinov2-vit-s14", sizes))
+        with pytest.raises(UserError, match="does not fit its own description"):
+            Adapter.load(path)
+
+    def test_that_name_no_backbone(self, tmp_path: Path) -> None:
+        Adapter(mode="token", width=8, hidden=4).save(tmp_path / "a.safetensors", origin="", licence="")
+        with pytest.raises(UserError, match="does not name its backbone"):
+            FeatureMatchingLoss.load(tmp_path / "a.safetensors")
+
+    def test_settings_are_those_of_the_constructor(self, tmp_path: Path, images: Any) -> None:
+        adapter = Adapter(mode="token", width=64, hidden=8, made_for=MadeFor("alexnet", 0, 98))
+        adapter.save(tmp_path / "a.safetensors", origin="a test", licence="CC0-1.0")
+        loss = FeatureMatchingLoss.load(tmp_path / "a.safetensors", weights="random", normalize=False, reduction="none")
+        assert (loss.size, loss.normalize, loss(*images).shape) == (98, False, (2,))
+        assert FeatureMatchingLoss.load(tmp_path / "a.safetensors", weights="random", size="native").size == "native"
+        with pytest.raises(TypeError, match="normalise"):
+            FeatureMatchingLoss.load(tmp_path / "a.safetensors", normalise=False)  # type: ignore[call-arg]
+
+
+def test_what_a_loss_shows(backbone: Any) -> None:
+    loss = FeatureMatchingLoss(backbone, block=3, adapter=adapter_for(backbone))
+    wanted = "backbone=dinov2-vit-s14, block=3, adapter='token', normalize=True, size=224, reduction='mean'"
+    assert repr(loss) == f"FeatureMatchingLoss({wanted})"
+    shown = "mode='token', width=384, hidden=32, made_for=MadeFor(backbone='dinov2-vit-s14', block=3, size=224)"
+    assert shown in repr(loss.adapter)
+
+
 class TestBadInput:
+    def test_unknown_baseline(self) -> None:
+        with pytest.raises(UserError, match=r"unknown baseline loss 'lpips-alex': did you mean 'LPIPS-alex'\?"):
+            BaselineLoss("lpips-alex")  # type: ignore[arg-type]
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -187,9 +250,8 @@ class TestBadInput:
             FeatureMatchingLoss(backbone, block=12)
 
     def test_adapter_of_another_backbone_or_block(self, backbone: Any) -> None:
-        for made_for in ({"backbone": "clip-vit-b16", "block": 3}, {"backbone": "dinov2-vit-s14", "block": 2}):
-            adapter = Adapter(mode="token", width=384, hidden=8, made_for=made_for)
-            name, block = made_for.values()
+        for name, block in (("clip-vit-b16", 3), ("dinov2-vit-s14", 2)):
+            adapter = Adapter(mode="token", width=384, hidden=8, made_for=MadeFor(name, block))
             with pytest.raises(UserError, match=f"made for {name} block {block}, not for dinov2-vit-s14 block 3"):
                 FeatureMatchingLoss(backbone, block=3, adapter=adapter)
 
@@ -207,7 +269,7 @@ class TestBadInput:
         with pytest.raises(UserError, match="no such file"):
             FeatureMatchingLoss.load(tmp_path / "nothing.safetensors")
         torch.save({"a": torch.ones(2)}, tmp_path / "other.pth")
-        with pytest.raises(UserError, match="holds no adapter: tensors named a"):
+        with pytest.raises(UserError, match="holds no adapter: it holds tensors named a"):
             FeatureMatchingLoss.load(tmp_path / "other.pth")
         with pytest.raises(UserError, match="give a backbone"):
             FeatureMatchingLoss()

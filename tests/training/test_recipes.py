@@ -13,7 +13,7 @@ from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
-from tfmlc.losses import Adapter, FeatureMatchingLoss, charbonnier, edge, psnr_loss
+from tfmlc.losses import Adapter, FeatureMatchingLoss, MadeFor, charbonnier, edge, psnr_loss
 from tfmlc.networks import load_network
 from tfmlc.training.objective import Restoration, balanced_weight
 from tfmlc.training.presets import PRESETS, load_recipe, scale_to
@@ -96,7 +96,7 @@ def test_the_adapter_is_asked_for(tmp_path: Path, gopro: Path) -> None:
 
 def test_an_adapter_from_a_file(tmp_path: Path, gopro: Path) -> None:
     path = tmp_path / "adapter.safetensors"
-    made_for = {"backbone": "dinov2-vit-s14", "block": 1, "size": 224}
+    made_for = MadeFor("dinov2-vit-s14", 1)
     Adapter(mode="token", width=384, hidden=8, made_for=made_for).save(path, origin="test", licence="Apache-2.0")
     settings = [f"data.pairs={gopro}", f"loss.adapter={path}", "loop.steps=2", "loop.workers=0"]
     assert train_network(load_recipe("hinet-gopro-tfmlc", settings, smoke=True), tmp_path / "run").is_file()

@@ -15,7 +15,7 @@ from tfmlc.data.datasets.synthetic import SyntheticPairs
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
-from tfmlc.losses import Adapter
+from tfmlc.losses import Adapter, MadeFor
 from tfmlc.networks import build_network, save_network
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.state import check_same_recipe, read_state
@@ -34,7 +34,7 @@ def start(tmp_path: Path) -> Path:
 @pytest.fixture
 def adapter(tmp_path: Path) -> Path:
     path = tmp_path / "adapter.safetensors"
-    made_for = {"backbone": "alexnet", "block": 1, "size": 64}
+    made_for = MadeFor("alexnet", 1, 64)
     Adapter(mode="token", width=192, hidden=8, made_for=made_for).save(path, origin="test", licence="CC0-1.0")
     return path
 

@@ -1,30 +1,66 @@
-"""The adapter that learns to rank blur on top of frozen features (ICIP 2023, section 2.2)."""
+"""The adapter: a small network that ranks blur, on top of frozen features."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from tfmlc.backbones import Block
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import CheckpointInfo, read_tensors, write_checkpoint
 
 Mode = Literal["flatten", "token"]
+Size = int | Literal["native"]
+NATIVE_PX = 224
+DEFAULT_BLOCK = 3
+LARGEST_NUMBER = 1 << 24  # of tokens or features that a file can claim
+
+
+@dataclass(frozen=True)
+class MadeFor:
+    """The features that an adapter was trained on.
+
+    Attributes:
+        backbone: The backbone's name, as in ``build_backbone``.
+        block: The block whose features the adapter takes.
+        size: The side in px to which images are resized, or ``"native"`` if they keep their size.
+    """
+
+    backbone: str
+    block: Block = DEFAULT_BLOCK
+    size: Size = NATIVE_PX
 
 
 class Adapter(nn.Sequential):
-    """Three linear layers, with batch normalisation and ReLU between them, on a backbone's features.
+    """Three linear layers, with batch normalization and ReLU between them, on the features of a backbone.
 
-    ``mode="flatten"`` (the paper) joins all ``tokens`` of ``width`` numbers to one vector first, so it fits one
-    image size, and answers ``b hidden``. ``mode="token"`` applies the same layers to every token, so it fits any
-    size, and answers ``b n hidden``; ``tokens`` is ignored. Features are ``b n d``, ``b c h w`` (every place a token)
-    or ``b d`` (one token). ``made_for`` names the backbone and block that it was trained on.
+    Training it on blur triplets makes distances between its outputs grow with blur. It takes features ``b n d``,
+    ``b c h w`` (each position is a token) or ``b d`` (one token).
 
-    >>> adapter = Adapter(mode="token", width=384, hidden=64)
-    >>> tuple(adapter.eval()(torch.rand(2, 10, 384)).shape)
-    (2, 10, 64)
+    Args:
+        mode: ``"flatten"`` (the paper) joins all tokens into one vector, so it fits one image size and returns
+            ``b hidden``. ``"token"`` applies the same layers to each token, so it fits any image size and returns
+            ``b n hidden``.
+        tokens: The number of tokens. Only ``"flatten"`` needs it.
+        width: The number of features per token.
+        hidden: The width of each layer.
+        made_for: The backbone, block and image size of the features. It is saved with the weights.
+
+    Raises:
+        UserError: If the mode is unknown, or ``tokens`` is missing with ``"flatten"``. When called: if the features
+            have another width or another number of tokens.
+
+    References:
+        "Task-Adaptive Feature Matching Loss for Image Deblurring", ICIP 2023, section 2.2.
+
+    Example:
+        >>> adapter = Adapter(mode="token", width=384, hidden=64).eval()
+        >>> adapter(torch.rand(2, 10, 384)).shape
+        torch.Size([2, 10, 64])
     """
 
     def __init__(
@@ -34,12 +70,12 @@ class Adapter(nn.Sequential):
         tokens: int | None = None,
         width: int = 768,
         hidden: int = 1024,
-        made_for: dict[str, Any] | None = None,
+        made_for: MadeFor | None = None,
     ) -> None:
         if mode not in ("flatten", "token"):
             raise UserError(f"an adapter's mode is 'flatten' or 'token', not {mode!r}")
         if mode == "flatten" and tokens is None:
-            raise UserError("an adapter of mode 'flatten' needs the number of tokens, 197 for clip-vit-b16 at 224 px")
+            raise UserError("an adapter of mode 'flatten' needs the number of tokens: 197 for clip-vit-b16 at 224 px")
         inputs = width * tokens if mode == "flatten" and tokens else width
         super().__init__(
             nn.Linear(inputs, hidden),
@@ -53,35 +89,59 @@ class Adapter(nn.Sequential):
         self.mode: Mode = mode
         self.tokens = tokens if mode == "flatten" else None
         self.width, self.hidden = width, hidden
-        self.made_for = dict(made_for or {})
+        self.made_for = made_for
         self.info = CheckpointInfo()
+
+    def extra_repr(self) -> str:
+        """Show the mode, the sizes and the features that the adapter was made for."""
+        tokens = f", tokens={self.tokens}" if self.tokens else ""
+        return f"mode={self.mode!r}{tokens}, width={self.width}, hidden={self.hidden}, made_for={self.made_for}"
 
     def forward(self, features: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         tokens = as_tokens(features)
         batch, count, width = tokens.shape
         if width != self.width or (self.tokens is not None and count != self.tokens):
             takes = f"{self.tokens} tokens of {self.width}" if self.tokens else f"tokens of {self.width}"
-            hint = "; another image size needs an adapter of mode 'token'" if width == self.width else ""
+            hint = "; for another image size use an adapter of mode 'token'" if width == self.width else ""
             raise UserError(f"the adapter takes {takes} numbers, the features are {count} tokens of {width}{hint}")
         if self.mode == "flatten":
             return cast(Tensor, super().forward(tokens.reshape(batch, -1)))
         return cast(Tensor, super().forward(tokens.reshape(batch * count, width))).view(batch, count, -1)
 
     def hyperparameters(self) -> dict[str, Any]:
-        """What rebuilds an adapter of this form."""
+        """Return the constructor's arguments as plain values, as they are written to a file."""
         sizes = {"mode": self.mode, "tokens": self.tokens, "width": self.width, "hidden": self.hidden}
-        return {**sizes, "made_for": self.made_for}
+        return {**sizes, "made_for": asdict(self.made_for) if self.made_for is not None else {}}
 
     def save(self, path: Path, *, origin: str, licence: str) -> CheckpointInfo:
-        """Write the adapter's weights and what rebuilds it."""
-        name = str(self.made_for.get("backbone", ""))
+        """Write the adapter to a safetensors file that ``load`` and ``FeatureMatchingLoss.load`` read.
+
+        Args:
+            path: The file to write.
+            origin: How the weights came to be, in a few words.
+            licence: The licence of the weights, for example ``"Apache-2.0"``.
+
+        Returns:
+            The information that is stored with the weights.
+        """
+        name = self.made_for.backbone if self.made_for is not None else ""
         return write_checkpoint(
             path, self.state_dict(), CheckpointInfo("adapter", name, self.hyperparameters(), origin, licence)
         )
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
-        """Read an adapter that ``save`` wrote, in evaluation mode; raises UserError for any other file."""
+        """Read an adapter that ``save`` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The adapter, frozen and in evaluation mode.
+
+        Raises:
+            UserError: If the file is missing, damaged or not an adapter.
+        """
         tensors, info = read_tensors(Path(path))
         if info.kind != "adapter":
             raise UserError(f"{path} is not an adapter: it holds {info.kind or 'weights of another program'}")
@@ -89,11 +149,11 @@ class Adapter(nn.Sequential):
 
     @classmethod
     def from_tensors(cls, path: Path, tensors: dict[str, Tensor], info: CheckpointInfo) -> Adapter:
-        """Rebuild an adapter from its weights and hyperparameters."""
-        _check_description(path, info)
+        """Rebuild an adapter from the content of its file; ``path`` is named in errors."""
+        hyperparameters: dict[str, Any] = {**info.hyperparameters, "made_for": read_made_for(path, info)}
         try:
             with torch.device("meta"):
-                adapter = cls(**info.hyperparameters)
+                adapter = cls(**hyperparameters)
             adapter.load_state_dict(
                 {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()},
                 assign=True,
@@ -104,26 +164,30 @@ class Adapter(nn.Sequential):
         return adapter.requires_grad_(False).eval()
 
 
-def _check_description(path: Path, info: CheckpointInfo) -> None:
-    """Raise UserError where what a file says of its adapter has values of the wrong kind."""
+def read_made_for(path: Path, info: CheckpointInfo) -> MadeFor | None:
+    """Read what an adapter's file says about the features it was trained on, and check its sizes.
+
+    Files of earlier versions can lack values; these get the defaults. None if the file says nothing.
+    """
     sizes = info.hyperparameters
-    made_for = cast("dict[str, object]", sizes.get("made_for", {}))
     numbers = [sizes.get(key) for key in ("tokens", "width", "hidden") if sizes.get(key) is not None]
-    fits = all(type(number) is int and 0 < number < 1 << 24 for number in numbers)
-    if not fits or not isinstance(cast(object, made_for), dict) or not _describes_features(made_for):
-        raise UserError(f"{path} does not fit its own description: {str(sizes)[:200]}")
-
-
-def _describes_features(made_for: dict[str, object]) -> bool:
-    block, size = made_for.get("block", 3), made_for.get("size", "native")
-    return (block == "final" or type(block) is int) and (size == "native" or type(size) is int)
+    fits = all(type(number) is int and 0 < number < LARGEST_NUMBER for number in numbers)
+    stored: object = sizes.get("made_for", {})
+    if isinstance(stored, dict) and fits:
+        values = cast("dict[str, Any]", stored)
+        backbone, block = values.get("backbone", info.name), values.get("block", DEFAULT_BLOCK)
+        size = values.get("size", NATIVE_PX)
+        fits = isinstance(backbone, str) and (block == "final" or type(block) is int)
+        if fits and (size == "native" or type(size) is int):
+            return MadeFor(backbone, block, size) if values else None
+    raise UserError(f"{path} does not fit its own description: {str(sizes)[:200]}")
 
 
 def as_tokens(features: Tensor) -> Tensor:
-    """Features of any backbone as tokens ``b n d``.
+    """Bring the features of any backbone to tokens ``b n d``.
 
-    >>> tuple(as_tokens(torch.rand(2, 64, 5, 7)).shape), tuple(as_tokens(torch.rand(2, 512)).shape)
-    ((2, 35, 64), (2, 1, 512))
+    >>> as_tokens(torch.rand(2, 64, 5, 7)).shape, as_tokens(torch.rand(2, 512)).shape
+    (torch.Size([2, 35, 64]), torch.Size([2, 1, 512]))
     """
     if features.dim() == 4:
         return features.flatten(2).transpose(1, 2)

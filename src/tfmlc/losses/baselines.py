@@ -1,4 +1,4 @@
-"""The perceptual losses others use, by pyiqa (extra ``metrics``): LPIPS and DISTS."""
+"""Perceptual losses to compare with, from the pyiqa package (extra ``metrics``): LPIPS and DISTS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tfmlc.backbones.pyiqa import pyiqa_metric
-from tfmlc.errors import UserError
+from tfmlc.errors import UserError, unknown_name
 from tfmlc.losses.inputs import as_stages, check_rgb
 
 Baseline = Literal["LPIPS-alex", "LPIPS-vgg", "DISTS"]
@@ -17,23 +17,42 @@ BASELINES: dict[Baseline, str] = {"LPIPS-alex": "lpips", "LPIPS-vgg": "lpips-vgg
 
 
 class BaselineLoss(nn.Module):
-    """LPIPS (Zhang et al., CVPR 2018) or DISTS (Ding et al., TPAMI 2022) as a loss.
+    """LPIPS or DISTS as a loss, called as ``FeatureMatchingLoss`` is.
 
-    ``loss(restored, sharp)`` takes RGB in [0, 1], ``b 3 h w``, ``restored`` also as the tuple of a network's stages,
-    whose losses are summed. ``reduction="none"`` gives one value an image. Raises UserError where pyiqa or its weights
-    cannot be had, and for images that cannot be compared.
+    Args:
+        name: ``"LPIPS-alex"``, ``"LPIPS-vgg"`` or ``"DISTS"``.
+        reduction: ``"mean"`` gives a scalar, ``"none"`` one value per image.
+
+    Raises:
+        UserError: If the name is unknown, pyiqa is not installed, or its weights cannot be downloaded. When called:
+            if the images cannot be compared.
+
+    References:
+        Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018 (LPIPS).
+        Ding et al., "Image Quality Assessment: Unifying Structure and Texture Similarity", TPAMI 2022 (DISTS).
+
+    Example:
+        >>> list(BASELINES)
+        ['LPIPS-alex', 'LPIPS-vgg', 'DISTS']
     """
 
     def __init__(self, name: Baseline, reduction: Literal["mean", "none"] = "mean") -> None:
         super().__init__()
+        if name not in BASELINES:
+            raise unknown_name("baseline loss", name, BASELINES)
         try:
             metric = pyiqa_metric(BASELINES[name], as_loss=True, loss_reduction="none")
-        except Exception as error:  # not installed, or whatever a failed download raises
+        except Exception as error:  # pyiqa is missing, or a download fails in one of many ways
             raise UserError(f"{name} is not available: {str(error).splitlines()[0]}") from error
         self.metric = cast(nn.Module, metric).requires_grad_(False)
-        self.reduction = reduction
+        self.name, self.reduction = name, reduction
+
+    def extra_repr(self) -> str:
+        """Show the name and the reduction."""
+        return f"name={self.name!r}, reduction={self.reduction!r}"
 
     def forward(self, restored: Tensor | Sequence[Tensor], sharp: Tensor) -> Tensor:
+        """Compute the loss of RGB images in [0, 1], ``b 3 h w``; the losses of several stages are summed."""
         stages = as_stages(restored)
         for stage in stages:
             check_rgb(stage, sharp)

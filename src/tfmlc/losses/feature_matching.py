@@ -1,11 +1,12 @@
-"""The feature matching loss, plain (FMLC) and adapted to blur (TFMLC) (ICIP 2023, equations 2 and 3)."""
+"""The feature matching loss on plain features (FMLC) and on features adapted to blur (TFMLC)."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,100 +14,169 @@ from torch import Tensor, nn
 from tfmlc.backbones import Backbone, Block, build_backbone
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import CheckpointInfo, read_tensors
-from tfmlc.losses.adapter import Adapter
+from tfmlc.losses.adapter import DEFAULT_BLOCK, NATIVE_PX, Adapter, MadeFor, Size
 from tfmlc.losses.frozen import PARTS, FrozenParts, other_weights
 from tfmlc.losses.inputs import as_stages, check_range, check_rgb
 
 Images = Tensor | Sequence[Tensor]
+Reduction = Literal["mean", "none"]
 FrozenOn = Callable[[torch.device, torch.dtype], tuple[Backbone, Adapter | None]]
-NATIVE_PX = 224
 LARGEST_PRODUCT_PX = 512
+AUTHORS_WIDTH = 768  # features per token of CLIP ViT-B/16
 
 
 class FeatureMatchingLoss(nn.Module):
-    """Mean squared error between features of the restored and of the sharp image.
+    """Mean squared error between the features of the restored and the sharp image.
 
-    ``backbone`` and ``block`` say which features; with an ``adapter`` they are the adapter's outputs (TFMLC). The
-    images are resized to ``size`` px (bicubic, no antialiasing, as the paper's code) or left at their own size,
-    ``"native"``. ``normalize=False`` leaves out the backbone's mean and standard std, as the released loss does.
-    ``reduction="none"`` gives one value an image. Neither backbone nor adapter is changed, trained or collects
-    gradients; they are no submodules, so a module that holds the loss has none of their weights in its parameters and
-    state dict. They compute where the images are, in float32; under autocast to 16 bits a copy in bf16 is kept.
+    Without an adapter the loss compares the features of a backbone (FMLC). With an adapter it compares the adapter's
+    outputs on these features (TFMLC).
 
-    ``loss(restored, sharp)`` takes RGB in [0, 1], ``b 3 h w``; ``restored`` may be the tuple of a network's stages,
-    whose losses are summed while the sharp image passes once. Raises UserError, a ValueError, for another type,
-    shape, range, dtype, or values that are not finite.
+    The loss does not change or train the backbone and the adapter. They are not submodules, so a module that holds
+    the loss does not have their weights in its parameters or its state dict. They follow the device of the images
+    and compute in float32. Under 16-bit autocast the loss keeps a copy of them in bfloat16.
 
-    >>> loss = FeatureMatchingLoss(build_backbone("dinov2-vit-s14", weights=None), block=3, size="native")
-    >>> sharp = torch.rand(2, 3, 32, 32)
-    >>> float(loss(sharp, sharp)), tuple(loss.eval()((sharp, sharp), sharp).shape)
-    (0.0, ())
+    Args:
+        backbone: The backbone, from ``build_backbone``. Several losses can share it.
+        block: The block whose features are compared, counted from zero, or ``"final"`` for the backbone's embedding.
+        adapter: The adapter on top of the features. None gives FMLC.
+        normalize: Whether to normalize the images with the backbone's mean and standard deviation. ``False`` gives
+            the behaviour of the paper's released code.
+        size: The side in px to which images are resized (bicubic, without antialiasing), or ``"native"`` to keep
+            their size.
+        reduction: ``"mean"`` returns a scalar, ``"none"`` one value per image.
+
+    Raises:
+        UserError: If a setting is invalid, the backbone does not have the block, or the adapter was made for another
+            backbone or block. UserError is a ValueError.
+
+    References:
+        "Task-Adaptive Feature Matching Loss for Image Deblurring", ICIP 2023, equations 2 (FMLC) and 3 (TFMLC).
+
+    Example:
+        >>> backbone = build_backbone("dinov2-vit-s14", weights=None)  # random; "hub" downloads the official weights
+        >>> loss = FeatureMatchingLoss(backbone, block=3, size="native")
+        >>> sharp = torch.rand(2, 3, 32, 32)
+        >>> restored = sharp.roll(1, dims=3).requires_grad_()
+        >>> loss(restored, sharp).backward()
+        >>> restored.grad.shape
+        torch.Size([2, 3, 32, 32])
     """
 
     def __init__(
         self,
         backbone: Backbone | None = None,
         *,
-        block: Block = 3,
+        block: Block = DEFAULT_BLOCK,
         adapter: Adapter | None = None,
         normalize: bool = True,
-        size: int | Literal["native"] = NATIVE_PX,
-        reduction: Literal["mean", "none"] = "mean",
+        size: Size = NATIVE_PX,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         if backbone is None:
-            raise UserError("no loss ships with this version: give a backbone, build_backbone('clip-vit-b16')")
+            raise UserError("no default loss ships yet: give a backbone, for example build_backbone('clip-vit-b16')")
         if reduction not in ("mean", "none"):
-            raise UserError(f"reduction is 'mean' or 'none', not {reduction!r}")
+            raise UserError(f"reduction must be 'mean' or 'none', not {reduction!r}")
         if size != "native" and not (isinstance(cast(object, size), int) and size > 0):
-            raise UserError(f"size is a number of px or 'native', not {size!r}")
+            raise UserError(f"size must be a number of px or 'native', not {size!r}")
         backbone.check_block(block)
         if adapter is not None:
             _check_adapter(adapter, backbone, block)
         self._parts = FrozenParts(backbone, adapter, block)
         self.block: Block = block
         self.normalize, self.reduction = normalize, reduction
-        self.size: int | Literal["native"] = size
+        self.size: Size = size
         self.register_load_state_dict_pre_hook(_leave_out_parts)
 
     @classmethod
-    def load(cls, path: str | Path, *, weights: str | Path = "hub", **settings: Any) -> FeatureMatchingLoss:
-        """Rebuild a TFMLC from an adapter's file, or from a checkpoint the paper's authors published.
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        weights: str | Path = "hub",
+        normalize: bool = True,
+        size: Size | None = None,
+        reduction: Reduction = "mean",
+    ) -> FeatureMatchingLoss:
+        """Load a TFMLC from an adapter's file or from a checkpoint that the paper's authors published.
 
-        ``weights`` are the backbone's, as in ``build_backbone``; the authors' files hold them already, for CLIP
-        ViT-B/16, block 3 and the flatten adapter. ``settings`` are those of the constructor.
+        Args:
+            path: The file. It names the backbone and the block.
+            weights: The backbone's weights, as in ``build_backbone``. Not used for the authors' checkpoints, which
+                hold them (CLIP ViT-B/16, block 3).
+            normalize: As in the constructor.
+            size: As in the constructor. None takes the size that the adapter was trained on.
+            reduction: As in the constructor.
+
+        Returns:
+            The loss.
+
+        Raises:
+            UserError: If the file is missing, damaged or not an adapter, or the backbone's weights are not available.
+
+        Example:
+            >>> import tempfile
+            >>> adapter = Adapter(mode="token", width=64, hidden=32, made_for=MadeFor("alexnet", block=0))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = adapter.save(Path(folder) / "adapter.safetensors", origin="an example", licence="CC0-1.0")
+            ...     loss = FeatureMatchingLoss.load(Path(folder) / "adapter.safetensors", weights="random")
+            >>> loss.block, loss.adapter.mode
+            (0, 'token')
         """
-        tensors, info = read_tensors(Path(path))
+        path = Path(path)
+        tensors, info = read_tensors(path)
         if any(name.startswith("mlp.") for name in tensors):
-            backbone, block, adapter = _read_authors_file(Path(path), tensors)
+            adapter, weights = _authors_adapter(path, tensors), path
         elif info.kind == "adapter":
-            adapter = Adapter.from_tensors(Path(path), tensors, info)
-            block = adapter.made_for.get("block", 3)
-            backbone = build_backbone(info.name, weights, last_block=block)
-            settings = {"size": adapter.made_for.get("size", NATIVE_PX), **settings}
+            adapter = Adapter.from_tensors(path, tensors, info)
         else:
             held = info.kind or f"tensors named {', '.join(list(tensors)[:3])}"
-            raise UserError(f"{path} holds no adapter: {held}")
-        return cls(backbone, block=block, adapter=adapter, **settings)
+            raise UserError(f"{path} holds no adapter: it holds {held}")
+        made_for = adapter.made_for
+        if made_for is None:
+            raise UserError(f"{path} does not name its backbone: use Adapter.load and give the loss a backbone")
+        backbone = build_backbone(made_for.backbone, weights, last_block=made_for.block)
+        return cls(
+            backbone,
+            block=made_for.block,
+            adapter=adapter,
+            normalize=normalize,
+            size=made_for.size if size is None else size,
+            reduction=reduction,
+        )
 
     @property
     def backbone(self) -> Backbone:
-        """The backbone that was given; it is no submodule, so it is in no state dict and nothing trains it."""
+        """The backbone; not a submodule, so no state dict holds it and nothing trains it."""
         return self._parts.backbone
 
     @property
     def adapter(self) -> Adapter | None:
-        """The adapter that was given, held like the backbone."""
+        """The adapter, or None; held like the backbone."""
         return self._parts.adapter
 
     def extra_repr(self) -> str:
-        """Backbone, block, adapter and settings."""
-        adapter = "none" if self.adapter is None else self.adapter.mode
+        """Show the backbone, the block, the adapter and the settings."""
+        adapter = None if self.adapter is None else self.adapter.mode
         parts = f"backbone={self.backbone.info.name or type(self.backbone).__name__}, block={self.block!r}"
         settings = f"normalize={self.normalize}, size={self.size!r}, reduction={self.reduction!r}"
-        return f"{parts}, adapter={adapter}, {settings}"
+        return f"{parts}, adapter={adapter!r}, {settings}"
 
     def forward(self, restored: Images, sharp: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            restored: RGB images in [0, 1], ``b 3 h w``, or the tuple of a network's stages. The losses of the stages
+                are summed. The sharp images pass the backbone once.
+            sharp: The sharp images, ``b 3 h w``.
+
+        Returns:
+            A scalar, or one value per image with ``reduction="none"``.
+
+        Raises:
+            UserError: If an input is not a tensor of this shape, the shapes or dtypes differ, or values are not
+                finite or far outside of [0, 1].
+        """
         stages = as_stages(restored)
         for stage in stages:
             check_rgb(stage, sharp)
@@ -116,7 +186,7 @@ class FeatureMatchingLoss(nn.Module):
             sharp_features = self._features(backbone, sharp)
         restored_features = self._features(backbone, torch.cat(stages) if len(stages) > 1 else stages[0])
         if adapter is not None and adapter.mode == "flatten":
-            # reading its weights is most of such an adapter's work, so all images pass at once
+            # reading the weights takes most of the time of such an adapter, so all images pass at once
             adapted = _adapt(adapter, torch.cat([sharp_features, restored_features]))
             sharp_features, restored_features = adapted[: len(sharp)], adapted[len(sharp) :]
         else:
@@ -129,12 +199,19 @@ class FeatureMatchingLoss(nn.Module):
         return errors.mean() if self.reduction == "mean" else errors
 
     def embed(self, images: Tensor) -> Tensor:
-        """What the loss compares, in float32: the backbone's features, or what the adapter makes of them."""
+        """Return what the loss compares, in float32.
+
+        Args:
+            images: RGB images in [0, 1], ``b 3 h w``.
+
+        Returns:
+            The backbone's features or, with an adapter, the adapter's outputs.
+        """
         backbone, adapter = self._running_parts(images)
         return _adapt(adapter, self._features(backbone, images)).float()
 
     def _features(self, backbone: Backbone, images: Tensor) -> Tensor:
-        """Features of the backbone, in its own precision."""
+        """Return the backbone's features, in its own precision."""
         with torch.autocast(images.device.type, enabled=False):
             images = images.float()
             if self.size != "native":
@@ -142,29 +219,29 @@ class FeatureMatchingLoss(nn.Module):
             return cast(Tensor, backbone(images.to(backbone.mean.dtype), self.block, normalize=self.normalize))
 
     def _running_parts(self, images: Tensor) -> tuple[Backbone, Adapter | None]:
-        """Backbone and adapter where the images are; in bf16 under autocast to 16 bits, else in float32."""
+        """Return the parts to run: on the images' device, in bfloat16 under 16-bit autocast and else in float32."""
         device = images.device.type
         low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) in (torch.bfloat16, torch.float16)
         on = cast("FrozenOn", torch.compiler.disable(self._parts.on))
         return on(images.device, torch.bfloat16 if low else torch.float32)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Let ``to``, ``cuda`` and the like move the parts, but not cast them: dtypes follow autocast."""
+        """Let ``to`` and ``cuda`` move the parts, but not cast them: their dtype follows autocast."""
         super()._apply(fn, recurse)
         self._parts.move(fn(torch.empty(0, device=self.backbone.mean.device)).device)
         return self
 
 
 def _adapt(adapter: Adapter | None, features: Tensor) -> Tensor:
-    """What the adapter, where there is one, makes of features."""
+    """Return the adapter's outputs, or the features if there is no adapter."""
     with torch.autocast(features.device.type, enabled=False):
         return features if adapter is None else cast(Tensor, adapter(features))
 
 
 def _leave_out_parts(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Take what earlier versions stored of the frozen parts out of a checkpoint that is being loaded.
+    """Ignore the frozen parts in checkpoints of earlier versions, which stored them.
 
-    The loss keeps its own; a warning tells where the checkpoint's are others.
+    The loss keeps its own parts, and warns if the checkpoint holds other weights.
     """
     loss = cast(FeatureMatchingLoss, module)
     for name in PARTS:
@@ -172,17 +249,17 @@ def _leave_out_parts(module: nn.Module, state: dict[str, Tensor], prefix: str, *
         stored = {key.removeprefix(start): state.pop(key) for key in list(state) if key.startswith(start)}
         if other_weights(loss._parts, name, stored):  # pyright: ignore[reportPrivateUsage]
             warnings.warn(
-                f"the checkpoint holds another {name} than this loss, which keeps its own: build the loss from "
-                f"the same file as then, or give it that {name}",
+                f"the checkpoint holds another {name} than this loss, which keeps its own: to use the one of the "
+                f"checkpoint, build the loss with that {name}",
                 stacklevel=2,
             )
 
 
 def resize(images: Tensor, size_px: int) -> Tensor:
-    """Make images ``b c h w`` square, bicubic without antialiasing (method: the released code's ``interpolate``).
+    """Resize images ``b c h w`` to squares, bicubic and without antialiasing, as the paper's released code does.
 
-    A row of the result is a weighted sum of the image's rows, and so is a column; written as two matrix products its
-    gradient takes a third of the time of ``interpolate``'s on a CPU.
+    The result equals ``interpolate``. On a CPU small images are resized by two matrix products, whose gradient takes
+    a third of the time.
 
     >>> images = torch.rand(1, 3, 40, 50)
     >>> wanted = nn.functional.interpolate(images, size=(28, 28), mode="bicubic", align_corners=False)
@@ -198,30 +275,27 @@ def resize(images: Tensor, size_px: int) -> Tensor:
 
 
 def _bicubic_matrix(side_px: int, size_px: int) -> Tensor:
-    """What bicubic resizing of a line does, ``size_px side_px``."""
+    """Return the matrix that resizes a line of ``side_px`` values to ``size_px``, ``size_px side_px``."""
     lines = torch.eye(side_px, dtype=torch.float32, device="cpu")[None, None]
     return nn.functional.interpolate(lines, size=[size_px, side_px], mode="bicubic", align_corners=False)[0, 0]
 
 
 def _check_adapter(adapter: Adapter, backbone: Backbone, block: Block) -> None:
     made_for = adapter.made_for
-    wanted = {"backbone": backbone.info.name, "block": block}
-    for key, value in wanted.items():
-        if made_for.get(key, value) != value:
-            raise UserError(
-                f"the adapter was made for {made_for.get('backbone')} block {made_for.get('block')}, "
-                f"not for {wanted['backbone']} block {block}"
-            )
+    if made_for is not None and (made_for.backbone, made_for.block) != (backbone.info.name, block):
+        wanted = f"{made_for.backbone} block {made_for.block}"
+        raise UserError(f"the adapter was made for {wanted}, not for {backbone.info.name} block {block}")
 
 
-def _read_authors_file(path: Path, tensors: dict[str, Tensor]) -> tuple[Backbone, Block, Adapter]:
-    """Backbone and adapter of a checkpoint that the paper's authors published."""
+def _authors_adapter(path: Path, tensors: dict[str, Tensor]) -> Adapter:
+    """Return the adapter of a checkpoint that the paper's authors published; it also holds the backbone's weights."""
     layers = {name.removeprefix("mlp."): value for name, value in tensors.items() if name.startswith("mlp.")}
     if layers.get("0.weight", torch.empty(0)).dim() != 2:
-        raise UserError(f"{path} is no checkpoint of the paper's authors: it lacks mlp.0.weight, or misshapes it")
+        raise UserError(
+            f"{path} is not a checkpoint of the paper's authors: mlp.0.weight is missing or has a wrong shape"
+        )
     hidden, inputs = layers["0.weight"].shape
-    width = 768
-    made_for = {"backbone": "clip-vit-b16", "block": 3}
-    sizes = {"mode": "flatten", "tokens": inputs // width, "width": width, "hidden": hidden, "made_for": made_for}
-    adapter = Adapter.from_tensors(path, layers, CheckpointInfo("adapter", "clip-vit-b16", sizes, path.name))
-    return build_backbone("clip-vit-b16", path, last_block=3), 3, adapter
+    made_for = MadeFor("clip-vit-b16", DEFAULT_BLOCK)
+    sizes = {"mode": "flatten", "tokens": inputs // AUTHORS_WIDTH, "width": AUTHORS_WIDTH, "hidden": hidden}
+    info = CheckpointInfo("adapter", made_for.backbone, {**sizes, "made_for": asdict(made_for)}, path.name)
+    return Adapter.from_tensors(path, layers, info)

@@ -1,4 +1,4 @@
-"""The backbone and the adapter of a loss: outside of every module's parameters, and ready for any device and dtype."""
+"""Frozen parts of a loss: a backbone and an adapter that belong to no module's parameters or state dict."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PARTS = ("backbone", "adapter")
 
 
 class FrozenParts:
-    """Holds a backbone and an adapter for a loss without registering them as its submodules.
+    """Holds a backbone and an adapter for a loss without registering them as submodules.
 
-    So a module that holds the loss has none of their weights among its parameters or in its state dict, and neither
-    an optimiser nor ``DistributedDataParallel`` nor a parent's ``train()``, ``half()`` or ``requires_grad_()`` reaches
-    them. ``on`` gives what runs: the parts themselves where they are frozen, in evaluation mode and of the asked
-    device and dtype, else a frozen copy that is kept until the originals change.
+    A module that holds the loss therefore does not list their weights in its parameters or its state dict.
+    Optimizers, ``DistributedDataParallel`` and a parent's ``train()``, ``half()`` or ``requires_grad_()`` do not
+    reach them. ``on`` returns the modules to run. These are the parts themselves if they are frozen, in evaluation
+    mode and have the requested device and dtype; otherwise a frozen copy, kept until the originals change.
     """
 
     def __init__(self, backbone: Backbone, adapter: Adapter | None, block: Block) -> None:
@@ -30,18 +30,18 @@ class FrozenParts:
         self._copies: dict[tuple[str, torch.device, torch.dtype], tuple[object, nn.Module]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles of a loss make their own frozen copies."""
+        """Leave the frozen copies out of pickles and deep copies."""
         return {**self.__dict__, "_copies": {}}
 
     def move(self, device: torch.device) -> None:
-        """Move the parts, not their dtype; the meta device, which holds no values, is left out."""
+        """Move the parts to a device and keep their dtype; do nothing for the meta device, which holds no values."""
         if device.type != "meta":
             for part in (self.backbone, self.adapter):
                 if part is not None:
                     part.to(device)
 
     def on(self, device: torch.device, dtype: torch.dtype) -> tuple[Backbone, Adapter | None]:
-        """Backbone and adapter for images on ``device``, computing in ``dtype``."""
+        """Return the backbone and the adapter to run for images on ``device``, computing in ``dtype``."""
         adapter = None if self.adapter is None else self._ready("adapter", self.adapter, device, dtype)
         return self._ready("backbone", self.backbone, device, dtype), adapter
 
@@ -62,9 +62,10 @@ class FrozenParts:
 
 
 def other_weights(parts: FrozenParts, name: str, stored: dict[str, Tensor]) -> bool:
-    """Whether a checkpoint's tensors of a part (names as in its state dict) are not those that ``parts`` hold.
+    """Whether a checkpoint stores other weights for a part than ``parts`` hold.
 
-    Blocks that were dropped from a backbone are not compared, and values of half precision count as equal.
+    ``stored`` has the names of the part's state dict. Blocks that were dropped from the backbone are not compared.
+    Weights that were stored in half precision count as equal.
     """
     part = cast("nn.Module | None", getattr(parts, name))
     own = {} if part is None else part.state_dict()
@@ -88,9 +89,9 @@ def _is_ready(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _frozen_copy(part: nn.Module, block: Block, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy in evaluation mode and without gradients; shares memory where device and dtype are the same.
+    """Copy a part, frozen and in evaluation mode; tensors that keep their device and dtype share memory.
 
-    It is made outside of inference mode, whose tensors could not take part in a gradient later.
+    The copy is made outside of inference mode, because inference tensors cannot take part in a later gradient.
     """
     with torch.inference_mode(False), torch.no_grad():
         memo: dict[int, Any] = {}

@@ -1,4 +1,4 @@
-"""What a loss can compare, and the sentence for everything else."""
+"""Checks of the images that a loss compares, with a clear error for each mistake."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from tfmlc.errors import OutOfRangeError, UserError
 
 SHARP_TOLERANCE = 0.05
-RESTORED_TOLERANCE = 1.5  # single pixels of a network in training were seen 0.75 beyond
+RESTORED_TOLERANCE = 1.5  # during training single pixels are up to 0.75 outside of [0, 1]
 
 
 def as_stages(restored: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """One restored image batch, or the tuple or list of a network's stages, as a list; none is an error."""
+    """Return the stages as a list: one image batch is one stage. Raises UserError if there are none."""
     if isinstance(cast(object, restored), list | tuple):
         if not restored:
             raise UserError("restored has no stages: give RGB images b 3 h w, or the tuple of a network's stages")
@@ -24,12 +24,12 @@ def as_stages(restored: Tensor | Sequence[Tensor]) -> list[Tensor]:
 
 
 def check_images(restored: Tensor, sharp: Tensor, channels: int | None = None) -> None:
-    """Raise UserError for what is not a pair of float image batches of one shape on one device.
+    """Raise UserError unless both are float image batches of the same shape on the same device.
 
     >>> check_images(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 6))
     Traceback (most recent call last):
     ...
-    tfmlc.errors.UserError: restored is (1, 3, 4, 4) and sharp (1, 3, 4, 6): they must be equal
+    tfmlc.errors.UserError: restored is (1, 3, 4, 4) and sharp is (1, 3, 4, 6): their shapes must be equal
     """
     wanted = "RGB images b 3 h w" if channels == 3 else "images b c h w"
     for name, images in (("restored", restored), ("sharp", sharp)):
@@ -42,22 +42,25 @@ def check_images(restored: Tensor, sharp: Tensor, channels: int | None = None) -
         if not images.is_floating_point():
             raise UserError(f"{name} is {images.dtype}: give floats in [0, 1], for example {name}.float() / 255")
     if restored.shape != sharp.shape:
-        raise UserError(f"restored is {tuple(restored.shape)} and sharp {tuple(sharp.shape)}: they must be equal")
+        shapes = f"restored is {tuple(restored.shape)} and sharp is {tuple(sharp.shape)}"
+        raise UserError(f"{shapes}: their shapes must be equal")
     if restored.device != sharp.device:
-        raise UserError(f"restored is on {restored.device} and sharp on {sharp.device}: they must be on one device")
+        devices = f"restored is on {restored.device} and sharp is on {sharp.device}"
+        raise UserError(f"{devices}: they must be on the same device")
 
 
 def check_rgb(restored: Tensor, sharp: Tensor) -> None:
-    """Raise UserError for what is not a pair of RGB image batches of one shape, device and, but for autocast, dtype."""
+    """Raise UserError unless both are RGB image batches of the same shape, device and, without autocast, dtype."""
     check_images(restored, sharp, channels=3)
     if restored.dtype != sharp.dtype and not torch.is_autocast_enabled(restored.device.type):
-        raise UserError(f"restored is {restored.dtype} and sharp {sharp.dtype}: they must be equal")
+        raise UserError(f"restored is {restored.dtype} and sharp is {sharp.dtype}: their dtypes must be equal")
 
 
 def check_range(stages: Sequence[Tensor], sharp: Tensor) -> None:
-    """Raise UserError for values that are not finite or far from [0, 1]; a device is waited for once.
+    """Raise UserError if values are not finite or are far outside of [0, 1].
 
-    Under ``torch.compile`` nothing is looked at: it would break the graph.
+    All values are checked with one synchronization of the device. ``torch.compile`` skips the check, because it
+    would break the graph.
     """
     if torch.compiler.is_compiling():
         return
@@ -67,11 +70,11 @@ def check_range(stages: Sequence[Tensor], sharp: Tensor) -> None:
         if not (low > -float("inf") and high < float("inf")):
             raise OutOfRangeError(f"{name} has values that are not finite (NaN or inf)")
         if low < -tolerance or high > 1 + tolerance:
-            raise OutOfRangeError(f"{name} must lie in [0, 1]; it reaches from {low:.3g} to {high:.3g}")
+            raise OutOfRangeError(f"{name} must lie in [0, 1]; its values are {low:.3g} to {high:.3g}")
 
 
 def _type_name(value: object) -> str:
-    """The type of a wrong input, with its package where it has one: ``numpy.ndarray``, ``dict``."""
+    """Return the name of a value's type, with its package unless it is built in: ``numpy.ndarray``, ``dict``."""
     kind = type(value)
     package = kind.__module__.partition(".")[0]
     return kind.__qualname__ if package == "builtins" else f"{package}.{kind.__qualname__}"

@@ -18,13 +18,19 @@ EDGE_WEIGHT = 0.05
 class DeblurringObjective:
     """``pixels + weight * feature_loss``, both summed over the stages of a network.
 
-    Images are ``b c h w`` in [0, 1]; the result is a scalar. ``weight`` is the paper's for the network.
+    ``objective(stages, sharp, feature_loss, weight)`` takes images ``b c h w`` in [0, 1] and returns a scalar.
+    ``hinet_objective`` and ``mprnet_objective`` are those of the paper (ICIP 2023, section 3.2).
 
-    >>> grey = torch.full((1, 3, 8, 8), 0.1)
-    >>> round(float(hinet_objective([grey, grey], torch.zeros(1, 3, 8, 8))), 2)
-    -20.0
-    >>> round(float(mprnet_objective([grey], grey, lambda stages, sharp: torch.tensor(2.0), 3.0)), 5)
-    6.00105
+    Args:
+        pixels: The pixel loss of the stages.
+        weight: The paper's weight of the feature loss, used where none is given.
+
+    Example:
+        >>> grey = torch.full((1, 3, 8, 8), 0.1)
+        >>> round(float(hinet_objective([grey, grey], torch.zeros(1, 3, 8, 8))), 2)
+        -20.0
+        >>> round(float(mprnet_objective([grey], grey, lambda stages, sharp: torch.tensor(2.0), 3.0)), 5)
+        6.00105
     """
 
     pixels: Callable[[Sequence[Tensor], Tensor], Tensor]

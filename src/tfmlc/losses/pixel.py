@@ -1,4 +1,4 @@
-"""Losses between pixels."""
+"""Pixel losses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ BINOMIAL = (0.05, 0.25, 0.4, 0.25, 0.05)
 
 
 def psnr_loss(restored: Tensor, sharp: Tensor) -> Tensor:
-    """Minus the PSNR: ``10 log10(MSE + 1e-8)`` of every image, averaged over the batch (HINet, equation 3).
+    """Return the negative PSNR: ``10 log10(MSE + 1e-8)`` per image, averaged over the batch.
 
-    Both are ``b c h w`` in [0, 1]; the answer is a scalar in dB, lower is better. Raises UserError for anything
-    else than two float tensors of one shape, as all losses here.
+    Args:
+        restored: Images ``b c h w`` in [0, 1].
+        sharp: The sharp images, of the same shape.
 
-    >>> import torch
-    >>> round(float(psnr_loss(torch.full((1, 3, 4, 4), 0.1), torch.zeros(1, 3, 4, 4))), 2)
-    -20.0
+    Returns:
+        A scalar in dB. Lower is better.
+
+    Raises:
+        UserError: If the images are not float tensors ``b c h w`` of one shape on one device.
+
+    References:
+        Chen et al., "HINet: Half Instance Normalization Network for Image Restoration", CVPRW 2021, equation 3.
+
+    Example:
+        >>> psnr_loss(torch.full((1, 3, 4, 4), 0.1), torch.zeros(1, 3, 4, 4))
+        tensor(-20.0000)
     """
     check_images(restored, sharp)
     error = (restored.float() - sharp.float()).square().mean(dim=(1, 2, 3))
@@ -27,43 +37,67 @@ def psnr_loss(restored: Tensor, sharp: Tensor) -> Tensor:
 
 
 def charbonnier(restored: Tensor, sharp: Tensor) -> Tensor:
-    """Mean of ``sqrt(difference^2 + 1e-6)``, a smooth absolute error (MPRNet, equation 2).
+    """Return the mean of ``sqrt(difference^2 + 1e-6)``, a smooth absolute error.
 
-    Both are ``b c h w`` in [0, 1]; the answer is a scalar.
+    Args:
+        restored: Images ``b c h w`` in [0, 1].
+        sharp: The sharp images, of the same shape.
 
-    >>> import torch
-    >>> round(float(charbonnier(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))), 4)
-    0.001
+    Returns:
+        A scalar.
+
+    Raises:
+        UserError: If the images are not float tensors ``b c h w`` of one shape on one device.
+
+    References:
+        Zamir et al., "Multi-Stage Progressive Image Restoration", CVPR 2021 (MPRNet), equation 2.
+
+    Example:
+        >>> charbonnier(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
+        tensor(0.0010)
     """
     check_images(restored, sharp)
     return ((restored.float() - sharp.float()).square() + CHARBONNIER_EPS**2).sqrt().mean()
 
 
 def edge(restored: Tensor, sharp: Tensor) -> Tensor:
-    """Charbonnier error of the two images' Laplacians (MPRNet, equation 3).
+    """Return the Charbonnier error between the Laplacians of the two images.
 
-    Both are ``b c h w`` in [0, 1]; the answer is a scalar. The Laplacian is linear, so it is taken once, of the
-    difference.
+    It measures edges and ignores differences of brightness.
 
-    >>> import torch
-    >>> image = torch.rand(1, 3, 64, 64)
-    >>> float(edge(image + 0.1, image)) < 0.1 * float(edge(1 - image, image))  # brightness is not edges
-    True
+    Args:
+        restored: Images ``b c h w`` in [0, 1].
+        sharp: The sharp images, of the same shape.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        UserError: If the images are not float tensors ``b c h w`` of one shape on one device.
+
+    References:
+        Zamir et al., "Multi-Stage Progressive Image Restoration", CVPR 2021 (MPRNet), equation 3.
+
+    Example:
+        >>> image = torch.rand(1, 3, 64, 64)
+        >>> brighter, inverted = image + 0.1, 1 - image
+        >>> bool(edge(brighter, image) < 0.1 * edge(inverted, image))
+        True
     """
     check_images(restored, sharp)
-    detail = laplacian(restored.float() - sharp.float())
+    detail = laplacian(restored.float() - sharp.float())  # linear, so one pass over the difference is enough
     return (detail.square() + CHARBONNIER_EPS**2).sqrt().mean()
 
 
 def laplacian(image: Tensor) -> Tensor:
-    """What one level of a Laplacian pyramid keeps of ``b c h w`` (Burt and Adelson, 1983)."""
+    """Return one level of the Laplacian pyramid of images ``b c h w`` (Burt and Adelson, 1983)."""
     coarse = torch.zeros_like(image)
     coarse[..., ::2, ::2] = 4 * _smooth(image)[..., ::2, ::2]
     return image - _smooth(coarse)
 
 
 def _smooth(image: Tensor) -> Tensor:
-    """Five-tap binomial filter along both axes, the border replicated."""
+    """Filter along both axes with five binomial taps and replicated borders."""
     channels = image.shape[1]
     taps = torch.tensor(BINOMIAL, dtype=image.dtype, device=image.device)
     padded = nn.functional.pad(image, (2, 2, 2, 2), mode="replicate")

@@ -1,4 +1,4 @@
-"""What an adapter minimises: blur must be ranked by its strength (ICIP 2023, equation 1)."""
+"""The losses that an adapter is trained with: stronger blur must be farther from the sharp image."""
 
 from __future__ import annotations
 
@@ -9,30 +9,46 @@ from torch import Tensor
 
 from tfmlc.losses.adapter import as_tokens
 
-SMALLEST = 1e-12
+SMALLEST = 1e-12  # keeps the gradient of the root finite at zero
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Euclidean distance of two vectors; of token sequences, the root of the tokens' mean squared distance.
+    """Return the Euclidean distance of two vectors, or the root mean squared distance of their tokens.
 
-    Both are ``b d`` or ``b n d``; the answer is ``b``.
+    Args:
+        one: Vectors ``b d`` or tokens ``b n d``.
+        other: The same shape.
 
-    >>> distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])), distance(torch.zeros(1, 9, 2), torch.ones(1, 9, 2))
-    (tensor([5.]), tensor([1.4142]))
+    Returns:
+        One distance per element of the batch, ``b``.
+
+    Example:
+        >>> distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
+        tensor([5.])
+        >>> distance(torch.zeros(1, 9, 2), torch.ones(1, 9, 2))
+        tensor([1.4142])
     """
     squared = (as_tokens(one) - as_tokens(other)).square().sum(dim=2).mean(dim=1)
     return (squared + SMALLEST).sqrt()
 
 
 def ranking_loss(distances: Sequence[Tensor], margin: float = 1.0) -> Tensor:
-    """Hinge loss that wants every stronger blur farther away, by ``margin`` for each level between.
+    """Return a hinge loss that moves each stronger blur farther away, by ``margin`` per level.
 
-    ``distances`` are the sharp anchor's distances ``b`` to its blurs, weakest first; the answer is the mean of
-    ``max(d_i - d_j + (j - i) margin, 0)`` over the batch and over all ``i < j``. With two levels it is the triplet
-    loss of the paper, with more its ordinal variant.
+    The loss is the mean of ``max(d_i - d_j + (j - i) margin, 0)`` over the batch and over all ``i < j``. With two
+    levels it is the triplet loss of the paper.
 
-    >>> float(ranking_loss([torch.tensor([1.0]), torch.tensor([1.5]), torch.tensor([4.0])]))
-    0.1666666716337204
+    Args:
+        distances: The distances ``b`` from the sharp anchor to each level of blur, weakest first.
+        margin: The wanted difference between neighbouring levels.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> distances = [torch.tensor([1.0]), torch.tensor([1.5]), torch.tensor([4.0])]
+        >>> ranking_loss(distances)
+        tensor(0.1667)
     """
     pairs = [
         torch.relu(weaker - stronger + (later - earlier) * margin)
@@ -44,12 +60,23 @@ def ranking_loss(distances: Sequence[Tensor], margin: float = 1.0) -> Tensor:
 
 
 def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
-    """Mean of ``max(d(anchor, positive) - d(anchor, negative) + margin, 0)``: sharp, weak blur, strong blur.
+    """Return the mean of ``max(d(anchor, positive) - d(anchor, negative) + margin, 0)``.
 
-    All are ``b d`` or ``b n d``; the answer is a scalar (ICIP 2023, equation 1).
+    Args:
+        anchor: The adapter's output of the sharp image, ``b d`` or ``b n d``.
+        positive: That of the weakly blurred image.
+        negative: That of the strongly blurred image.
+        margin: The wanted difference of the two distances.
 
-    >>> sharp = torch.zeros(1, 2)
-    >>> float(triplet_loss(sharp, sharp + 1, sharp + 2))
-    0.0
+    Returns:
+        A scalar.
+
+    References:
+        "Task-Adaptive Feature Matching Loss for Image Deblurring", ICIP 2023, equation 1.
+
+    Example:
+        >>> sharp = torch.zeros(1, 2)
+        >>> triplet_loss(sharp, sharp + 1, sharp + 2)
+        tensor(0.)
     """
     return ranking_loss([distance(anchor, positive), distance(anchor, negative)], margin)

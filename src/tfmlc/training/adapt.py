@@ -32,7 +32,7 @@ from tfmlc.evaluation.diagnose import read_learned
 from tfmlc.io.checkpoint import CheckpointInfo
 from tfmlc.io.files import read_json, write_atomically
 from tfmlc.io.locks import run_lock
-from tfmlc.losses.adapter import Adapter, Mode, as_tokens
+from tfmlc.losses.adapter import Adapter, MadeFor, Mode, as_tokens
 from tfmlc.losses.triplet import distance, ranking_loss
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
@@ -268,7 +268,7 @@ def _train(
     """Train in the folder ``run``, by its recipe; return the best adapter and the validation of every epoch."""
     folder, recipe = run
     tokens, width = validation.shape[-2:]
-    made_for = {"backbone": config.backbone, "block": config.block, "size": config.augmentation.crop_px}
+    made_for = MadeFor(config.backbone, config.block, config.augmentation.crop_px)
     torch.manual_seed(config.seed)
     adapter = Adapter(mode=config.mode, tokens=tokens, width=width, hidden=config.hidden, made_for=made_for)
     batch = min(config.batch_size, len(views.triplets))

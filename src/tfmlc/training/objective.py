@@ -15,7 +15,7 @@ from tfmlc.config import Config
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import read_tensors
 from tfmlc.losses import Adapter, BaselineLoss, FeatureMatchingLoss, psnr_loss
-from tfmlc.losses.adapter import Mode, as_tokens
+from tfmlc.losses.adapter import DEFAULT_BLOCK, Mode, as_tokens, read_made_for
 from tfmlc.losses.baselines import Baseline
 from tfmlc.losses.objectives import OBJECTIVES, FeatureLoss
 
@@ -165,9 +165,9 @@ def adapter_settings(path: Path) -> dict[str, Any]:
         return {"backbone": "clip-vit-b16", "block": 3, "adapter_mode": "flatten"}
     if info.kind != "adapter":
         raise UserError(f"{path} (loss.adapter) holds no adapter: {info.kind or 'weights of another program'}")
-    sizes = info.hyperparameters
-    block = sizes.get("made_for", {}).get("block", 3)
-    return {"backbone": info.name, "block": block, "adapter_mode": sizes.get("mode", "flatten")}
+    made_for = read_made_for(path, info)
+    block = DEFAULT_BLOCK if made_for is None else made_for.block
+    return {"backbone": info.name, "block": block, "adapter_mode": info.hyperparameters.get("mode", "flatten")}
 
 
 def balanced_weight(
