@@ -58,7 +58,7 @@ def models_blend(
     one: Annotated[str, typer.Argument(help="A model's name or a weights file.")],
     other: Annotated[str, typer.Argument(help="A model finetuned from it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
-    share: Annotated[float, typer.Option(help="How far to go from the first to the other, 0 to 1.")] = 0.5,
+    factor: Annotated[float, typer.Option(help="Blend factor: 0 gives ONE, 1 gives OTHER.")] = 0.5,
     onto: Annotated[str | None, typer.Option(help="Change this model so, not the first.")] = None,
     half: Half = False,
 ) -> None:
@@ -69,7 +69,7 @@ def models_blend(
 
         start, end = (load_network(find_model(model)) for model in (one, other))
         base = None if onto is None else load_network(find_model(onto))
-        blended = blend_networks(start, end, share, onto=base)
+        blended = blend_networks(start, end, factor, onto=base)
         save_network(output, blended, origin=blended.info.origin, licence=blended.info.licence, half=half)
         typer.echo(load_network(output).explain())
 
