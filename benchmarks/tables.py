@@ -15,7 +15,10 @@ from typing import Any
 from tfmlc.reproduce.comparison import as_table
 
 REPOSITORY = Path(__file__).parent.parent
-PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+PAGES = (
+    REPOSITORY / "README.md",
+    *sorted(p for d in ("docs", "docs/howto", "docs/reference", "docs/results") for p in (REPOSITORY / d).glob("*.md")),
+)
 SETS = {
     "gopro_pair": "genuine GoPro pair",
     "gopro": "31 sharp GoPro frames, seeded blur",
