@@ -24,7 +24,7 @@ extensions = [
     "generated",
     "mathml",
 ]
-exclude_patterns = ["_build", "gallery/**/*.md5", "gallery/**/*.ipynb", "sg_execution_times.rst", "gallery/sg_execution_times.rst"]
+exclude_patterns = ["_build", "sg_execution_times.rst", "gallery/sg_execution_times.rst"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
