@@ -1,11 +1,12 @@
 # make demo     set everything up, deblur the example photo
 # make test     set everything up, run the tests
 # make check    set everything up, then style, types and layers
+# make docs     set everything up, build the site into docs/_build; make docs-serve shows it on localhost
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs docs-serve clean
 
 .venv/base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -20,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # pyiqa brings opencv-python, which needs a screen's libraries; the headless build must stay the one that is imported.
 .venv/all: .venv/base
-	@$(PIP) install --editable '.[train,metrics,video,heic,dev]'
+	@$(PIP) install --editable '.[train,metrics,video,heic,docs,dev]'
 	@$(PIP) uninstall --yes opencv-python
 	@$(PIP) install --force-reinstall --no-deps opencv-python-headless
 	@touch $@
@@ -37,5 +38,12 @@ check: .venv/all
 	$(BIN)/pyright
 	$(BIN)/python -m pytest tests/test_layers.py
 
+docs: .venv/all
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+	@echo "docs/_build/index.html"
+
+docs-serve: docs
+	$(BIN)/python -m http.server --bind localhost --directory docs/_build
+
 clean:
-	rm -rf .venv demo runs dist
+	rm -rf .venv demo runs dist docs/_build docs/gallery docs/sg_execution_times.rst

@@ -15,7 +15,10 @@ from typing import Any
 from tfmlc.reproduce.comparison import as_table
 
 REPOSITORY = Path(__file__).parent.parent
-PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+PAGES = (
+    REPOSITORY / "README.md",
+    *sorted(p for d in ("docs", "docs/howto", "docs/reference", "docs/results") for p in (REPOSITORY / d).glob("*.md")),
+)
 SETS = {
     "gopro_pair": "genuine GoPro pair",
     "gopro": "31 sharp GoPro frames, seeded blur",
@@ -176,6 +179,18 @@ def periodicity_table() -> str:
     return "\n".join([*lines, "", f"Median, what one in ten exceeds, and the most; {origin}."])
 
 
+def fuzz_table() -> str:
+    titles = ("cases", "read", "refused", "faults", "slowest, s", "most memory, MiB")
+    lines = ["| spoiled | " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(titles)]
+    runs = [_read(f"fuzz/{kind}.json") for kind in ("image", "weights", "text", "values", "video")]
+    for run in runs:
+        counts = (run["cases"], *(run["outcomes"].get(name, 0) for name in ("read", "refused", "fault")))
+        cells = [*map(str, counts), f"{run['slowest']['seconds']:.1f}", str(run["peak_mib"])]
+        lines.append(f"| {run['kind']} | " + " | ".join(cells) + " |")
+    commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
+    return "\n".join([*lines, "", f"{sum(run['cases'] for run in runs)} cases, {runs[0]['device']}, commit {commits}."])
+
+
 def pixels_table() -> str:
     return _by_target(("source", "its pixels"), {(row["source"], row["kind"]): row for row in _formats()}, _pixels_of)
 
@@ -228,6 +243,7 @@ TABLES = {
     "costs": costs_table,
     "adapters": adapters_table,
     "periodicity": periodicity_table,
+    "fuzz": fuzz_table,
     "pixels": pixels_table,
     "metadata": metadata_table,
 }

@@ -41,6 +41,11 @@ def test_blocks_after_the_asked_one_neither_run_nor_stay(backbone: Any) -> None:
         short(image, block="final")
 
 
+def test_what_a_backbone_shows(backbone: Any) -> None:
+    wanted = f"name='{backbone.info.name}', blocks={backbone.blocks}, last_block='final', patch_px={backbone.patch_px}"
+    assert repr(backbone).splitlines()[1].strip().startswith(wanted)
+
+
 def test_range_of_blocks_is_named(backbone: Any) -> None:
     for block in (-1, backbone.blocks, "last", 1.5):
         with pytest.raises(UserError, match=f"its blocks are 0 to {backbone.blocks - 1}"):

@@ -120,7 +120,7 @@ def test_finished_pictures_of_another_program(tmp_path: Path, pairs: Path) -> No
     with pytest.raises(UserError, match=r"0\.bmp and its blurry image differ in size: 50x41 and 50x40"):
         evaluate({str(done): tmp_path / "c.json"}, pairs)
     (done / "0.bmp").unlink()
-    with pytest.raises(UserError, match=r"has no image 0, the partner of .*0\.png"):
+    with pytest.raises(UserError, match=r"lacks 0, the restored image for .*0\.png \(1 missing"):
         evaluate({str(done): tmp_path / "d.json"}, pairs)
 
 

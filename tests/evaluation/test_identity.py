@@ -66,7 +66,7 @@ def test_rows_of_another_dataset_of_the_same_names_and_sizes(tmp_path: Path, mon
         evaluate({"blurry": tmp_path / "s.json"}, other)
     assert (tmp_path / "s.json.partial").read_text() == before
     more = make_pairs(tmp_path / "C" / "test", 10, count=1)
-    with pytest.raises(UserError, match=r"of another dataset, it has scores of 1\.bmp"):
+    with pytest.raises(UserError, match=r"is of another dataset \(with 1\.bmp\)"):
         evaluate({"blurry": tmp_path / "s.json"}, more)
 
 
@@ -80,7 +80,7 @@ def test_an_image_that_was_mended_is_scored_again_and_the_others_are_not(
     dataset.rename(tmp_path / "moved")
     scored = interrupt(monkeypatch, "blurry", tmp_path / "moved", output, 1)  # of the two that are left
     assert scored == 1
-    assert "1 of 3 images changed since" in capsys.readouterr().err
+    assert "1 of 3 images have changed" in capsys.readouterr().err
     found = evaluate({"blurry": output}, tmp_path / "moved")["blurry"]
     fresh = evaluate({"blurry": tmp_path / "fresh.json"}, tmp_path / "moved")["blurry"]
     assert found["mean"] == fresh["mean"]
@@ -155,7 +155,7 @@ def test_an_output_that_holds_others_scores_is_left_alone(tmp_path: Path) -> Non
     before = output.read_bytes()
     with pytest.raises(UserError, match=r"s\.json holds scores of m\.safetensors \(weights .*\): choose another -o"):
         evaluate({"blurry": output}, dataset)
-    with pytest.raises(UserError, match=r"s\.json holds scores on other images, of set"):
+    with pytest.raises(UserError, match=r"s\.json holds scores on other images \(set\)"):
         evaluate({model: output}, make_pairs(tmp_path / "other" / "set", 90))
     make_model(tmp_path / "m.safetensors", 30)
     with pytest.raises(UserError, match=r"s\.json holds scores of m\.safetensors"):
@@ -177,9 +177,9 @@ def test_an_output_that_would_hit_another_file(tmp_path: Path) -> None:
             evaluate({"blurry": tmp_path / name}, dataset)
     (tmp_path / "notes.csv").write_text("mine,1\n")
     (tmp_path / "mine.json").write_text('{"mine": 1}')
-    with pytest.raises(UserError, match=r"notes\.csv, where .* holds something else"):
+    with pytest.raises(UserError, match=r"notes\.csv would be replaced by the scores of each image"):
         evaluate({"blurry": tmp_path / "notes.json"}, dataset)
-    with pytest.raises(UserError, match=r"mine\.json is no scores file"):
+    with pytest.raises(UserError, match=r"mine\.json is not a scores file"):
         evaluate({"blurry": tmp_path / "mine.json"}, dataset, overwrite=True)
     with pytest.raises(UserError, match="would both go to"):
         evaluate({"blurry": tmp_path / "a.json", str(dataset / "sharp"): tmp_path / "a.json"}, dataset)
@@ -190,7 +190,7 @@ def test_a_report_does_not_hit_the_scores_of_every_image(tmp_path: Path) -> None
     dataset = make_pairs(tmp_path / "set", 10)
     evaluate({"blurry": tmp_path / "set.json"}, dataset)
     before = (tmp_path / "set.csv").read_bytes()
-    with pytest.raises(UserError, match=r"set\.csv holds the scores of every image"):
+    with pytest.raises(UserError, match=r"set\.csv holds the scores of each image"):
         write_report([tmp_path / "set.json"], tmp_path)
     assert (tmp_path / "set.csv").read_bytes() == before
 
@@ -208,7 +208,7 @@ def test_twins_are_refused(tmp_path: Path) -> None:
     dataset = make_pairs(tmp_path / "set", 10)
     done = shutil.copytree(dataset / "sharp", tmp_path / "done")
     write_image(done / "2.png", Image(make_photo(42, 50)))
-    with pytest.raises(UserError, match=r"2\.bmp and .*2\.png are two answers to one image"):
+    with pytest.raises(UserError, match=r"2\.bmp and .*2\.png belong to the same pair"):
         evaluate({str(done): tmp_path / "a.json"}, dataset)
     for side in ("blur", "sharp"):
         write_image(dataset / side / "2.png", Image(make_photo(42, 50)))
@@ -225,10 +225,12 @@ def test_sides_that_are_swapped_are_told(tmp_path: Path, capsys: pytest.CaptureF
     assert found["swapped"] == ["0.bmp", "1.bmp", "2.bmp", "3.bmp"]
     said = capsys.readouterr().err
     assert (
-        "set: blurry is sharper than sharp in 4 of 4 pairs (0.bmp, 1.bmp, 2.bmp, ...): are the sides swapped?" in said
+        "set: the blurry image is sharper than the sharp one in 4 of 4 pairs (0.bmp, 1.bmp, 2.bmp, ...): are they"
+        in said
     )
     pytest.importorskip("matplotlib", reason="the plots need the extra train")
-    assert "blurry is sharper than sharp in 4 pairs" in write_report([tmp_path / "a.json"], tmp_path / "r").read_text()
+    page = write_report([tmp_path / "a.json"], tmp_path / "r").read_text()
+    assert "the blurry image is sharper than the sharp one in 4 pairs" in page
 
 
 def test_several_sets_give_one_table_and_one_file(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def with_mesh(image: np.ndarray, period: int, strength: float) -> np.ndarray:
 
 
 def by_the_letter(image: np.ndarray) -> float:
-    """The formula of docs/scores.md, bin by bin."""
+    """The formula of docs/reference/scores.md, bin by bin."""
     height, width = image.shape[0] // 8 * 8, image.shape[1] // 8 * 8
     grey = image[:height, :width].astype(np.float64).mean(axis=2)
     window = np.hanning(height)[:, None] * np.hanning(width)[None, :]

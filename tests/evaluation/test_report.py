@@ -49,7 +49,7 @@ def test_one_file_that_needs_nothing_else(tmp_path: Path, pairs: Path, files: li
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]*\"|url\((?!#)[^)]*\)|@import", page)
     assert "0.png (worst: -" in page
     assert "3.png (most improved: +" in page
-    assert "finished: PSNR below the blurry input&#39;s on 1 images (0.png)" in page
+    assert "finished: lower PSNR than the blurry input on 1 images (0.png)" in page
     assert page.count('class="slider"') == 3
     assert write_report(files, tmp_path / "bare").read_text().count('class="slider"') == 0
 
@@ -96,17 +96,17 @@ def test_the_place_shown_is_where_most_changed() -> None:
 def test_files_it_does_not_believe(tmp_path: Path, files: list[Path]) -> None:
     content = json.loads(files[1].read_text())
     for change, said in (
-        ({"mean": {**content["mean"], "ssim_2d": 0.99}}, "mean of ssim_2d does not fit its images; was it edited"),
-        ({"format": 7}, "has format 7, this version writes 1"),
+        ({"mean": {**content["mean"], "ssim_2d": 0.99}}, "the mean of ssim_2d does not fit the scores of its images"),
+        ({"format": 7}, "has format 7, but this version needs 1"),
         ({"model": None, "per_image": None}, ""),
-        ({"swapped": 7}, r"is no scores file \(swapped: "),
-        ({"provenance": []}, r"is no scores file \(provenance: "),
-        ({"not_finite": {"psnr": "many"}}, r"is no scores file \(not_finite\.psnr: "),
+        ({"swapped": 7}, r"is not a scores file of tfmlc evaluate \(swapped: "),
+        ({"provenance": []}, r"is not a scores file of tfmlc evaluate \(provenance: "),
+        ({"not_finite": {"psnr": "many"}}, r"is not a scores file of tfmlc evaluate \(not_finite\.psnr: "),
     ):
         other = tmp_path / "other.json"
         kept = {key: value for key, value in {**content, **change}.items() if value is not None}
         other.write_text(json.dumps(kept))
-        with pytest.raises(UserError, match=said or "is no scores file"):
+        with pytest.raises(UserError, match=said or "is not a scores file"):
             write_report([other], tmp_path / "out")
     (tmp_path / "text.json").write_text("no")
     with pytest.raises(UserError, match="is no JSON"):

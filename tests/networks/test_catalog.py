@@ -19,6 +19,7 @@ from tfmlc.networks import (
     load_network,
     save_network,
 )
+from tfmlc.networks.local_statistics import with_local_statistics
 
 SMALL: dict[str, dict[str, Any]] = {
     "hinet": {"width": 8, "depth": 3, "normalised_levels": (1, 2)},
@@ -164,9 +165,9 @@ def bad_weights(folder: Path, case: str) -> Path:
     [
         ("nan", "not finite in last.weight"),
         ("missing", "lacks last.bias"),
-        ("surplus", "too many: extra.weight"),
+        ("surplus", "surplus tensor: extra.weight"),
         ("shape", r"last.weight is \(3, 9, 3, 3\)"),
-        ("unknown", "no network known"),
+        ("unknown", "not a known network"),
         ("pickle", "refused"),
         ("text", "refused|not a weights file"),
         ("damaged", "damaged"),
@@ -196,7 +197,15 @@ def test_weights_between_two_networks(tmp_path: Path, name: str) -> None:
         assert torch.allclose(value, (one.state_dict()[key] + other.state_dict()[key]) / 2, atol=1e-6), key
     save_network(tmp_path / "b.safetensors", half_way, origin=half_way.info.origin, licence="Apache-2.0")
     assert load_network(tmp_path / "b.safetensors").info.origin.startswith("0.5 of the way from: ")
-    with pytest.raises(UserError, match="only networks of one form"):
+    with pytest.raises(UserError, match="only networks of the same form"):
         blend_networks(one, build_network("hinet", width=24), 0.5)
-    with pytest.raises(UserError, match=r"the blend factor lies in \[0, 1\], 1.5 does not"):
+    with pytest.raises(UserError, match=r"the blend factor must lie in \[0, 1\]; it is 1.5"):
         blend_networks(one, other, 1.5)
+
+
+def test_what_a_network_shows(tmp_path: Path) -> None:
+    assert repr(small("hinet")).splitlines()[1].strip() == "size_multiple=4"
+    save_network(tmp_path / "a.safetensors", small("hinet"), origin="", licence="")
+    shown = repr(load_network(tmp_path / "a.safetensors")).splitlines()[1]
+    assert "name='hinet', width=" in shown
+    assert "window=" in repr(with_local_statistics(small("hinet"), crop_px=64))

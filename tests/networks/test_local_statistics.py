@@ -54,5 +54,5 @@ def test_networks_change_only_on_images_larger_than_the_window(name: str) -> Non
 
 def test_a_network_without_means_is_refused() -> None:
     network = build_network("hinet", width=8, depth=2, normalised_levels=None)
-    with pytest.raises(UserError, match="takes no means over its input"):
+    with pytest.raises(UserError, match="does not average over its input"):
         with_local_statistics(network)

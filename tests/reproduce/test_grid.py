@@ -65,7 +65,7 @@ def test_a_quick_cell_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pyt
     assert "paper" not in summary["rows"][0]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<strong>Rehearsal.</strong>" in page
-    assert "Beside the paper" not in page
+    assert "Comparison with the paper" not in page
     assert all("rehearsal: " in (tmp_path / "out" / f"pairs.{suffix}").read_text() for suffix in ("md", "tex", "csv"))
     with pytest.raises(UserError, match=r"is of a rehearsal \(--quick\): choose another folder"):
         reproduce_table("table3", config, tmp_path / "out", tmp_path / "work")

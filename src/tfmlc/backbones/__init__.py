@@ -1,4 +1,4 @@
-"""Frozen image towers whose features losses compare."""
+"""Backbones: frozen, pretrained networks whose features the losses compare."""
 
 from tfmlc.backbones.backbone import Backbone, Block
 from tfmlc.backbones.catalog import BACKBONES, RANDOM, build_backbone

@@ -1,4 +1,4 @@
-"""What every backbone has in common: frozen, images in, the features of one block out."""
+"""The base class of all backbones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,27 @@ ImageStatistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 class Backbone(nn.Module, ABC):
-    """A frozen image tower: RGB in [0, 1], ``b 3 h w``, to the features after one of its blocks.
+    """A frozen feature extractor: takes RGB images and returns the features after one of its blocks.
 
-    Blocks count from zero, as in the paper's tables; ``"final"`` is the tower's final embedding, ``b d``. A
-    transformer answers with all tokens ``b n d``, class token first where it has one, before any final norm; a
-    convolutional tower with a map ``b c h w``. The image's mean and standard std are taken off inside. Any
-    size is taken: it is padded to a multiple of ``patch_px``, and position embeddings are interpolated. Always
-    in evaluation mode; blocks after the asked one do not run.
+    A backbone stays in evaluation mode and has no gradients of its own. It takes images of any size: it normalises
+    them, pads them to a multiple of ``patch_px`` and interpolates the position embeddings. Blocks after the requested
+    one do not run. ``build_backbone`` builds one by name.
+
+    Args:
+        tower: The network of timm or torchvision that computes the features.
+        blocks: The number of its blocks.
+        patch_px: The sides of the images must be multiples of this.
+        statistics: Mean and standard deviation of the images it was trained on, per channel.
+
+    Attributes:
+        last_block: The last block that is in memory, ``"final"`` if all are.
+        info: The backbone's name, and the origin, licence and fingerprint of its weights.
+
+    Example:
+        >>> from tfmlc.backbones import build_backbone
+        >>> backbone = build_backbone("dinov2-vit-s14", weights=None, last_block=3)
+        >>> backbone(torch.rand(2, 3, 28, 28), block=3).shape
+        torch.Size([2, 5, 384])
     """
 
     mean: Tensor
@@ -40,31 +54,58 @@ class Backbone(nn.Module, ABC):
         self.requires_grad_(False)
         self.train()
 
+    def extra_repr(self) -> str:
+        """Show the name, the blocks and the patch size."""
+        name = f"name={self.info.name!r}, " if self.info.name else ""
+        return f"{name}blocks={self.blocks}, last_block={self.last_block!r}, patch_px={self.patch_px}"
+
     def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002
-        """Stay in evaluation mode, whatever a parent module does."""
+        """Stay in evaluation mode, whatever a parent module asks for."""
         return super().train(False)
 
     def check_block(self, block: Block) -> None:
-        """Raise UserError, naming the range, for a block that the tower does not have or that was dropped."""
+        """Raise UserError if the backbone does not have a block, or it was dropped."""
         name = self.info.name or type(self).__name__
         if block != "final" and block not in range(self.blocks):
-            raise UserError(f"{name} has no block {block!r}: its blocks are 0 to {self.blocks - 1}, and 'final'")
+            raise UserError(f"{name} has no block {block!r}: its blocks are 0 to {self.blocks - 1} and 'final'")
         if self.last_block != "final" and (block == "final" or block > self.last_block):
-            raise UserError(f"block {block!r} of {name} was dropped: blocks up to {self.last_block} are left")
+            raise UserError(f"block {block!r} of {name} was dropped: it has blocks 0 to {self.last_block}")
 
     def drop_after(self, block: Block) -> None:
-        """Free the memory of everything after ``block``."""
+        """Remove everything after a block from memory.
+
+        Args:
+            block: The last block to keep; ``"final"`` keeps everything.
+
+        Raises:
+            UserError: If the backbone does not have the block.
+        """
         self.check_block(block)
         if block != "final":
             self._drop_after(block)
             self.last_block = block
-            self.train()  # a shorter container is a new one
+            self.train()  # slicing makes a new container, in training mode
 
     def forward(self, images: Tensor, block: Block, *, normalize: bool = True) -> Tensor:
+        """Compute the features after a block.
+
+        Args:
+            images: RGB images in [0, 1], ``b 3 h w``, of any size.
+            block: The block, counted from zero as in the paper's tables, or ``"final"`` for the final embedding.
+            normalize: Whether to subtract the mean of the training images and divide by their standard deviation.
+
+        Returns:
+            Tokens ``b n d`` of a transformer, the class token first if it has one, before any final norm. A map
+            ``b c h w`` of a convolutional network. For ``"final"`` one vector per image, ``b d``.
+
+        Raises:
+            UserError: If the backbone does not have the block.
+            ValueError: If the images are not ``b 3 h w``, or are empty.
+        """
         if not torch.compiler.is_compiling():
             self.check_block(block)
         if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ValueError(f"a backbone takes RGB images b 3 h w, none empty; these are {tuple(images.shape)}")
+            raise ValueError(f"a backbone takes RGB images b 3 h w that are not empty, not {tuple(images.shape)}")
         if normalize:
             images = (images - self.mean) / self.std
         images = pad_to_multiple(images, self.patch_px, "reflect")
@@ -72,17 +113,17 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def _features(self, images: Tensor, block: int) -> Tensor:
-        """Features after ``block`` of normalised images whose sides are multiples of ``patch_px``."""
+        """Return the features after ``block``, of normalised images whose sides are multiples of ``patch_px``."""
 
     @abstractmethod
     def _embedding(self, images: Tensor) -> Tensor:
-        """The tower's final embedding, ``b d``."""
+        """Return the final embedding, ``b d``."""
 
     @abstractmethod
     def _drop_after(self, block: int) -> None:
-        """Remove the blocks after ``block`` and the head."""
+        """Remove the blocks after ``block``, and the head."""
 
 
 def _per_channel(values: tuple[float, float, float]) -> Tensor:
-    """One float32 value a channel, ``3 1 1``, whatever the default device and dtype are."""
+    """Return one float32 value per channel, ``3 1 1``, on the CPU whatever the default device and dtype are."""
     return torch.tensor(values, device="cpu", dtype=torch.float32).view(3, 1, 1)

@@ -1,4 +1,4 @@
-"""The table of backbones, and where their weights come from."""
+"""The table of backbones: how each is built and where its official weights are."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ OPENAI = "https://openaipublic.azureedge.net/clip/models"
 
 @dataclass(frozen=True)
 class Row:
-    """One backbone: how it is built, where its weights are, and under which licence."""
+    """One backbone of the table.
+
+    Attributes:
+        build: Builds the backbone with random weights.
+        download: The official weights: address, checksum and licence.
+        paper: The publication.
+    """
 
     build: Callable[[], Backbone]
     download: Download
@@ -82,7 +88,7 @@ BACKBONES: dict[str, Row] = {
         Download("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af", "BSD-3-Clause"),
         "Simonyan and Zisserman, ICLR 2015",
     ),
-    "alexnet": Row(  # blocks end at relu1 to relu5; 63 px is the least its pools can take
+    "alexnet": Row(  # blocks end at relu1 to relu5; its pools need at least 63 px
         partial(
             ConvolutionStack, "alexnet", ends=(2, 5, 8, 10, 12), patch_px=1, least_px=63, statistics=IMAGENET_STATISTICS
         ),
@@ -95,16 +101,33 @@ BACKBONES: dict[str, Row] = {
 def build_backbone(
     name: str, weights: str | Path | None = "hub", *, last_block: Block = "final", seed: int = 0
 ) -> Backbone:
-    """Build a frozen backbone of the table.
+    """Build a frozen backbone by name.
 
-    ``weights``: a file (OpenAI's ``.pt``, TorchScript archives included, open_clip, timm, torchvision),
-    ``"hub"`` (the folder named by ``TFMLC_WEIGHTS``, else torch's cache, else a download whose sha256 is
-    checked), or None or ``"random"`` (from ``seed``). ``last_block`` leaves out of memory what comes after it. Raises
-    UserError for a name that is not in the table, a block it does not have, weights that cannot be had or do not fit.
+    Args:
+        name: A row of ``BACKBONES``: ``"clip-rn50"``, ``"clip-rn101"``, ``"clip-vit-b32"``, ``"clip-vit-b16"``,
+            ``"clip-vit-l14"``, ``"dinov2-vit-s14"``, ``"vgg16"`` or ``"alexnet"``.
+        weights: A file of OpenAI (``.pt``, also TorchScript archives), open_clip, timm or torchvision. ``"hub"``
+            takes the official weights: from the folder that the environment variable ``TFMLC_WEIGHTS`` names, else
+            from torch's cache, else it downloads them and checks their sha256. None or ``"random"`` gives random
+            weights.
+        last_block: The last block that is needed; later ones are not kept in memory.
+        seed: The seed of random weights.
 
-    >>> backbone = build_backbone("dinov2-vit-s14", weights=None, last_block=3)
-    >>> tuple(backbone(torch.rand(1, 3, 30, 40), block=3).shape)
-    (1, 10, 384)
+    Returns:
+        The backbone, frozen and in evaluation mode.
+
+    Raises:
+        UserError: If the name is unknown, the backbone does not have the block, or the weights are not available or
+            do not fit.
+
+    References:
+        CLIP: Radford et al., ICML 2021. DINOv2: Oquab et al., TMLR 2024. VGG: Simonyan and Zisserman, ICLR 2015.
+        AlexNet: Krizhevsky, 2014.
+
+    Example:
+        >>> backbone = build_backbone("dinov2-vit-s14", weights=None, last_block=3)
+        >>> backbone(torch.rand(1, 3, 30, 40), block=3).shape
+        torch.Size([1, 10, 384])
     """
     if name not in BACKBONES:
         raise unknown_name("backbone", name, BACKBONES)
@@ -112,12 +135,12 @@ def build_backbone(
     if weights in (None, RANDOM):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            backbone = row.build().float()  # whatever the default dtype is
+            backbone = row.build().float()  # the default dtype can be another
         backbone.info = CheckpointInfo("backbone", name)
     else:
         path = find_weights(name, row.download) if weights == "hub" else Path(weights)
         tensors, info = read_tensors(path)
-        with torch.device("meta"):  # shapes only: no time is lost on random numbers
+        with torch.device("meta"):  # shapes only: drawing random weights would take time
             backbone = row.build()
         used = _fitting(backbone, name, path, tensors)
         backbone.tower.load_state_dict(used, assign=True)
@@ -129,7 +152,7 @@ def build_backbone(
 
 
 def _fitting(backbone: Backbone, name: str, path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tower's tensors out of a file's, each of the right shape and finite."""
+    """Return the file's tensors that belong to the tower; raises UserError if one is missing or does not fit."""
     try:
         found = tower_tensors(backbone, tensors)
     except (KeyError, RuntimeError, IndexError, AttributeError) as error:
@@ -141,7 +164,7 @@ def _fitting(backbone: Backbone, name: str, path: Path, tensors: dict[str, Tenso
         elif key not in found:
             raise UserError(f"{path} does not hold {name}: it lacks {key}")
         elif found[key].shape != value.shape:
-            shapes = f"{tuple(found[key].shape)} where {tuple(value.shape)} fits"
+            shapes = f"{tuple(found[key].shape)}, not {tuple(value.shape)}"
             raise UserError(f"{path} does not hold {name}: {key} is {shapes}")
         else:
             used[key] = found[key].contiguous()

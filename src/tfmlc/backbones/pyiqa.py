@@ -1,4 +1,4 @@
-"""Metrics and losses of the pyiqa package (extra ``metrics``), made without its prints."""
+"""Access to the pyiqa package (extra ``metrics``) without its prints and warnings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, cast
 
 
 def pyiqa_metric(name: str, **options: Any) -> Any:
-    """A metric of pyiqa on the CPU, made without its prints and warnings; raises whatever pyiqa does."""
+    """Create a metric of pyiqa on the CPU; ``options`` are those of ``pyiqa.create_metric``."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it leaves files open
+        warnings.simplefilter("ignore")  # pyiqa leaves files open
         import pyiqa  # pyright: ignore[reportMissingTypeStubs]
 
         return cast(Any, pyiqa).create_metric(name, device="cpu", **options)

@@ -1,4 +1,4 @@
-"""Three kinds of image tower: vision transformers, CLIP's residual networks, and plain stacks of convolutions."""
+"""The three kinds of backbone: vision transformers, CLIP's ResNets and plain stacks of convolutions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tfmlc.backbones.frozen import QuickGeluMlp, SelfAttention
 
 CLIP_STATISTICS: ImageStatistics = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET_STATISTICS: ImageStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# Names under which the parts of an OpenAI file begin; timm's conversion wants ``visual.`` before them.
+# Names of OpenAI's image tower without a prefix; timm's conversion expects ``visual.`` before them.
 OPENAI_MARKS = ("class_embedding", "conv1.weight")
 
 
 class VisionTransformer(Backbone):
-    """A timm vision transformer; a block is a residual attention block."""
+    """A vision transformer of timm; its blocks are the residual attention blocks."""
 
     def __init__(self, timm_name: str, *, embedding: int, statistics: ImageStatistics) -> None:
         import timm
@@ -40,7 +40,7 @@ class VisionTransformer(Backbone):
         return tokens
 
     def _embed_patches(self, images: Tensor) -> Tensor:
-        """The patch convolution as one matrix product, ``b h w d``: its gradient is far faster than a convolution's."""
+        """Embed the patches, ``b h w d``, by a matrix product, whose gradient is much faster than a convolution's."""
         convolution = cast(nn.Conv2d, cast(Any, self.tower).patch_embed.proj)
         batch, channels, height, width = images.shape
         side = self.patch_px
@@ -57,7 +57,7 @@ class VisionTransformer(Backbone):
 
 
 class ClipResNet(Backbone):
-    """CLIP's modified ResNet by timm; a block is one of its four layers, the embedding its attention pool."""
+    """CLIP's modified ResNet in timm; its blocks are the four stages, its embedding is the attention pool."""
 
     def __init__(self, timm_name: str, *, embedding: int, statistics: ImageStatistics) -> None:
         import timm
@@ -81,9 +81,9 @@ class ClipResNet(Backbone):
 
 
 class ConvolutionStack(Backbone):
-    """The convolutions of torchvision's VGG16 or AlexNet; a block ends with the last ReLU before ``ends``.
+    """The convolutions of torchvision's VGG16 or AlexNet; each block ends with a ReLU, before an index of ``ends``.
 
-    There is no embedding in the convolutions alone: ``"final"`` is the mean of the last block over the image.
+    The convolutions have no embedding, so ``"final"`` is the mean of the last block over the image.
     """
 
     tower: nn.Sequential
@@ -100,6 +100,10 @@ class ConvolutionStack(Backbone):
         super().__init__(layers[: ends[-1]], blocks=len(ends), patch_px=patch_px, statistics=statistics)
         self.ends, self.least_px = ends, least_px
 
+    def extra_repr(self) -> str:
+        """Show where the blocks end, in addition to the base class."""
+        return f"{super().extra_repr()}, ends={self.ends}, least_px={self.least_px}"
+
     def _features(self, images: Tensor, block: int) -> Tensor:
         missing = [max(0, self.least_px - side) for side in images.shape[-2:]]
         if any(missing):
@@ -115,10 +119,10 @@ class ConvolutionStack(Backbone):
 
 
 def tower_tensors(backbone: Backbone, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring a file's tensors to the names of the tower, in float32, leaving out what is not of the image tower.
+    """Select a file's tensors of the image tower, in float32 and under the tower's names.
 
-    Knows OpenAI's and open_clip's names (with or without ``visual.``, or under ``clip.``), timm's, torchvision's
-    and those of DINOv2's own files.
+    Understands the names of OpenAI and open_clip (with or without ``visual.``, or under ``clip.``), timm,
+    torchvision and DINOv2.
     """
     state = {name.removeprefix("clip."): value.float() for name, value in tensors.items()}
     if isinstance(backbone, ConvolutionStack):

@@ -26,7 +26,7 @@ def evaluate(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the scores.")],
     protocol: Annotated[
-        str, typer.Option(help="What PSNR and SSIM mean; names by commas, or all. See docs/scores.md.")
+        str, typer.Option(help="What PSNR and SSIM mean; names by commas, or all. See docs/reference/scores.md.")
     ] = "gopro-hinet",
     metrics: Annotated[
         str, typer.Option(help="More scores, by commas: periodicity, lpips, dists, niqe, brisque, pi, ...")

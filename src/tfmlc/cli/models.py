@@ -59,7 +59,7 @@ def models_blend(
     other: Annotated[str, typer.Argument(help="A model finetuned from it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
     factor: Annotated[
-        float, typer.Option("--factor", "--share", help="How far to go from the first to the other, 0 to 1.")
+        float, typer.Option("--factor", "--share", help="Blend factor: 0 gives ONE, 1 gives OTHER.")
     ] = 0.5,
     onto: Annotated[str | None, typer.Option(help="Change this model so, not the first.")] = None,
     half: Half = False,

@@ -1,4 +1,4 @@
-"""Evaluation of models: scores of datasets, tables, reports and diagnosis of losses."""
+"""Evaluation: scores of models on datasets, tables and reports, and diagnosis of losses."""
 
 from tfmlc.metrics import PROTOCOLS, score
 

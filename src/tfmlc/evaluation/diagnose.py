@@ -1,4 +1,4 @@
-"""Does a distance rank blur? How it grows with strength, what else it answers to, where its gradient points."""
+"""Diagnosis of losses: how well a distance ranks blur, what else it responds to, and how its gradient looks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tfmlc.config import read_record
 from tfmlc.data.datasets.triplets import Triplet, centred, find_triplets, split_by_size
 from tfmlc.errors import UserError
 from tfmlc.losses import BASELINES, BaselineLoss, FeatureMatchingLoss
+from tfmlc.losses.adapter import NATIVE_PX, Size
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 
@@ -30,14 +31,20 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 def named_distances(
     backbone: str, block: int, *, weights: str = "hub", adapter: Path | None = None
 ) -> dict[str, Distance]:
-    """The distances that are compared, by name: each maps ``(restored, sharp)``, ``b 3 h w``, to values ``b``.
+    """Return the distances to compare, by name; each maps ``(restored, sharp)``, ``b 3 h w``, to values ``b``.
 
-    Those whose weights cannot be had are left out.
+    Distances whose weights are not available are left out.
+
+    Args:
+        backbone: The backbone of FMLC.
+        block: The block of FMLC.
+        weights: The backbone's weights, as in ``build_backbone``.
+        adapter: An adapter's file. If it is given, TFMLC is compared too.
     """
 
-    def matching(name: str, at: int, source: str, **settings: Any) -> Distance:
+    def matching(name: str, at: int, source: str, size: Size = NATIVE_PX) -> Distance:
         tower = build_backbone(name, source, last_block=at)
-        return FeatureMatchingLoss(tower, block=at, reduction="none", **settings)
+        return FeatureMatchingLoss(tower, block=at, reduction="none", size=size)
 
     makers: dict[str, Callable[[], Distance]] = {
         "MSE": lambda: lambda restored, sharp: (restored - sharp).square().flatten(1).mean(dim=1),
@@ -61,13 +68,20 @@ def named_distances(
 def diagnose(
     distances: Mapping[str, Distance], triplets: Sequence[Triplet], crop_px: int = CROP_PX
 ) -> list[dict[str, Any]]:
-    """One row a distance, over the middle crops of triplets that nothing was trained on.
+    """Measure distances on the central crops of triplets that were not used for training.
 
-    ``within``: Spearman's rank correlation of the distance and the strength of blur, mean over contents;
-    ``across``: over all contents at once, strength in px; ``accuracy``: share of the pairs of levels in the right
-    order; ``to_shift``, ``to_noise``, ``to_jpeg``: distance of the strongest blur relative to that of the distortion
-    with the same PSNR, geometric mean; ``periodicity``: share of the gradient's variance that repeats with a period
-    of 8, 14, 16 or 32 px, the largest; 0 is none.
+    Args:
+        distances: The distances by name.
+        triplets: The triplets.
+        crop_px: The side of the crops.
+
+    Returns:
+        One row per distance. ``within``: Spearman's rank correlation between the distance and the strength of blur,
+        averaged over the triplets. ``across``: the same over all triplets at once, with the strength in px.
+        ``accuracy``: the fraction of pairs of blur levels in the right order. ``to_shift``, ``to_noise`` and
+        ``to_jpeg``: the distance of the strongest blur divided by that of another distortion of equal PSNR, as a
+        geometric mean. ``periodicity``: the largest fraction of the gradient's variance that repeats with a period of
+        8, 14, 16 or 32 px, 0 if nothing repeats. ``curve``: the mean distance of each level.
     """
     rows: list[dict[str, Any]] = []
     with Progress("diagnosing", len(distances) * len(triplets)) as progress:
@@ -103,7 +117,7 @@ def diagnose(
 
 
 def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Spearman's rank correlation; ties share their mean rank.
+    """Return Spearman's rank correlation; equal values get their mean rank.
 
     >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]))
     1.0
@@ -121,9 +135,9 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def equal_psnr(sharp: Tensor, blurry: Tensor) -> dict[str, Tensor]:
-    """The sharp image shifted, with noise, and as JPEG, each about as far from it in PSNR as the blurry one is.
+    """Return the sharp image shifted, with noise and as JPEG, each with about the PSNR of the blurry image.
 
-    Images are ``1 3 h w``; the strength of each distortion is found by bisection, JPEG's among its qualities.
+    Images are ``1 3 h w``. Bisection finds the strength of each distortion.
     """
     target = float((blurry - sharp).square().mean())
     noise = torch.randn(sharp.shape, generator=torch.Generator().manual_seed(0))
@@ -162,7 +176,7 @@ def _at_error(distort: Callable[[float], Tensor], target: float, sharp: Tensor, 
 
 
 def gradient_map(distance: Distance, blurry: Tensor, sharp: Tensor) -> NDArray[np.float64]:
-    """Magnitude of the distance's gradient with respect to the blurry image ``1 3 h w``: ``h w``."""
+    """Return the magnitude of the distance's gradient with respect to the blurry image: ``1 3 h w`` to ``h w``."""
     blurry = blurry.clone().requires_grad_()
     distance(blurry, sharp).sum().backward()
     gradient = blurry.grad
@@ -172,20 +186,20 @@ def gradient_map(distance: Distance, blurry: Tensor, sharp: Tensor) -> NDArray[n
 
 
 def periodicity(image: NDArray[np.float64]) -> float:
-    """Largest share of an image's variance that its mean over all repeats of a period explains, less chance.
+    """Return the largest fraction of an image's variance that repeats with one of the periods, corrected for chance.
 
     >>> stripes = np.tile(np.array([1.0] + [0.0] * 15), (64, 4))
     >>> round(periodicity(stripes), 6), periodicity(np.random.default_rng(0).random((224, 224))) < 0.01
     (1.0, True)
     """
-    shares: list[float] = []
+    fractions: list[float] = []
     for period in PERIODS_PX:
         height, width = (size // period * period for size in image.shape)
         cells = image[:height, :width].reshape(height // period, period, width // period, period)
         repeats = cells.shape[0] * cells.shape[2]
         explained = float(cells.mean(axis=(0, 2)).var()) / max(float(cells.var()), 1e-300)
-        shares.append((explained - 1 / repeats) / (1 - 1 / repeats))
-    return max(0.0, *shares)
+        fractions.append((explained - 1 / repeats) / (1 - 1 / repeats))
+    return max(0.0, *fractions)
 
 
 def draw(
@@ -195,7 +209,7 @@ def draw(
     triplet: Triplet,
     crop_px: int = CROP_PX,
 ) -> None:
-    """One figure: growth with blur, rank correlations, and each distance's gradient on one image."""
+    """Draw one figure: growth with blur, rank correlations, and the gradient of each distance on one image."""
     from matplotlib.figure import Figure
 
     columns = max(len(rows), 3)
@@ -206,27 +220,27 @@ def draw(
         curve = np.array(row["curve"]) / row["curve"][-1]
         curves.plot(range(1, len(curve) + 1), curve, marker="o", label=row["distance"])
     curves.set_xticks(range(1, len(rows[0]["curve"]) + 1))
-    curves.set(xlabel="level of blur", ylabel="distance, relative to the strongest")
+    curves.set(xlabel="blur level", ylabel="distance relative to the strongest blur")
     curves.legend(fontsize=7)
     names = [row["distance"] for row in rows]
     places = np.arange(len(rows))
     for offset, key in ((-0.2, "within"), (0.2, "across")):
-        bars.bar(places + offset, [row[key] for row in rows], 0.4, label=f"{key} contents")
+        bars.bar(places + offset, [row[key] for row in rows], 0.4, label=f"{key} images")
     bars.set_xticks(places, names, rotation=20, ha="right", fontsize=7)
-    bars.set(ylabel="Spearman, distance and strength", ylim=(None, 1.25))
+    bars.set(ylabel="rank correlation of distance and strength", ylim=(None, 1.25))
     bars.legend(fontsize=7, ncols=2, loc="upper right")
     members = centred(triplet, crop_px)
     for column, (name, distance) in enumerate(distances.items()):
         panel = figure.add_subplot(grid[1, column])
         gradient = gradient_map(distance, members[-1:], members[:1])
         panel.imshow(gradient, cmap="magma", vmax=float(np.quantile(gradient, 0.995)))
-        panel.set_title(f"gradient, {name}", fontsize=7)
+        panel.set_title(f"gradient of {name}", fontsize=7)
         panel.axis("off")
     figure.savefig(path, dpi=110)
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     columns = ["distance", "within", "across", "accuracy", "to_shift", "to_noise", "to_jpeg", "periodicity"]
     lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
     lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
@@ -234,19 +248,19 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 class _Open(BaseModel):
-    """A group of a report; there is more in it."""
+    """A part of a report that can have more entries than are read here."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class LearnedCrop(_Open):
-    """The side of the crops that an adapter learned from."""
+    """The side of the crops that an adapter was trained on."""
 
     crop_px: int = Field(ge=1)
 
 
 class LearnedConfig(_Open):
-    """The settings of an adaptation that its diagnosis needs."""
+    """The settings of an adaptation that the diagnosis needs."""
 
     backbone: str
     block: int
@@ -254,7 +268,7 @@ class LearnedConfig(_Open):
 
 
 class Learned(_Open):
-    """The report beside an adapter: what it learned from, and how well it ranks videos held out."""
+    """The report beside an adapter: its settings, the held-out videos and the accuracy on them."""
 
     config: LearnedConfig
     held_out: list[str]
@@ -264,15 +278,26 @@ class Learned(_Open):
 
 
 def read_learned(adapter: Path) -> Learned:
-    """The report beside an adapter; raises UserError where there is none that fits."""
+    """Read the report beside an adapter; raises UserError if it is missing or not valid."""
     path = adapter.with_suffix(".json")
     return read_record(path, Learned, "report of an adaptation", "adapt again, to another file")
 
 
 def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> str:
-    """Diagnose an adapter beside the common distances, on the videos it did not learn from.
+    """Compare an adapter with other distances, on the videos that were held out of its training.
 
-    Writes ``ADAPTER.report.json`` and ``ADAPTER.report.png``; returns the table.
+    It writes ``ADAPTER.report.json`` and ``ADAPTER.report.png``.
+
+    Args:
+        adapter: The adapter's file.
+        folder: The set of triplets that it was trained on.
+        weights: The backbone's weights, as in ``build_backbone``.
+
+    Returns:
+        The results as a Markdown table.
+
+    Raises:
+        UserError: If a file is missing or not valid, or the set has no held-out triplets.
     """
     learned = read_learned(adapter)
     held = [triplet for triplet in find_triplets(folder) if triplet.video in learned.held_out]
@@ -280,7 +305,9 @@ def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> st
     crop_px = min(CROP_PX, config.augmentation.crop_px)
     held, small = split_by_size(held, crop_px)
     if not held:
-        raise UserError(f"{folder} holds no triplet of {crop_px} px that {adapter} has not learned from: give its set")
+        raise UserError(
+            f"{folder} has no held-out triplets of {crop_px} px for {adapter}: give the set it was trained on"
+        )
     distances = named_distances(config.backbone, config.block, weights=weights, adapter=adapter)
     rows = diagnose(distances, held, crop_px)
     info = {"triplets": len(held), "too_small": len(small), "crop_px": crop_px}

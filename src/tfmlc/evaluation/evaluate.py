@@ -1,4 +1,4 @@
-"""Scoring models, finished images, or the blurry input itself, on pairs of blurry and sharp images."""
+"""Scoring of models, of folders of restored images and of the blurry input, on pairs of blurry and sharp images."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tfmlc.runtime.device import Precision
 from tfmlc.runtime.parallel import read_ahead
 from tfmlc.runtime.progress import Progress
 
-WHY_NOT_FINITE = "images of one colour, or equal to the sharp ones, have none"
-AHEAD = 2  # images that wait to be scored
+WHY_NOT_FINITE = "it is not defined for images of one colour or equal to the sharp ones"
+AHEAD = 2  # images per model that wait to be scored
 Result = dict[str, Any]
 
 
@@ -47,19 +47,31 @@ def evaluate(
     overwrite: bool = False,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Result]:
-    """Score models on the pairs of a dataset; return what is written for each model, ``"mean"`` above all.
+    """Score models on pairs of blurry and sharp images.
 
-    ``models``: from a model's name, a weights file, a folder of images that another program restored, or
-    ``"blurry"`` for the input as it is, to the JSON file for its scores: the mean and every image's (also as CSV), of
-    full images rounded to 8 bits, and where they come from. ``MODEL+tlc`` is a model with local statistics. Of several
-    datasets a file holds the same for each, under ``"sets"``.
+    Each model gets a JSON file with the mean scores, the scores of each image (also as CSV) and their provenance.
+    Metrics that are not available are left out, and the file says why. An interrupted run keeps its scores in
+    ``FILE.partial``; the next run continues from there.
 
-    PSNR and SSIM under a protocol are called ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``. Metrics whose weights cannot be
-    had are left out and named. Reading, restoring and scoring overlap; several models share the reading of the
-    images and what is computed of the sharp ones. What an interrupted run scored lies in ``FILE.partial`` and is
-    not scored again. ``save`` keeps the restored images in ``FILE.images``, for a report; ``more`` is written along.
-    Raises UserError where an output holds scores of another model or dataset, unless ``overwrite`` is set,
-    and while another run writes it.
+    Args:
+        models: Maps each model to its JSON file. A model is a name, a weights file, a folder of images that another
+            program restored, or ``"blurry"`` for the blurry images themselves. ``MODEL+tlc`` uses local statistics.
+        dataset: One or several datasets. With several, the file has the scores of each under ``"sets"``.
+        metrics: Names of metrics.
+        protocols: Names of protocols. Their scores are called ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``.
+        device: ``"auto"`` or the name of a torch device.
+        precision: As in ``Deblurrer``.
+        tile_px: As in ``Deblurrer``.
+        save: Whether to keep the restored images in ``FILE.images``, for a report.
+        overwrite: Whether to replace scores of another model or dataset.
+        more: More entries for the file.
+
+    Returns:
+        The content of each file, by model.
+
+    Raises:
+        UserError: If a name is unknown, a dataset cannot be read, a file holds scores of another model or dataset,
+            or another run writes it.
     """
     protocols = find_protocols(protocols)
     missing = unavailable([*metrics, *(["cw_ssim"] if "tfmlc-paper-mprnet" in protocols else [])])
@@ -110,7 +122,7 @@ def _score_all(
 
 
 def _sources(model: str, datasets: Sequence[DataSet], settings: Mapping[str, Any]) -> list[Source]:
-    """The source of a model for each dataset; a folder of restored images has a folder of each dataset's label."""
+    """Return the source of a model for each dataset; a folder of restored images has a subfolder per dataset."""
     if len(datasets) == 1 or model == BLURRY or not Path(model).is_dir():
         return [find_source(model, datasets[0].pairs, **settings)] * len(datasets)
     name = Path(model).resolve().name
@@ -119,7 +131,7 @@ def _sources(model: str, datasets: Sequence[DataSet], settings: Mapping[str, Any
 
 
 def is_scored(path: Path, model: str, folder: Path) -> bool:
-    """Whether ``path`` holds the scores of a model on a dataset; raises UserError where it holds those of others."""
+    """Whether ``path`` holds the scores of a model on a dataset; raises UserError if it holds other scores."""
     if not path.exists():
         return False
     datasets = find_datasets([folder])
@@ -131,16 +143,16 @@ def _check_distinct(models: Mapping[str, Path]) -> None:
     taken: dict[Path, str] = {}
     for model, output in models.items():
         if (other := taken.setdefault(output.resolve(), model)) != model:
-            raise UserError(f"the scores of {other} and of {model} would both go to {output}: choose two files")
+            raise UserError(f"the scores of {other} and {model} would both go to {output}: choose two files")
 
 
 def _score(records: Sequence[Record], pairs: Sequence[Pair], progress: Progress) -> None:
-    """Score what is not scored yet, in order."""
+    """Score the images that have no scores yet, in order; reading, restoring and scoring overlap."""
     waiting = {pair.name: [record for record in records if pair.name not in record.rows] for pair in pairs}
     todo = [pair for pair in pairs if waiting[pair.name]]
     progress.update(len(pairs) - len(todo))
     with (
-        ThreadPoolExecutor(1) as scorer,  # one, for they share what is computed of the sharp image
+        ThreadPoolExecutor(1) as scorer,  # one, because all models share the features of the sharp image
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         scored: list[Future[None]] = []
@@ -161,7 +173,7 @@ def _score(records: Sequence[Record], pairs: Sequence[Pair], progress: Progress)
 
 
 def _read(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]]:
-    """Each pair with its images, its fingerprint, and whether its sides look swapped."""
+    """Yield each pair with its images, its fingerprint, and whether blurry and sharp look swapped."""
     for pair in pairs:
         blurry, sharp = read_pair(pair)
         yield pair, blurry, sharp, {"pair": pair_sha256(pair), "swapped": detail(blurry) > detail(sharp)}
@@ -170,15 +182,15 @@ def _read(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, NDArray[np.uint8], NDAr
 def _tell_swapped(dataset: DataSet, swapped: Sequence[str], tell: Callable[[str], None]) -> None:
     if swapped:
         some = ", ".join(swapped[:3]) + (", ..." if len(swapped) > 3 else "")
-        why = "are the sides swapped?" if 2 * len(swapped) > len(dataset.pairs) else "noise, or swapped sides"
+        why = "are they swapped?" if 2 * len(swapped) > len(dataset.pairs) else "they are noisy or swapped"
         tell(
-            f"{dataset.label}: blurry is sharper than sharp in {len(swapped)} of {len(dataset.pairs)} pairs ({some}): "
-            f"{why}"
+            f"{dataset.label}: the blurry image is sharper than the sharp one in {len(swapped)} of "
+            f"{len(dataset.pairs)} pairs ({some}): {why}"
         )
 
 
 def _write(output: Path, sections: Sequence[tuple[str, Result]]) -> Result:
-    """Write a scores file and its CSV; with several sections the CSV says which dataset an image is of."""
+    """Write a scores file and its CSV; with several sections the CSV has a column for the dataset."""
     first = sections[0][1]
     several = len(sections) > 1
     columns = list(next(iter(first["per_image"].values())))

@@ -1,4 +1,4 @@
-"""What scores belong to, told by content: weights, restored images and dataset; never by names."""
+"""Identity of scores: models and datasets are compared by content, not by name."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ MODEL_KEYS = ("sha256", "restored_sha256", "local_statistics")
 
 
 def pair_sha256(pair: Pair) -> str:
-    """Fingerprint of the content of both files of a pair."""
+    """Return the fingerprint of the content of both files of a pair."""
     return _joined(file_sha256(path) for path in (pair.blurry, pair.sharp))
 
 
 def dataset_sha256(pairs: Mapping[str, str]) -> str:
-    """Fingerprint of a dataset, from its pairs' names in it and their fingerprints."""
+    """Return the fingerprint of a dataset, from the names and fingerprints of its pairs."""
     return _joined(f"{name} {pairs[name]}" for name in sorted(pairs))
 
 
 def files_sha256(folder: Path, files: Iterable[Path]) -> str:
-    """Fingerprint of a list of files: names within the folder, and content."""
+    """Return the fingerprint of files: their names in the folder, and their content."""
     return _joined(f"{path.relative_to(folder)} {file_sha256(path)}" for path in sorted(files))
 
 
@@ -40,21 +40,27 @@ def _joined(parts: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class DataSet:
-    """One dataset of a call: its folder, its pairs, and a label that tells it from the others of the call."""
+    """One dataset of a run.
+
+    Attributes:
+        label: A name that differs from those of the other datasets of the run.
+        folder: Its folder.
+        pairs: Its pairs of blurry and sharp images.
+    """
 
     label: str
     folder: Path
     pairs: list[Pair]
 
     def sha256(self) -> str:
-        """Fingerprint of its content; reads every file."""
+        """Return the fingerprint of its content; reads every file."""
         return dataset_sha256({pair.name: pair_sha256(pair) for pair in self.pairs})
 
 
 def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
-    """The datasets of a call; folders of one name are labelled with as much of their path as tells them apart.
+    """Find the datasets in folders; folders of the same name get labels with as much of their path as is needed.
 
-    Raises UserError for a folder that comes twice, two pairs of one stem, and for what ``find_pairs`` refuses.
+    Raises UserError if a folder is given twice, two pairs have the same stem, or ``find_pairs`` finds no pairs.
     """
     places = [folder.resolve() for folder in folders]
     for number, place in enumerate(places):
@@ -74,7 +80,7 @@ def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
 
 
 class Section(BaseModel):
-    """What a scores file must hold of a dataset, and what it may; there is more in it."""
+    """What a scores file holds per dataset; the first four entries are required."""
 
     model: str
     dataset: str
@@ -90,7 +96,7 @@ class Section(BaseModel):
 
 
 def read_sections(path: Path) -> list[dict[str, Any]]:
-    """What a scores file holds of each dataset; raises UserError for a file that is none."""
+    """Return what a scores file holds for each dataset; raises UserError if it is not a scores file."""
     content: object = read_json(path)
     whole = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
     sets = whole.get("sets")
@@ -101,23 +107,24 @@ def read_sections(path: Path) -> list[dict[str, Any]]:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])[:100]
-            raise UserError(f"{path} is no scores file ({where}: {first['msg']}): tfmlc evaluate makes them") from error
+            reason = f"{where}: {first['msg']}"
+            raise UserError(f"{path} is not a scores file of tfmlc evaluate ({reason})") from error
     return cast("list[dict[str, Any]]", sections)
 
 
 def check_output(
     path: Path, infos: Sequence[Mapping[str, Any]], datasets: Sequence[DataSet], *, overwrite: bool
 ) -> None:
-    """Raise UserError where scores of a model on datasets may not be written to ``path``.
+    """Raise UserError if the scores of a model must not be written to ``path``.
 
-    They may where nothing is, or scores of the same model on the same datasets; with ``overwrite`` also where scores
-    of another model or dataset are. ``infos`` is what the file will say of the model, for each dataset.
+    A file can be replaced if it holds scores of the same model on the same datasets, or with ``overwrite`` any
+    scores. ``infos`` describe the model, one per dataset, as they will be written.
     """
     if path.suffix.lower() != ".json":
-        raise UserError(f"{path} cannot take scores, its name must end in .json: a .csv of every image goes beside it")
+        raise UserError(f"the name of a scores file must end in .json, unlike {path} (a .csv is written beside it)")
     table = path.with_suffix(".csv")
     if table.exists() and not (path.exists() or is_own_csv(table)):
-        raise UserError(f"{table}, where the scores of every image go, holds something else: choose another -o")
+        raise UserError(f"{table} would be replaced by the scores of each image: choose another -o")
     if not path.exists():
         return
     sections = read_sections(path)
@@ -128,7 +135,7 @@ def check_output(
             raise UserError(f"{path} holds scores of {_named(section)}: choose another -o, or say --overwrite")
     if len(sections) != len(datasets) or not all(map(_same_dataset, sections, datasets)):
         held = ", ".join(str(section["dataset"]) for section in sections)
-        raise UserError(f"{path} holds scores on other images, of {held}: choose another -o, or say --overwrite")
+        raise UserError(f"{path} holds scores on other images ({held}): choose another -o, or say --overwrite")
 
 
 def _same_model(section: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
@@ -139,7 +146,7 @@ def _same_model(section: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
 def _same_dataset(section: Mapping[str, Any], dataset: DataSet) -> bool:
     if "dataset_sha256" in section:
         return section["dataset_sha256"] == dataset.sha256()
-    names = {pair.name for pair in dataset.pairs}  # files of earlier versions say no more
+    names = {pair.name for pair in dataset.pairs}  # files of earlier versions have no fingerprint
     return section["dataset"] == dataset.label and set(section["per_image"]) == names
 
 

@@ -1,4 +1,4 @@
-"""The scores of one model on one dataset, image by image; what an interrupted run scored is taken up."""
+"""The scores of one model on one dataset, image by image; an interrupted run is continued."""
 
 from __future__ import annotations
 
@@ -26,13 +26,20 @@ from tfmlc.metrics.protocols import PROTOCOLS
 from tfmlc.metrics.registry import score_images
 from tfmlc.results import provenance
 
-FORMAT = 1  # of the files; one more when their meaning changes
+FORMAT = 1  # version of the files; increases when their meaning changes
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is computed of each image; ``missing`` are metrics that cannot be had, with the reason."""
+    """What to compute for each image.
+
+    Attributes:
+        metrics: Names of metrics.
+        protocols: Names of protocols.
+        missing: Metrics that are not available, with the reason.
+        save: Whether to keep the restored images.
+    """
 
     metrics: Sequence[str]
     protocols: Sequence[str]
@@ -42,25 +49,30 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a record's files lie: the partial one beside ``output``, and a folder for restored images."""
+    """Where the files of a record are.
+
+    Attributes:
+        output: The scores file.
+        section: The dataset's label if the scores file holds several datasets.
+    """
 
     output: Path
-    section: str | None = None  # the dataset's label, where the file holds several
+    section: str | None = None
 
     @property
     def partial(self) -> Path:
-        """The rows that were scored so far."""
+        """The file of the images that are scored so far."""
         middle = "" if self.section is None else f".{self.section.replace('/', '-')}"
         return self.output.with_name(f"{self.output.name}{middle}.partial")
 
     @property
     def images(self) -> Path:
-        """Folder of the restored images."""
+        """The folder of the restored images."""
         return images_of(self.output, self.section)
 
 
 def images_of(output: Path, section: str | None = None) -> Path:
-    """Where the restored images of a scores file lie, if they were kept."""
+    """Return the folder of the restored images of a scores file."""
     folder = output.with_suffix(".images")
     return folder if section is None else folder / section.replace("/", "-")
 
@@ -68,9 +80,9 @@ def images_of(output: Path, section: str | None = None) -> Path:
 class Record:
     """The scores of one model on one dataset.
 
-    Rows lie in ``place.partial``, one a line, after a head that says of what they are. A row is taken up where the
-    head, and the content of the pair and of a finished image, are the same as now. Raises UserError for rows of
-    another model, dataset, protocol, precision, metric or version.
+    ``place.partial`` has a head, which identifies the run, and one line per image. A row of an earlier run is used if
+    the head is the same and the files of the pair, and of the restored image if there is one, have not changed. Raises
+    UserError if the rows are of another model, dataset, protocol, precision, metric or version.
     """
 
     def __init__(self, source: Source, place: Place, dataset: DataSet, scoring: Scoring, tell: Tell) -> None:
@@ -102,17 +114,17 @@ class Record:
         rows = {row["image"]: row for row in map(_parsed, lines[1:]) if _is_row(row)}
         pairs = {pair.name: pair for pair in self.dataset.pairs}
         if strange := [name for name in rows if name not in pairs]:
-            raise UserError(f"{self.place.partial} is of another dataset, it has scores of {strange[0]}: {WHAT_NOW}")
+            raise UserError(f"{self.place.partial} is of another dataset (with {strange[0]}): {WHAT_NOW}")
         current = {name: row for name, row in rows.items() if self._is_current(row, pairs[name])}
         if rows and not current:
             raise UserError(f"{self.place.partial} is of other images under the same names: {WHAT_NOW}")
         if len(current) < len(rows):
             count = len(rows) - len(current)
-            tell(f"{self.place.partial}: {count} of {len(rows)} images changed since and are scored again")
+            tell(f"{self.place.partial}: {count} of {len(rows)} images have changed and are scored again")
         self.rows = {name: row for name, row in current.items() if not self.scoring.save or self._has_image(row)}
 
     def _is_current(self, row: Mapping[str, Any], pair: Pair) -> bool:
-        """Whether a row is of the pair, and of the finished image if there is one, as they are now."""
+        """Whether a row was computed from the pair, and from the restored file if there is one, as they are now."""
         restored = self.source.files.get(pair.name)
         finished = None if restored is None else file_sha256(restored)
         return row.get("pair") == pair_sha256(pair) and row.get("restored") == finished
@@ -122,7 +134,7 @@ class Record:
         return kept.is_file() and row.get("image_sha256") == file_sha256(kept)
 
     def image_of(self, name: str) -> Path:
-        """Where the restored image of a pair is kept."""
+        """Return the file in which the restored image of a pair is kept."""
         return self.place.images / Path(name).with_suffix(".png")
 
     def add(
@@ -133,7 +145,7 @@ class Record:
         pool: ThreadPoolExecutor,
         info: Mapping[str, Any],
     ) -> None:
-        """Score an image and write its row down, with ``about`` it."""
+        """Score a restored image and append its row, with ``info`` about the image, to the partial file."""
         rounded = np.rint(restored * 255).astype(np.uint8) if restored.dtype == np.float32 else restored
         exact = restored if restored.dtype == np.float32 else np.float32(1 / 255) * restored
         jobs = {
@@ -158,7 +170,7 @@ class Record:
             file.write(json.dumps(row) + "\n")
 
     def result(self, **more: Any) -> dict[str, Any]:
-        """What is written; values that are not finite are left out of the means and counted."""
+        """Return the content of the scores file; the means leave out values that are not finite, and count them."""
         rows = {pair.name: self.rows[pair.name] for pair in self.dataset.pairs}
         seconds = [row["seconds"] for row in rows.values()]
         scores = {name: row["scores"] for name, row in rows.items()}
@@ -192,7 +204,7 @@ WHAT_NOW = "remove it, or choose another -o"
 
 
 class Row(BaseModel):
-    """What a row must hold; there is more in it."""
+    """What each row of a partial file must have."""
 
     image: str
     pair: str
@@ -202,7 +214,7 @@ class Row(BaseModel):
 
 
 def _is_row(content: object) -> bool:
-    """Whether a line's content is a whole row."""
+    """Whether the content of a line is a whole row."""
     try:
         Row.model_validate(content, strict=True)
     except ValidationError:
@@ -211,7 +223,7 @@ def _is_row(content: object) -> bool:
 
 
 def _parsed(line: str) -> Any:
-    """A line's content; nothing where an interruption cut it off."""
+    """Parse a line; None if an interruption cut it off."""
     try:
         return parse_json(line, "a row")
     except UserError:

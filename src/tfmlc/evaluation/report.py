@@ -1,4 +1,4 @@
-"""One page of scores that opens offline: tables, plots, and images where a model did best, middling and worst."""
+"""A report of scores: one HTML page, which opens offline, with tables, plots and example images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,17 @@ Image8 = NDArray[np.uint8]
 
 @dataclass
 class Scores:
-    """What a scores file says of one dataset; ``images`` is the folder of the restored images, if they were kept."""
+    """The scores of one model on one dataset, as read from a file.
+
+    Attributes:
+        path: The scores file.
+        label: The model's label in tables and plots.
+        dataset: The dataset's name.
+        mean: The mean scores.
+        per_image: The scores of each image.
+        images: The folder of the restored images, if they were kept.
+        info: The whole content of the file.
+    """
 
     path: Path
     label: str
@@ -43,18 +53,18 @@ class Scores:
 
     @property
     def is_rehearsal(self) -> bool:
-        """Whether its numbers only show that the code runs."""
+        """Whether the scores are of a rehearsal, which only shows that the code runs."""
         return bool(self.info.get("rehearsal"))
 
     @property
     def is_input(self) -> bool:
-        """Whether it is of the blurry images themselves."""
+        """Whether the scores are those of the blurry images."""
         return self.info["model"] == BLURRY
 
 
 @dataclass(frozen=True)
 class Example:
-    """Images of one pair for the page: whole ones for the slider, crops of the same place of each model."""
+    """The images of one pair on the page: ``before`` and ``after`` for the slider, and a crop of each model."""
 
     name: str
     why: str
@@ -66,10 +76,19 @@ class Example:
 
 
 def write_report(files: Sequence[Path], output: Path, dataset: Path | None = None) -> Path:
-    """Write ``report.html``, and each dataset's table as ``.md``, ``.tex`` and ``.csv``; return the page.
+    """Write a report: an HTML page, and the table of each dataset as Markdown, LaTeX and CSV.
 
-    Images are shown where ``dataset`` is given and the scores files have theirs (``evaluate --save``). Raises
-    UserError for a file that is no scores file, of another version, or whose means do not fit its images.
+    Args:
+        files: Scores files of ``evaluate``.
+        output: The folder for ``report.html`` and the tables.
+        dataset: The dataset that was scored. If it is given, the page shows example images. They must have been kept
+            (``evaluate(save=True)``).
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: If a file is not a scores file, is of another version, or its means do not fit its images.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -83,7 +102,7 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
         for suffix, text in ((".md", table.as_markdown()), (".tex", table.as_latex()), (".csv", table.as_csv())):
             target = output / f"{name.replace('/', '-')}{suffix}"
             if target.resolve() in {path.with_suffix(".csv").resolve() for path in files}:
-                raise UserError(f"{target} holds the scores of every image: choose another folder for the report, -o")
+                raise UserError(f"{target} holds the scores of each image: choose another folder for the report, -o")
             write_atomically(target, text.encode(errors="backslashreplace"))
         sections.append(
             {
@@ -108,12 +127,13 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
 
 
 def read_scores(path: Path) -> list[Scores]:
-    """A scores file, checked: one entry for each of its datasets."""
+    """Read and check a scores file; returns one entry per dataset."""
     sections = read_sections(path)
     scores: list[Scores] = []
     for content in sections:
         if content.get("format") != FORMAT:
-            raise UserError(f"{path} has format {content.get('format')}, this version writes {FORMAT}: evaluate again")
+            version = content.get("format")
+            raise UserError(f"{path} has format {version}, but this version needs {FORMAT}: evaluate again")
         mean = cast("dict[str, float | None]", content["mean"])
         rows = cast("dict[str, dict[str, float | None]]", content["per_image"])
         _check_means(path, mean, rows)
@@ -131,11 +151,11 @@ def _check_means(path: Path, mean: dict[str, float | None], rows: dict[str, dict
         expected = float(np.mean(cast("list[float]", there))) if there else None
         same = expected is value if None in (expected, value) else math.isclose(value or 0, expected or 0, abs_tol=1e-6)
         if not same and not pooled:
-            raise UserError(f"{path}: the mean of {key} does not fit its images; was it edited? evaluate again")
+            raise UserError(f"{path}: the mean of {key} does not fit the scores of its images: evaluate again")
 
 
 def _by_dataset(scores: Sequence[Scores]) -> dict[str, list[Scores]]:
-    """Scores of the same images together; datasets of one name and other content are numbered."""
+    """Group the scores by dataset; datasets of the same name with different images are numbered."""
     kinds: dict[str, list[Scores]] = {}
     for item in scores:
         name, number = item.dataset, 1
@@ -150,11 +170,11 @@ def _same_images(one: Scores, other: Scores) -> bool:
     if set(one.per_image) != set(other.per_image):
         return False
     prints = [item.info.get("dataset_sha256") for item in (one, other)]
-    return None in prints or prints[0] == prints[1]  # files of earlier versions have none
+    return None in prints or prints[0] == prints[1]  # files of earlier versions have no fingerprint
 
 
 def _distinct(scores: list[Scores]) -> list[Scores]:
-    """Labels that tell the files apart: the model's name, or the file's where a name comes twice in a dataset."""
+    """Give each file a unique label: the model's name, or the file's name if several have the same model."""
     seen = [(item.dataset, item.label) for item in scores]
     for item in scores:
         if seen.count((item.dataset, item.label)) > 1:
@@ -163,7 +183,7 @@ def _distinct(scores: list[Scores]) -> list[Scores]:
 
 
 def published_values(scores: Sequence[Scores]) -> list[tuple[list[str], list[tuple[str, dict[str, list[str]]]]]]:
-    """Columns, and each model's values beside published ones; models with the same columns share a table."""
+    """Return tables of our values beside the published ones; models with the same columns share a table."""
     tables: dict[tuple[str, ...], list[tuple[str, dict[str, list[str]]]]] = {}
     for item in scores:
         if (published := item.info.get("published")) and not item.is_rehearsal:
@@ -173,36 +193,37 @@ def published_values(scores: Sequence[Scores]) -> list[tuple[list[str], list[tup
 
 
 def failures(scores: Sequence[Scores]) -> list[str]:
-    """Lines on what went wrong: images made worse, not aligned, not finite, metrics that were not there."""
+    """Return lines about problems: images that became worse or were not aligned, missing metrics and values."""
     lines: list[str] = []
     before = next((item for item in scores if item.is_input), None)
     if swapped := scores[0].info.get("swapped"):
         some = ", ".join(swapped[:3]) + (", ..." if len(swapped) > 3 else "")
-        lines.append(f"blurry is sharper than sharp in {len(swapped)} pairs ({some})")
+        lines.append(f"the blurry image is sharper than the sharp one in {len(swapped)} pairs ({some})")
     for item in scores:
         column = _psnr_column([item])
         if before is not None and item is not before and column in before.mean:
             worse = [name for name in item.per_image if _gain(before, item, name, column) < 0]
             if worse:
                 some = ", ".join(worse[:3]) + (" ..." if len(worse) > 3 else "")
-                lines.append(f"{item.label}: PSNR below the blurry input's on {len(worse)} images ({some})")
+                lines.append(f"{item.label}: lower PSNR than the blurry input on {len(worse)} images ({some})")
         aligned = item.mean.get("realblur-ecc/aligned")
         if aligned is not None and aligned < 1:
             lines.append(f"{item.label}: {round((1 - aligned) * len(item.per_image))} images could not be aligned")
         for key, count in item.info.get("not_finite", {}).items():
-            lines.append(f"{item.label}: {key} is not finite on {count} images, left out of its mean: {WHY_NOT_FINITE}")
+            where = f"{key} is not finite on {count} images, which its mean leaves out"
+            lines.append(f"{item.label}: {where}: {WHY_NOT_FINITE}")
         lines += [f"{item.label}: {reason}" for reason in item.info.get("unavailable", {}).values()]
     return lines
 
 
 def _psnr_column(scores: Sequence[Scores]) -> str:
-    """The first column of PSNR that all have; empty if none."""
+    """Return the first PSNR column that all files have; empty if there is none."""
     shared = [key for key in scores[0].mean if all(key in item.mean for item in scores)]
     return next((key for key in shared if key.rpartition("/")[2] == "psnr"), "")
 
 
 def _gain(before: Scores, after: Scores, name: str, column: str) -> float:
-    """By how much an image is better, whatever the direction; 0 where one is missing."""
+    """Return by how much an image improved; 0 if one of the values is missing."""
     one, two = before.per_image.get(name, {}).get(column), after.per_image.get(name, {}).get(column)
     if one is None or two is None:
         return 0.0
@@ -210,7 +231,7 @@ def _gain(before: Scores, after: Scores, name: str, column: str) -> float:
 
 
 def find_examples(scores: Sequence[Scores], dataset: Path) -> list[Example]:
-    """The images on which the last model improved most, middling and least, with the place that changed most."""
+    """Return three examples for the last model: the image that improved most, the median and the worst one."""
     models = [(item, item.images) for item in scores if item.images is not None]
     before = next((item for item in scores if item.is_input), None)
     pairs = {pair.name: pair for pair in find_pairs(dataset)}
@@ -218,7 +239,7 @@ def find_examples(scores: Sequence[Scores], dataset: Path) -> list[Example]:
         return []
     last = models[-1][0]
     if (known := last.info.get("dataset_sha256")) and known != DataSet("", dataset, list(pairs.values())).sha256():
-        return []  # other images under the same names
+        return []  # the images have changed since
     column = _psnr_column([last] if before is None else [before, last])
     gains = {
         name: _gain(before, last, name, column) if before is not None else float(row.get(column) or 0.0)
@@ -250,7 +271,7 @@ def find_examples(scores: Sequence[Scores], dataset: Path) -> list[Example]:
 
 
 def changed_place(blurry: Image8, restored: Image8) -> tuple[slice, slice]:
-    """The square that the model changed most, a quarter of the shorter side wide."""
+    """Return the square that the model changed most; its side is a quarter of the image's shorter side."""
     import cv2
 
     side = max(16, min(blurry.shape[:2]) // 4)
@@ -264,7 +285,7 @@ def changed_place(blurry: Image8, restored: Image8) -> tuple[slice, slice]:
 
 
 def as_data(image: Image8, longest_px: int, *, enlarge: bool = False) -> str:
-    """An image as a data address, JPEG, shrunk (or enlarged) to ``longest_px``."""
+    """Return an image as a data URL (JPEG), reduced to ``longest_px`` or, with ``enlarge``, resized to it."""
     photo = Image.fromarray(np.ascontiguousarray(image))
     factor = longest_px / max(photo.size)
     if factor < 1 or enlarge:
@@ -276,13 +297,13 @@ def as_data(image: Image8, longest_px: int, *, enlarge: bool = False) -> str:
 
 
 def draw_plane(scores: Sequence[Scores]) -> str:
-    """Models between PSNR and LPIPS, as SVG; empty where there is no such pair of columns."""
+    """Plot LPIPS over PSNR, one point per model, as SVG; empty if fewer than two models have both."""
     column = _psnr_column(scores)
     points = [(item.label, item.mean.get(column), item.mean.get("lpips")) for item in scores]
     there = [(label, x, y) for label, x, y in points if x is not None and y is not None]
     if len(there) < 2:
         return ""
-    figure, panel = _panel(f"{column}, dB (right is better)", "LPIPS (down is better)")
+    figure, panel = _panel(f"{column} in dB (higher is better)", "LPIPS (lower is better)")
     for label, x, y in there:
         panel.scatter([x], [y], s=40, label=label)
     panel.legend(fontsize=8, labelcolor=GREY, framealpha=0)
@@ -291,7 +312,7 @@ def draw_plane(scores: Sequence[Scores]) -> str:
 
 
 def draw_scatter(scores: Sequence[Scores]) -> str:
-    """Every image's PSNR, before and after, as SVG; empty without a file of the blurry input."""
+    """Plot the PSNR of each image after over before, as SVG; empty without the scores of the blurry images."""
     before = next((item for item in scores if item.is_input), None)
     column = _psnr_column(scores)
     if before is None or len(scores) < 2 or not column:
@@ -313,7 +334,7 @@ def draw_scatter(scores: Sequence[Scores]) -> str:
     return _as_svg(figure)
 
 
-GREY = "#808080"  # readable on white and on black
+GREY = "#808080"  # readable on a white and on a black page
 
 
 def _panel(x_label: str, y_label: str) -> tuple[Any, Any]:
@@ -333,7 +354,7 @@ def _panel(x_label: str, y_label: str) -> tuple[Any, Any]:
 
 
 def _as_svg(figure: Any) -> str:
-    """The drawing itself, without the head of a file."""
+    """Return the SVG element, without the XML header."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     drawing = text.getvalue()

@@ -1,4 +1,4 @@
-"""The scores of a call as text: a row a metric, a column a dataset and model."""
+"""The scores of a run as text: one row per metric, one column per dataset and model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Sections = list[tuple[str, str, Mapping[str, Any]]]  # model, dataset, its score
 
 
 def sections_of(results: Mapping[str, Mapping[str, Any]]) -> Sections:
-    """What ``evaluate`` returned, a section for each dataset and model."""
+    """Return the sections of the result of ``evaluate``, one per dataset and model."""
     found: Sections = []
     for model, content in results.items():
         found += [(model, section["dataset"], section) for section in content.get("sets", {"": content}).values()]
-    return sorted(found, key=lambda item: [name for _, name, _ in found].index(item[1]))  # models side by side
+    return sorted(found, key=lambda item: [name for _, name, _ in found].index(item[1]))  # by dataset
 
 
 def as_text(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """One table of all datasets and models, and a line for each score that is not finite on some image."""
+    """Return one table of all datasets and models, and a line per score that is not finite on some images."""
     sections = sections_of(results)
     sets = list(dict.fromkeys(name for _, name, _ in sections))
     columns = list(dict.fromkeys(column for _, _, section in sections for column in section["mean"]))
@@ -34,7 +34,7 @@ def as_text(results: Mapping[str, Mapping[str, Any]]) -> str:
         for name, texts in rows
     ]
     notes = [
-        f"{model}, {name}: {metric} is not finite on {count} images, left out of its mean: {WHY_NOT_FINITE}"
+        f"{model}, {name}: {metric} is not finite on {count} images, which its mean leaves out: {WHY_NOT_FINITE}"
         for model, name, section in sections
         for metric, count in section["not_finite"].items()
     ]
@@ -42,7 +42,7 @@ def as_text(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _title(model: str, name: str, models: int, sets: int) -> str:
-    """What tells a column from the others."""
+    """Return the title of a column: what differs from the other columns."""
     return f"{name}: {model}" if models > 1 and sets > 1 else model if models > 1 else name
 
 
@@ -54,6 +54,6 @@ def _cell(column: str, mean: Mapping[str, float | None]) -> str:
 
 
 def unavailable_in(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Why metrics that were asked for are not there, each once."""
+    """Return the reasons why requested metrics are missing, each once."""
     reasons = [reason for _, _, section in sections_of(results) for reason in section["unavailable"].values()]
     return list(dict.fromkeys(reasons))

@@ -1,4 +1,4 @@
-"""Where restored images come from: the blurry input itself, a folder that another program filled, or a network."""
+"""The sources of restored images: a network, a folder that another program filled, or the blurry images themselves."""
 
 from __future__ import annotations
 
@@ -31,13 +31,21 @@ Restore = Callable[[Pair, NDArray[np.uint8], OnUnreliable], Restored]
 
 @dataclass(frozen=True)
 class Source:
-    """Restored images under a model's name: ``about`` is what the scores say of it, its fingerprint above all."""
+    """A source of restored images.
+
+    Attributes:
+        model: The model, as the user named it.
+        info: What the scores file says about the model, such as its fingerprint.
+        restore: Returns the restored image of a pair.
+        device: The device it runs on.
+        files: The files of images that are restored already, by pair.
+    """
 
     model: str
     info: dict[str, Any]
     restore: Restore
     device: str = "cpu"
-    files: dict[str, Path] = field(default_factory=dict[str, Path])  # by pair, where they are there already
+    files: dict[str, Path] = field(default_factory=dict[str, Path])
 
 
 def find_source(
@@ -49,10 +57,10 @@ def find_source(
     tile_px: int | None = None,
     floats: bool = False,
 ) -> Source:
-    """The source of a model's name, a weights file, a folder of restored images, or ``"blurry"``.
+    """Return the source for a model's name, a weights file, a folder of restored images, or ``"blurry"``.
 
-    With ``floats`` networks answer with float images in [0, 1], which were not rounded. Raises UserError for an unknown
-    model and a folder that does not hold one image for each pair.
+    With ``floats`` a network returns float images in [0, 1], without rounding. Raises UserError if the model is
+    unknown, or the folder does not have one image per pair.
     """
     if model == BLURRY:
         return Source(model, {"model": BLURRY}, lambda _, blurry, __: blurry)
@@ -83,18 +91,17 @@ def find_source(
 
 
 def _restored_files(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
-    """The image of each pair, whatever its format; raises UserError for one that is missing or too many."""
+    """Return the restored image of each pair; raises UserError if an image is missing or surplus."""
     found: dict[str, Path] = {}
     for path, name in find_images(folder):
         if (twin := found.setdefault(str(name.with_suffix("")), path)) != path:
-            raise UserError(f"{twin} and {path} are two answers to one image: move the stale one away")
+            raise UserError(f"{twin} and {path} belong to the same pair: remove one of them")
     wanted = {str(Path(pair.name).with_suffix("")): pair for pair in pairs}
     if alone := [name for name in wanted if name not in found]:
-        raise UserError(
-            f"{folder} has no image {alone[0]}, the partner of {wanted[alone[0]].sharp} ({len(alone)} such)"
-        )
+        missing = f"{alone[0]}, the restored image for {wanted[alone[0]].sharp}"
+        raise UserError(f"{folder} lacks {missing} ({len(alone)} missing in total)")
     if extra := [name for name in found if name not in wanted]:
-        raise UserError(f"{found[extra[0]]} belongs to no pair of the dataset ({len(extra)} such): move it away")
+        raise UserError(f"{found[extra[0]]} belongs to no pair of the dataset ({len(extra)} in total): remove it")
     return {pair.name: found[name] for name, pair in wanted.items()}
 
 

@@ -1,4 +1,4 @@
-"""A table of scores, with the best values marked, as Markdown, LaTeX and CSV."""
+"""Tables of scores with the best values marked, as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ LATEX_SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#"})
 
 @dataclass(frozen=True)
 class Cell:
-    """A value, and whether it is the best of its column among models."""
+    """A value, and whether it is the best of its column."""
 
     value: float | None
     best: bool = False
 
     def text(self, digits: int) -> str:
-        """The value as text; a dash where there is none."""
+        """Return the value as text, a dash if there is none."""
         return "-" if self.value is None else f"{self.value:.{digits}f}"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one dataset: a label and a cell for each column."""
+    """The scores on one dataset: each row has a label and one cell per column."""
 
     columns: list[str]
     rows: list[tuple[str, list[Cell]]]
 
     def as_markdown(self) -> str:
-        """GitHub's Markdown; best values bold."""
+        """Return GitHub Markdown, the best values in bold."""
         head = ["", *(f"{column} {arrow(column)}" for column in self.columns)]
         lines = [_line(head), "| --- |" + " ---: |" * len(self.columns)]
         for label, cells in self.rows:
@@ -43,7 +43,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def as_latex(self) -> str:
-        """A booktabs tabular; best values bold."""
+        """Return a tabular for the booktabs package, the best values in bold."""
         arrows = [r"$\uparrow$" if higher_is_better(column) else r"$\downarrow$" for column in self.columns]
         names = [f"{column.translate(LATEX_SPECIAL)} {sign}" for column, sign in zip(self.columns, arrows, strict=True)]
         lines = [rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}", r"\toprule", " & ".join(["", *names]) + r" \\"]
@@ -55,13 +55,13 @@ class Table:
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
     def as_csv(self) -> str:
-        """All digits, no marks."""
+        """Return CSV with all digits, without marks."""
         rows = [[label, *(cell.value for cell in cells)] for label, cells in self.rows]
         return csv_text(["model", *self.columns], rows)
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
-    """Rows as CSV; empty where there is no value.
+    """Return rows as CSV; a missing value is empty.
 
     >>> csv_text(["image", "psnr"], [["a.png", 30.5], ["b.png", None]]).splitlines()
     ['image,psnr', 'a.png,30.5', 'b.png,']
@@ -74,7 +74,7 @@ def csv_text(head: Sequence[str], rows: Iterable[Sequence[str | float | None]]) 
 
 
 def is_own_csv(path: Path) -> bool:
-    """Whether a file is the CSV of every image that goes beside a scores file."""
+    """Whether a file is the CSV that is written beside a scores file."""
     try:
         with path.open(encoding="utf-8") as file:
             return file.readline(100).partition(",")[0] in ("set", "image")
@@ -83,7 +83,7 @@ def is_own_csv(path: Path) -> bool:
 
 
 def build_table(rows: Sequence[tuple[str, dict[str, float | None]]], unmarked: Sequence[str] = ()) -> Table:
-    """A table of means; in each column the best of all rows but those named in ``unmarked`` is marked.
+    """Build a table of mean scores; the best value of each column is marked, except in the rows ``unmarked``.
 
     >>> table = build_table([("blurry", {"psnr": 30.0}), ("a", {"psnr": 24.0}), ("b", {"psnr": 25.0})], ["blurry"])
     >>> [cells[0].best for _, cells in table.rows]
@@ -112,7 +112,7 @@ def build_table(rows: Sequence[tuple[str, dict[str, float | None]]], unmarked: S
 def beside_published(
     ours: Mapping[str, float | None], published: Mapping[str, float], columns: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Texts of our values, the published ones and the difference, by column; a dash where there is none.
+    """Return our values, the published values and the differences as text, one per column; a missing value is a dash.
 
     >>> beside_published({"psnr": 33.0}, {"psnr": 32.511, "lpips": 0.063}, ["psnr", "lpips"])
     {'ours': ['33.000', '-'], 'paper': ['32.511', '0.0630'], 'difference': ['+0.489', '-']}
@@ -127,23 +127,23 @@ def beside_published(
 
 
 def column_is_score(column: str) -> bool:
-    """Whether more or less of it is better; the share of aligned images is neither."""
+    """Whether a column is a score; the fraction of aligned images is not."""
     return not column.endswith("/aligned")
 
 
 def higher_is_better(column: str) -> bool:
-    """Direction of a column, ``METRIC`` or ``PROTOCOL/METRIC``."""
+    """Whether a higher value is better in a column ``METRIC`` or ``PROTOCOL/METRIC``."""
     name = column.rpartition("/")[2]
     return METRICS[name].higher_is_better if name in METRICS else True  # a protocol's psnr and ssim
 
 
 def arrow(column: str) -> str:
-    """Which way is better."""
+    """Return an arrow in the better direction; empty if the column is not a score."""
     return "" if not column_is_score(column) else "↑" if higher_is_better(column) else "↓"
 
 
 def digits(column: str) -> int:
-    """How many are shown."""
+    """Return how many decimals of a column are shown."""
     name = column.rpartition("/")[2]
     if name.startswith("periodicity"):
         return 1

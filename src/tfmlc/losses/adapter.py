@@ -36,7 +36,7 @@ class MadeFor:
 
 
 class Adapter(nn.Sequential):
-    """Three linear layers, with batch normalization and ReLU between them, on the features of a backbone.
+    """Three linear layers, with batch normalisation and ReLU between them, on the features of a backbone.
 
     Training it on blur triplets makes distances between its outputs grow with blur. It takes features ``b n d``,
     ``b c h w`` (each position is a token) or ``b d`` (one token).

@@ -39,7 +39,7 @@ class FeatureMatchingLoss(nn.Module):
         backbone: The backbone, from ``build_backbone``. Several losses can share it.
         block: The block whose features are compared, counted from zero, or ``"final"`` for the backbone's embedding.
         adapter: The adapter on top of the features. None gives FMLC.
-        normalize: Whether to normalize the images with the backbone's mean and standard deviation. ``False`` gives
+        normalize: Whether to normalise the images with the backbone's mean and standard deviation. ``False`` gives
             the behaviour of the paper's released code.
         size: The side in px to which images are resized (bicubic, without antialiasing), or ``"native"`` to keep
             their size.

@@ -19,7 +19,7 @@ class FrozenParts:
     """Holds a backbone and an adapter for a loss without registering them as submodules.
 
     A module that holds the loss therefore does not list their weights in its parameters or its state dict.
-    Optimizers, ``DistributedDataParallel`` and a parent's ``train()``, ``half()`` or ``requires_grad_()`` do not
+    Optimisers, ``DistributedDataParallel`` and a parent's ``train()``, ``half()`` or ``requires_grad_()`` do not
     reach them. ``on`` returns the modules to run. These are the parts themselves if they are frozen, in evaluation
     mode and have the requested device and dtype; otherwise a frozen copy, kept until the originals change.
     """

@@ -59,7 +59,7 @@ def check_rgb(restored: Tensor, sharp: Tensor) -> None:
 def check_range(stages: Sequence[Tensor], sharp: Tensor) -> None:
     """Raise UserError if values are not finite or are far outside of [0, 1].
 
-    All values are checked with one synchronization of the device. ``torch.compile`` skips the check, because it
+    All values are checked with one synchronisation of the device. ``torch.compile`` skips the check, because it
     would break the graph.
     """
     if torch.compiler.is_compiling():

@@ -1,4 +1,4 @@
-"""Metrics and the protocols that say exactly how they are computed."""
+"""Image quality metrics, and protocols that define exactly how a benchmark computes them."""
 
 from tfmlc.metrics.protocols import PROTOCOLS, score
 

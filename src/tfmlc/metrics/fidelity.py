@@ -1,4 +1,4 @@
-"""PSNR and SSIM, as the field's protocols define them."""
+"""PSNR and the variants of SSIM."""
 
 from __future__ import annotations
 
@@ -17,27 +17,43 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def mean_squared_error(restored: Image, sharp: Image) -> float:
-    """Mean squared error relative to white, of ``h w c`` images of one type: uint8, or float in [0, 1]."""
+    """Return the mean squared error of two images, on a scale where white is 1.
+
+    Args:
+        restored: An image ``h w c``, uint8 or float in [0, 1].
+        sharp: The sharp image, of the same shape and type.
+
+    Returns:
+        The error, 0 for equal images.
+    """
     return float(np.mean((restored.astype(np.float64) - sharp.astype(np.float64)) ** 2)) / white(restored) ** 2
 
 
 def psnr(restored: Image, sharp: Image) -> float:
-    """PSNR in dB, no border cut; infinite where the images are equal.
+    """Return the peak signal-to-noise ratio over the whole image.
 
-    >>> import numpy as np
-    >>> round(psnr(np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)), 2)
-    0.0
+    Args:
+        restored: An image ``h w c``, uint8 or float in [0, 1].
+        sharp: The sharp image, of the same shape and type.
+
+    Returns:
+        The PSNR in dB; infinity for equal images.
+
+    Example:
+        >>> restored = np.full((8, 8, 3), 0.1)
+        >>> round(psnr(restored, np.zeros((8, 8, 3))), 2)
+        20.0
     """
     return psnr_of(mean_squared_error(restored, sharp))
 
 
 def psnr_of(error: float) -> float:
-    """PSNR in dB of a mean squared error relative to white."""
+    """Return the PSNR in dB of a mean squared error, on a scale where white is 1."""
     return float("inf") if error == 0 else float(10 * np.log10(1 / error))
 
 
 def white(image: Image) -> float:
-    """The value of white: 255 for uint8, 1 for floats."""
+    """Return the value of white: 255 for uint8, 1 for floats."""
     return 255.0 if image.dtype == np.uint8 else 1.0
 
 
@@ -53,7 +69,19 @@ def _gaussian(image: ImageF) -> ImageF:
 
 
 def ssim_map(restored: Image, sharp: Image, blur: Callable[[ImageF], ImageF] = _gaussian) -> ImageF:
-    """SSIM of every place and channel of ``h w c`` images (Wang et al., TIP 2004), by default with a 2-D Gaussian."""
+    """Return the SSIM of each pixel and channel.
+
+    Args:
+        restored: An image ``h w c``, uint8 or float in [0, 1].
+        sharp: The sharp image, of the same shape and type.
+        blur: The window as a filter, by default an 11 x 11 Gaussian with a standard deviation of 1.5 px.
+
+    Returns:
+        The values, ``h w c``.
+
+    References:
+        Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", TIP 2004.
+    """
     one, two = restored.astype(np.float64), sharp.astype(np.float64)
     c1, c2 = (0.01 * white(restored)) ** 2, (0.03 * white(restored)) ** 2
     mean1, mean2 = blur(one), blur(two)
@@ -64,12 +92,22 @@ def ssim_map(restored: Image, sharp: Image, blur: Callable[[ImageF], ImageF] = _
 
 
 def ssim_3d(restored: Image, sharp: Image) -> float:
-    """SSIM with an 11 x 11 x 11 Gaussian over height, width and channels (sigma 1.5, replicate padding).
+    """Return the SSIM with an 11 x 11 x 11 Gaussian window over height, width and channels.
 
-    What HINet, NAFNet and TLC report on GoPro. ``h w 3``; 1 where the images are equal.
+    The window has a standard deviation of 1.5 px, and borders are replicated. HINet, NAFNet and TLC report this
+    variant on GoPro.
 
-    >>> ssim_3d(np.full((4, 6, 3), 9, np.uint8), np.full((4, 6, 3), 9, np.uint8))
-    1.0
+    Args:
+        restored: An image ``h w 3``, uint8 or float in [0, 1].
+        sharp: The sharp image, of the same shape and type.
+
+    Returns:
+        The SSIM, 1 for equal images.
+
+    Example:
+        >>> image = np.full((16, 16, 3), 9, np.uint8)
+        >>> ssim_3d(image, image)
+        1.0
     """
     mix = _channel_filter(restored.shape[2])
 
@@ -80,10 +118,23 @@ def ssim_3d(restored: Image, sharp: Image) -> float:
 
 
 def ssim_2d(restored: Image, sharp: Image) -> float:
-    """SSIM with an 11 x 11 Gaussian in each channel (sigma 1.5), where the window fits; mean over channels.
+    """Return the SSIM with an 11 x 11 Gaussian window in each channel, averaged over the channels.
 
-    What BasicSR, KAIR and mmagic report, and skimage with a Gaussian window. ``h w 3``; images smaller than the
-    window are padded by repeating their border.
+    The window has a standard deviation of 1.5 px. Only pixels where it fits count; smaller images are padded by
+    replicating their borders. BasicSR, KAIR and mmagic report this variant, and scikit-image computes it with a
+    Gaussian window.
+
+    Args:
+        restored: An image ``h w 3``, uint8 or float in [0, 1].
+        sharp: The sharp image, of the same shape and type.
+
+    Returns:
+        The SSIM, 1 for equal images.
+
+    Example:
+        >>> image = np.full((16, 16, 3), 9, np.uint8)
+        >>> ssim_2d(image, image)
+        1.0
     """
     found = ssim_map(restored, sharp)
     inner = found[RADIUS:-RADIUS, RADIUS:-RADIUS]
@@ -91,7 +142,7 @@ def ssim_2d(restored: Image, sharp: Image) -> float:
 
 
 def _channel_filter(channels: int) -> ImageF:
-    """The Gaussian over channels with replicate padding, as a matrix to multiply them with from the right."""
+    """Return the Gaussian over the channels, with replicated borders, as a matrix to multiply from the right."""
     matrix = np.zeros((channels, channels))
     for channel in range(channels):
         for offset, tap in zip(range(-RADIUS, RADIUS + 1), _window(), strict=True):
@@ -100,6 +151,19 @@ def _channel_filter(channels: int) -> ImageF:
 
 
 def ssim_luma(restored: Image8, sharp: Image8) -> float:
-    """The 2-D SSIM of luma, rounded to 8 bits: MATLAB's ``ssim`` on grey images."""
+    """Return the 2-D SSIM of the luma, rounded to 8 bits; equals MATLAB's ``ssim`` of grey images.
+
+    Args:
+        restored: An image ``h w 3``, uint8.
+        sharp: The sharp image, of the same shape.
+
+    Returns:
+        The SSIM, 1 for equal images.
+
+    Example:
+        >>> image = np.full((16, 16, 3), 9, np.uint8)
+        >>> ssim_luma(image, image)
+        1.0
+    """
     luma = [np.rint(image @ LUMA)[..., None].astype(np.uint8) for image in (restored, sharp)]
     return ssim_2d(*luma)

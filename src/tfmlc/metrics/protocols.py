@@ -1,4 +1,4 @@
-"""Scoring protocols by name: what "PSNR" and "SSIM" mean in each, so that numbers can be compared."""
+"""Protocols: each defines how a benchmark computes PSNR and SSIM, so that numbers can be compared."""
 
 from __future__ import annotations
 
@@ -20,10 +20,19 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one benchmark scores: which SSIM, images ``rounded`` to 8 bits first or not, pooled PSNR or mean.
+    """How a benchmark computes PSNR and SSIM.
 
-    ``aligned`` scores replace PSNR and SSIM where the restored image is aligned first. ``used_by`` names whose numbers
-    it gives, ``inference`` what they do to the image before and after.
+    Attributes:
+        ssim: The variant of SSIM.
+        used_by: Who reports such numbers.
+        aligned: Computes PSNR and SSIM after an alignment. If it is given, it replaces ``ssim`` and the plain PSNR.
+        rounded: Whether images are rounded to 8 bits before they are scored.
+        pooled: Whether the PSNR of a dataset is that of its mean squared error, and not the mean PSNR.
+        inference: How the networks are run.
+
+    Example:
+        >>> PROTOCOLS["gopro-hinet"].used_by
+        'HINet, NAFNet, TLC'
     """
 
     ssim: Callable[[Image, Image], float]
@@ -34,7 +43,7 @@ class Protocol:
     inference: str = "full image"
 
     def scores(self, restored: Image, sharp: Image) -> Scores:
-        """``psnr`` and ``ssim``; where PSNR is pooled over a set also ``mse``, after alignment also ``aligned``."""
+        """Return ``psnr`` and ``ssim`` of one image, with a pooled PSNR also ``mse``, with an alignment ``aligned``."""
         if self.aligned is not None:
             return self.aligned(restored, sharp)
         error = mean_squared_error(restored, sharp)
@@ -52,10 +61,14 @@ PROTOCOLS: dict[str, Protocol] = {
         ssim_3d, "ICIP 2023, HINet's rows", rounded=False, pooled=True, inference=HINET_TILES
     ),
 }
+"""The protocols by name; numbers of different protocols are not comparable."""
 
 
 def find_protocols(names: str | Sequence[str]) -> list[str]:
-    """Names of protocols, comma-separated or in a list; ``"all"`` is every one. Raises UserError for others."""
+    """Return a list of protocol names, from a list or a comma-separated text; ``"all"`` means all protocols.
+
+    Raises UserError for unknown names.
+    """
     wanted = [name for name in names.split(",") if name] if isinstance(names, str) else list(names)
     if wanted == ["all"]:
         return list(PROTOCOLS)
@@ -68,15 +81,25 @@ def find_protocols(names: str | Sequence[str]) -> list[str]:
 def score(
     restored: Image, sharp: Image, *, protocol: str = "gopro-hinet", metrics: Sequence[str] = ("psnr", "ssim")
 ) -> Scores:
-    """Scores of one restored image, uint8 RGB ``h w 3``, against the sharp one.
+    """Score one restored image against the sharp image.
 
-    ``psnr`` and ``ssim`` are the protocol's; others are rows of ``METRICS``. ``realblur-ecc`` adds ``aligned``, 1 or 0.
-    Raises UserError for unknown names, images of other types, and images of unequal sizes.
+    Args:
+        restored: The restored image, RGB uint8 ``h w 3``.
+        sharp: The sharp image, of the same size.
+        protocol: The protocol that defines ``"psnr"`` and ``"ssim"``, a name in ``PROTOCOLS``.
+        metrics: The scores to compute: ``"psnr"``, ``"ssim"`` and names in ``tfmlc.metrics.registry.METRICS``, for
+            example ``"lpips"`` or ``"periodicity"``.
 
-    >>> import numpy as np
-    >>> sharp = np.arange(48 * 48 * 3, dtype=np.uint8).reshape(48, 48, 3)
-    >>> score(sharp, sharp, protocol="gopro-basicsr")
-    {'psnr': inf, 'ssim': 1.0}
+    Returns:
+        The scores by name. The protocol ``"realblur-ecc"`` adds ``aligned``: 1 if the alignment succeeded, else 0.
+
+    Raises:
+        UserError: If a name is unknown, a metric is not available, or the images are not uint8 ``h w 3`` of one size.
+
+    Example:
+        >>> sharp = np.arange(48 * 48 * 3, dtype=np.uint8).reshape(48, 48, 3)
+        >>> score(sharp, sharp, protocol="gopro-basicsr")
+        {'psnr': inf, 'ssim': 1.0}
     """
     find_protocols([protocol])
     for name, image in (("restored", restored), ("sharp", sharp)):

@@ -1,4 +1,4 @@
-"""The RealBlur benchmark's scores: the restored image is aligned to the sharp one first (Rim et al., ECCV 2020)."""
+"""PSNR and SSIM of the RealBlur benchmark, which first aligns the restored image to the sharp one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,22 @@ ITERATIONS, SMOOTHING_PX = 100, 5
 
 
 def realblur_scores(restored: Image8, sharp: Image8) -> dict[str, float]:
-    """``psnr`` and ``ssim`` after alignment of uint8 ``h w 3`` images, and ``aligned``, 1 or 0.
+    """Return PSNR and SSIM after an alignment.
 
-    Intensities are matched by one factor, and a homography is found on the grey images by maximising the enhanced
-    correlation coefficient. Where that does not converge, the image is scored as it is. Both scores count only where
-    the warped image has content. Alignment works in float32: OpenCV's warp gives other values in float64.
+    The intensities are matched by one factor. A homography between the grey images is found by maximising the
+    enhanced correlation coefficient; if the search fails, the image is scored without an alignment. Both scores
+    count only pixels where the warped image has content. The alignment uses float32, because OpenCV's warp gives
+    other values in float64.
+
+    Args:
+        restored: The restored image, RGB uint8 ``h w 3``.
+        sharp: The sharp image, of the same size.
+
+    Returns:
+        ``psnr``, ``ssim``, and ``aligned``: 1 if the search succeeded, else 0.
+
+    References:
+        Rim et al., "Real-World Blur Dataset for Learning and Benchmarking Deblurring Algorithms", ECCV 2020.
     """
     found, wanted = (np.asarray(image, np.float32) / np.float32(255) for image in (restored, sharp))
     factor = np.sum(wanted * found, dtype=np.float64) / max(float(np.sum(found * found, dtype=np.float64)), 1e-12)
@@ -47,14 +58,14 @@ def realblur_scores(restored: Image8, sharp: Image8) -> dict[str, float]:
 
 
 def find_warp(restored: Float, sharp: Float) -> Float | None:
-    """The homography from the sharp image's places to the restored one's, or None where the search fails."""
+    """Return the homography from pixels of the sharp image to pixels of the restored one; None if the search fails."""
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (sharp, restored)]
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ITERATIONS, 0.0)
     start = np.eye(3, dtype=np.float32)
     try:
-        search: Any = cv2.findTransformECC  # its stub does not know that the mask may be left out
+        search: Any = cv2.findTransformECC  # its stub does not allow None as the mask
         warp = search(grey[0], grey[1], start, cv2.MOTION_HOMOGRAPHY, criteria, None, SMOOTHING_PX)[1]
-    except cv2.error:  # no correlation to climb: a constant image, or too far apart
+    except cv2.error:  # no correlation: the image is constant, or the two are too far apart
         return None
     found = np.asarray(warp, np.float32)
     return found if bool(np.isfinite(found).all()) else None

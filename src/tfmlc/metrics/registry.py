@@ -1,4 +1,4 @@
-"""The scores there are: a table, and how each is computed on 8 bit images."""
+"""The table of metrics, and how each is computed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,15 @@ Metric = Callable[[Image8, Image8], float]
 
 @dataclass(frozen=True)
 class Row:
-    """One metric: which direction is better, whether it needs the sharp image, its source and licence.
+    """One metric of the table.
 
-    ``load`` gets what it needs and raises UserError where that cannot be had.
+    Attributes:
+        compute: Computes it from the restored and the sharp image, both uint8 ``h w 3``.
+        higher_is_better: Whether a higher value is better.
+        needs_reference: Whether it uses the sharp image.
+        source: The package that computes it.
+        licence: The licence of its code and weights.
+        load: Loads its weights; raises UserError if they are not available.
     """
 
     compute: Metric
@@ -50,7 +56,7 @@ def _pyiqa_score(name: str, restored: Image8, sharp: Image8) -> float:
     try:
         with torch.inference_mode():
             return float(metric(*images))
-    except cast(Any, torch.linalg).LinAlgError:  # NIQE fits a distribution: none is there in an image of one colour
+    except cast(Any, torch.linalg).LinAlgError:  # NIQE fits a distribution, which an image of one colour lacks
         return math.nan
 
 
@@ -59,10 +65,9 @@ def _image_tensor(image: Image8) -> Tensor:
 
 
 class _Reference:
-    """The sharp image scored against last: as a tensor, and what a network made of it.
+    """Caches the last sharp image: as a tensor, and its features.
 
-    Restored images of several models are compared with one sharp image; its features are computed once. Metrics of
-    one sharp image may ask at the same time.
+    If several models are scored on the same sharp image, its features are computed once. Threads can share the cache.
     """
 
     def __init__(self) -> None:
@@ -78,7 +83,7 @@ class _Reference:
             return self._tensor
 
     def remember(self, network: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
-        """The network, which does not run again on the tensor that ``tensor`` gave."""
+        """Wrap a network so that it runs only once on the tensor that ``tensor`` returned."""
 
         def run(image: Tensor) -> Any:
             if image is not self._tensor:
@@ -94,9 +99,17 @@ _reference = _Reference()
 
 
 def complex_wavelet_ssim(restored: Image, sharp: Image) -> float:
-    """Complex-wavelet SSIM (Sampat et al., TIP 2009), by pyiqa; uint8, or float in [0, 1], ``h w 3``.
+    """Return the complex-wavelet SSIM, computed by pyiqa.
 
-    NaN for images of one colour: without details there are no wavelets to compare, and pyiqa divides by nothing.
+    Args:
+        restored: An image ``h w 3``, uint8 or float in [0, 1].
+        sharp: The sharp image, of the same shape and type.
+
+    Returns:
+        The score; NaN for images of one colour, which have no wavelets to compare.
+
+    References:
+        Sampat et al., "Complex Wavelet Structural Similarity", TIP 2009.
     """
     metric, _ = _pyiqa_metric("cw_ssim")
     tensors = [
@@ -116,10 +129,10 @@ def _piq_loss() -> Callable[..., Any]:
         raise UserError("metric pieapp_piq needs piq: pip install piq (https://pypi.org/project/piq)") from error
     try:
         return cast(Any, piq).PieAPP(stride=27, enable_grad=False)
-    except Exception as error:  # whatever a failed download raises
+    except Exception as error:  # a failed download raises many types
         raise UserError(
-            "metric pieapp_piq is not available: its weights cannot be downloaded; get "
-            f"{PIQ_WEIGHTS} and put it into {Path(torch.hub.get_dir()) / 'checkpoints'}"
+            "metric pieapp_piq is not available: its weights cannot be downloaded; download "
+            f"{PIQ_WEIGHTS} into {Path(torch.hub.get_dir()) / 'checkpoints'}"
         ) from error
 
 
@@ -131,7 +144,7 @@ def _piq_pieapp(restored: Image8, sharp: Image8) -> float:
 
 PIQ_WEIGHTS = "https://github.com/photosynthesis-team/piq/releases/download/v0.5.4/PieAPPv0.1.pth"
 PYIQA_WEIGHTS = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
-FILES = {  # what pyiqa downloads for a metric; cw_ssim needs nothing
+FILES = {  # that pyiqa downloads for a metric; cw_ssim needs none
     "lpips": "LPIPS_v0.1_alex-df73285e.pth",
     "dists": "DISTS_weights-f5e65c96.pth",
     "niqe": "niqe_modelparameters.mat",
@@ -150,16 +163,16 @@ def _pyiqa_metric(name: str) -> tuple[Callable[..., Any], bool]:
         raise UserError(
             f"metric {name} needs the extra metrics: pip install 'tfmlc[metrics]' (https://pypi.org/project/pyiqa)"
         ) from error
-    except Exception as error:  # whatever a failed download raises
+    except Exception as error:  # a failed download raises many types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         folder = Path(torch.hub.get_dir()) / "pyiqa"
         raise UserError(
-            f"metric {name} is not available: {FILES.get(name, 'its weights')} cannot be had ({reason}); "
-            f"get {PYIQA_WEIGHTS}/{FILES.get(name, '')} and put it into {folder}"
+            f"metric {name} is not available: cannot load {FILES.get(name, 'its weights')} ({reason}); "
+            f"download {PYIQA_WEIGHTS}/{FILES.get(name, '')} into {folder}"
         ) from error
     warnings.filterwarnings("ignore", r"cov\(\): degrees of freedom", module="pyiqa")  # NIQE of small images
     if name == "dists":
-        metric.net.to(memory_format=torch.channels_last)  # a fifth faster
+        metric.net.to(memory_format=torch.channels_last)  # takes a fifth less time
         metric.net.forward_once = _reference.remember(metric.net.forward_once)
     return metric, metric.metric_mode == "FR"
 
@@ -201,10 +214,11 @@ METRICS: dict[str, Row] = {
     "periodicity-14": _by_periodicity(14),  # patches of ViT-*/14
     "periodicity-16": _by_periodicity(16),  # patches of ViT-*/16
 }
+"""The metrics by name."""
 
 
 def check_metrics(names: Sequence[str]) -> None:
-    """Raise UserError for a metric that is not in the table."""
+    """Raise UserError if a metric is not in the table."""
     for name in names:
         if name not in METRICS:
             raise unknown_name("metric", name, METRICS)
@@ -213,7 +227,25 @@ def check_metrics(names: Sequence[str]) -> None:
 def score_images(
     restored: Image8, sharp: Image8, names: Sequence[str], pool: Executor | None = None
 ) -> dict[str, float]:
-    """Scores of one restored image, uint8 RGB ``h w 3``, against the sharp one; with ``pool``, at the same time."""
+    """Compute several metrics of one image.
+
+    Args:
+        restored: The restored image, RGB uint8 ``h w 3``.
+        sharp: The sharp image, of the same size.
+        names: Names in ``METRICS``.
+        pool: Computes the metrics in parallel if it is given.
+
+    Returns:
+        The scores by name.
+
+    Raises:
+        UserError: If a metric is unknown or not available.
+
+    Example:
+        >>> image = np.full((32, 32, 3), 9, np.uint8)
+        >>> score_images(image, image, ["psnr", "ssim_3d"])
+        {'psnr': inf, 'ssim_3d': 1.0}
+    """
     check_metrics(names)
     if pool is None:
         return {name: METRICS[name].compute(restored, sharp) for name in names}
@@ -222,7 +254,7 @@ def score_images(
 
 
 def unavailable(names: Sequence[str]) -> dict[str, str]:
-    """The metrics that cannot be computed here, and why."""
+    """Return the metrics that are not available here, with the reason; raises UserError for unknown names."""
     check_metrics(names)
     reasons: dict[str, str] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Deblurring networks: HINet, MPRNet, NAFNet, built by name or rebuilt from a weights file."""
+"""Deblurring networks: build one by name, or load one from a weights file."""
 
 from tfmlc.networks.catalog import NETWORKS, build_network, describe_network
 from tfmlc.networks.network import Network

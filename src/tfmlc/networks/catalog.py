@@ -1,4 +1,4 @@
-"""The table of deblurring networks, and how one is told from the names and shapes of its weights."""
+"""The table of deblurring networks, and how a network is recognised by the names and shapes of its weights."""
 
 from __future__ import annotations
 
@@ -20,18 +20,27 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Row:
-    """One network: its family, how it is built, its default sizes, and how its sizes are read from shapes."""
+    """One network of the table.
+
+    Attributes:
+        family: Chooses the objective that trains it, see ``losses.objectives``.
+        build: The network's class.
+        sizes: Its default hyperparameters.
+        signature: The name of a parameter that no other network has.
+        measure: Reads the hyperparameters from the shapes of a state dict.
+        paper: The publication.
+    """
 
     family: str
     build: Callable[..., Network]
     sizes: dict[str, Any]
-    signature: str  # a parameter that no other network has
+    signature: str
     measure: Callable[[Shapes], dict[str, Any]]
     paper: str
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    """Number of consecutive ``prefix.0``, ``prefix.1``, ... in the parameter names."""
+    """Return the number of different names ``prefix.0``, ``prefix.1``, ... among the parameters."""
     return len({name[len(prefix) + 1 :].split(".")[0] for name in shapes if name.startswith(f"{prefix}.")})
 
 
@@ -106,12 +115,24 @@ NETWORKS: dict[str, Row] = {
 
 
 def build_network(name: str, **hyperparameters: Any) -> Network:
-    """Build a network with random weights; ``hyperparameters`` override the row's sizes.
+    """Build a network with random weights by name.
 
-    Raises UserError for a name that is not in the table or a hyperparameter the network does not have.
+    Args:
+        name: A row of ``NETWORKS``: ``"hinet"``, ``"mprnet"``, ``"mprnet-lite"``, ``"nafnet"`` or
+            ``"spectral-unet"``.
+        **hyperparameters: Arguments of the network's class, for example ``width=64``. They override the defaults of
+            the row.
 
-    >>> build_network("hinet", width=8).size_multiple
-    16
+    Returns:
+        The network, in training mode.
+
+    Raises:
+        UserError: If the name is unknown, or the network does not have a hyperparameter.
+
+    Example:
+        >>> network = build_network("nafnet", width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+        >>> network.size_multiple
+        4
     """
     if name not in NETWORKS:
         raise unknown_name("network", name, NETWORKS)
@@ -123,12 +144,21 @@ def build_network(name: str, **hyperparameters: Any) -> Network:
 
 
 def describe_network(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """Name and sizes of the network that a state dict belongs to, from names and shapes alone.
+    """Recognise the network that a state dict belongs to, from the names and shapes of its tensors.
 
-    Raises UserError where no network of the table fits.
+    Args:
+        tensors: The state dict.
 
-    >>> describe_network(build_network("nafnet", width=8, encoder_blocks=(1, 2), decoder_blocks=(1, 1)).state_dict())
-    ('nafnet', {'width': 8, 'middle_blocks': 1, 'encoder_blocks': (1, 2), 'decoder_blocks': (1, 1), 'unshuffle': 1})
+    Returns:
+        The network's name and its hyperparameters, as ``build_network`` takes them.
+
+    Raises:
+        UserError: If no network of the table fits.
+
+    Example:
+        >>> network = build_network("hinet", width=8, depth=3, normalised_levels=None)
+        >>> describe_network(network.state_dict())
+        ('hinet', {'width': 8, 'depth': 3, 'normalised_levels': None, 'unshuffle': 1})
     """
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     for name, row in NETWORKS.items():
@@ -136,7 +166,8 @@ def describe_network(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]
             try:
                 sizes = row.measure(shapes)
             except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-                raise UserError(f"looks like {name}, but lacks or misshapes {error}") from error
+                raise UserError(f"looks like {name}, but a tensor is missing or has a wrong shape: {error}") from error
             lite = NETWORKS["mprnet-lite"].sizes
             return ("mprnet-lite" if name == "mprnet" and lite.items() <= sizes.items() else name), sizes
-    raise UserError(f"no network known here ({', '.join(NETWORKS)}); its tensors begin {', '.join(list(shapes)[:3])}")
+    first = ", ".join(list(shapes)[:3])
+    raise UserError(f"not a known network ({', '.join(NETWORKS)}); the first tensors are {first}")

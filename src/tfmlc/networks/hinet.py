@@ -13,19 +13,19 @@ SLOPE = 0.2
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    """3x3 convolution that keeps the size."""
+    """Return a 3x3 convolution that keeps the size."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 def normalise(features: Tensor, norm: nn.InstanceNorm2d) -> Tensor:
-    """Instance normalisation; of a single pixel, which is its own mean, the norm's bias is left."""
+    """Apply instance normalisation; a single pixel equals its own mean, so the result is the norm's bias."""
     if features.shape[-2:] != (1, 1):
         return norm(features)
     return features * 0 + norm.bias[None, :, None, None]
 
 
 class HinBlock(nn.Module):
-    """Two 3x3 convolutions with a 1x1 shortcut; half of the first one's channels may be instance-normalised."""
+    """Two 3x3 convolutions with a 1x1 shortcut; half of the first one's channels can be instance-normalised."""
 
     def __init__(self, inputs: int, outputs: int, *, downsample: bool, cross_stage: bool, normalise: bool) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class HinBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Doubles the resolution, joins the skip connection and convolves."""
+    """Doubles the resolution, concatenates the skip connection and convolves."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class UpBlock(nn.Module):
 
 
 class SupervisedAttention(nn.Module):
-    """Restores an image from the features and gates the features by it."""
+    """Restores an image from the features and gates the features by that image."""
 
     def __init__(self, width: int, image_channels: int, *, kernel_size: int, bias: bool) -> None:
         super().__init__()
@@ -78,16 +78,25 @@ class SupervisedAttention(nn.Module):
 
 
 class HINet(Network):
-    """HINet: two U-Nets in a row, each restoring the image (Chen et al., CVPRW 2021, Fig. 2).
+    """HINet: two U-Nets in a row, each of which restores the image.
 
-    Images are RGB in [0, 1], ``b c h w``, of any size; the answer is the tuple ``(stage_1, stage_2)``.
-    ``normalised_levels`` are the first and last encoder level with half instance normalisation, counted from
-    zero. ``unshuffle=2`` runs the network on 2x2 pixel blocks, at half the resolution and a quarter of the cost.
+    It takes RGB images in [0, 1], ``b 3 h w``, of any size, and returns two stages.
 
-    >>> import torch
-    >>> restored = HINet(width=8, depth=3, normalised_levels=(1, 2))(torch.rand(1, 3, 20, 30))[-1]
-    >>> tuple(restored.shape)
-    (1, 3, 20, 30)
+    Args:
+        width: The channels of the finest level.
+        depth: The number of levels.
+        normalised_levels: The first and the last encoder level with half instance normalisation, counted from zero.
+            None normalises no level.
+        unshuffle: With 2, the network runs on blocks of 2x2 pixels, at half the resolution and a quarter of the cost.
+
+    References:
+        Chen et al., "HINet: Half Instance Normalization Network for Image Restoration", CVPRW 2021, figure 2.
+
+    Example:
+        >>> import torch
+        >>> network = HINet(width=8, depth=3, normalised_levels=(1, 2))
+        >>> [stage.shape for stage in network(torch.rand(1, 3, 20, 30))]
+        [torch.Size([1, 3, 20, 30]), torch.Size([1, 3, 20, 30])]
     """
 
     padding = "reflect"
@@ -134,7 +143,7 @@ class HINet(Network):
     def _u_net(
         self, features: Tensor, *, stage: int, encoded: list[Tensor] | None = None, decoded: list[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Run one U-Net; return its output, its encoder features (fine to coarse) and decoder features (same)."""
+        """Run one U-Net and return its output and its encoder and decoder features, both from fine to coarse."""
         downs = cast(nn.ModuleList, getattr(self, f"down_path_{stage}"))
         ups = cast(nn.ModuleList, getattr(self, f"up_path_{stage}"))
         skips = cast(nn.ModuleList, getattr(self, f"skip_conv_{stage}"))

@@ -1,7 +1,7 @@
-"""Test-time local statistics (TLC, Chu et al., ECCV 2022): means over a window instead of over the whole image.
+"""Test-time local converter (TLC, Chu et al., ECCV 2022): statistics over a window instead of the whole image.
 
-A network that was trained on crops and takes means over its whole input (HINet's instance normalisation, MPRNet's and
-NAFNet's channel attention) meets other statistics in full images. Windows a little larger than the crops restore them.
+HINet's instance normalisation and the channel attention of MPRNet and NAFNet average over the whole input. A network
+that was trained on crops sees other averages in full images. Windows a little larger than the crops avoid this.
 """
 
 from __future__ import annotations
@@ -19,22 +19,30 @@ LARGER = 1.5  # the window, relative to the training crop, as in the paper
 
 
 class LocalAveragePool(nn.Module):
-    """The mean over a window around each place, ``b c h w`` to the same shape; at borders the window stays inside."""
+    """Replaces each value of ``b c h w`` by the mean of a window around it; at borders the window stays inside."""
 
     def __init__(self, window: tuple[int, int]) -> None:
         super().__init__()
         self.window = window
+
+    def extra_repr(self) -> str:
+        """Show the window."""
+        return f"window={self.window}"
 
     def forward(self, features: Tensor) -> Tensor:
         return local_mean(features, self.window).to(features.dtype)
 
 
 class LocalInstanceNorm(nn.InstanceNorm2d):
-    """Instance normalisation with mean and variance of a window around each place."""
+    """Instance normalisation with the mean and variance of a window around each position."""
 
     def __init__(self, norm: nn.InstanceNorm2d, window: tuple[int, int]) -> None:
         super().__init__(norm.num_features, eps=norm.eps, affine=True)
         self.weight, self.bias, self.window = norm.weight, norm.bias, window
+
+    def extra_repr(self) -> str:
+        """Show the window, in addition to instance normalisation."""
+        return f"{super().extra_repr()}, window={self.window}"
 
     def forward(self, input: Tensor) -> Tensor:
         wide = input.double()
@@ -45,7 +53,9 @@ class LocalInstanceNorm(nn.InstanceNorm2d):
 
 
 def local_mean(features: Tensor, window: tuple[int, int]) -> Tensor:
-    """Means over windows of ``b c h w``, in double precision by running sums: the cost does not depend on the window.
+    """Return the means over windows of ``b c h w``, by cumulative sums in double precision.
+
+    The cost does not depend on the size of the window.
 
     >>> local_mean(torch.tensor([[[[0.0, 3.0, 6.0, 9.0]]]]), (1, 3)).flatten().tolist()
     [3.0, 3.0, 6.0, 6.0]
@@ -61,21 +71,34 @@ def local_mean(features: Tensor, window: tuple[int, int]) -> Tensor:
 
 
 def with_local_statistics(network: Network, *, crop_px: int = 256) -> Network:
-    """A copy of the network that takes its means over windows of one and a half training crops of ``crop_px``.
+    """Copy a network and let the copy average over windows of 1.5 training crops.
 
-    Raises UserError for a network that takes no means over its input.
+    Args:
+        network: The network.
+        crop_px: The side of the crops it was trained on.
 
-    >>> from tfmlc.networks import build_network
-    >>> network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2)).eval()
-    >>> small = torch.rand(1, 3, 64, 64)  # smaller than a window: the same statistics
-    >>> bool(torch.allclose(network(small)[-1], with_local_statistics(network, crop_px=64)(small)[-1], atol=1e-4))
-    True
+    Returns:
+        The copy, in evaluation mode.
+
+    Raises:
+        UserError: If the network does not average over its input.
+
+    References:
+        Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation", ECCV 2022.
+
+    Example:
+        >>> from tfmlc.networks import build_network
+        >>> network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2)).eval()
+        >>> local = with_local_statistics(network, crop_px=64)
+        >>> small = torch.rand(1, 3, 64, 64)  # smaller than a window, so the statistics are the same
+        >>> torch.allclose(network(small)[-1], local(small)[-1], atol=1e-4)
+        True
     """
     local = copy.deepcopy(network)
     modules = cast("dict[str, nn.Module]", dict(cast(Any, local).named_modules()))
     wanted = {name: module for name, module in modules.items() if _takes_means(module)}
     if not wanted:
-        raise UserError(f"{network.info.name or 'this network'} takes no means over its input: TLC changes nothing")
+        raise UserError(f"{network.info.name or 'this network'} does not average over its input: TLC changes nothing")
     windows: dict[str, tuple[int, int]] = {}
 
     def note(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""MPRNet: three stages, two U-Nets and one network at full resolution (Zamir et al., CVPR 2021)."""
+"""MPRNet: three stages, of which two are U-Nets and one runs at full resolution (Zamir et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tfmlc.networks.network import Network
 
 
 def conv(inputs: int, outputs: int, kernel_size: int) -> nn.Conv2d:
-    """Convolution without bias that keeps the size."""
+    """Return a convolution without bias that keeps the size."""
     return nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False)
 
 
 class ChannelAttention(nn.Module):
-    """Scales every channel by a weight computed from the means of all channels."""
+    """Scales each channel by a weight that is computed from the means of all channels."""
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class AttentionBlock(nn.Module):
 
 
 class Resample(nn.Module):
-    """Bilinear change of resolution followed by a 1x1 convolution."""
+    """Changes the resolution bilinearly, then applies a 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, factor: float, name: str) -> None:
         super().__init__()
@@ -56,17 +56,17 @@ class Resample(nn.Module):
 
 
 def down(inputs: int, outputs: int) -> Resample:
-    """Half the resolution."""
+    """Return a module that halves the resolution."""
     return Resample(inputs, outputs, 0.5, "down")
 
 
 def up(inputs: int, outputs: int) -> Resample:
-    """Twice the resolution."""
+    """Return a module that doubles the resolution."""
     return Resample(inputs, outputs, 2, "up")
 
 
 class Encoder(nn.Module):
-    """Three levels of two attention blocks; the second stage's also sees the first stage's features."""
+    """Three levels of two attention blocks; in the second stage they also use the first stage's features."""
 
     def __init__(self, widths: tuple[int, int, int], reduction: int, activation: nn.PReLU, *, cross: bool) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The way back up, with attention on the skip connections; answers fine to coarse."""
+    """Decoder with attention on the skip connections; returns its features from fine to coarse."""
 
     def __init__(self, widths: tuple[int, int, int], reduction: int, activation: nn.PReLU) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class ResidualBlock(nn.Module):
 
 
 class OriginalResolution(nn.Module):
-    """The third stage: no downsampling, fed by the second stage's features at every level."""
+    """The third stage: it keeps the resolution and uses the second stage's features of all levels."""
 
     def __init__(
         self, widths: tuple[int, int, int], extra: int, reduction: int, activation: nn.PReLU, blocks: int
@@ -153,20 +153,32 @@ class OriginalResolution(nn.Module):
 
 
 def join(halves: tuple[list[Tensor], list[Tensor]], dim: int) -> list[Tensor]:
-    """Put two lists of feature maps together side by side (``dim=3``) or one above the other (``dim=2``)."""
+    """Join two lists of feature maps, side by side (``dim=3``) or one above the other (``dim=2``)."""
     return [torch.cat(pair, dim=dim) for pair in zip(*halves, strict=True)]
 
 
 class MPRNet(Network):
-    """MPRNet: quarters, halves, then the whole image (Zamir et al., CVPR 2021, Fig. 2).
+    """MPRNet: its three stages restore quarters of the image, halves and the whole image.
 
-    Images are RGB in [0, 1], ``b c h w``, of any size; the answer is the tuple ``(stage_1, stage_2, stage_3)``,
-    first stage first (the official code returns them last to first). One PReLU serves the whole network.
+    It takes RGB images in [0, 1], ``b 3 h w``, of any size, and returns three stages, first stage first. The official
+    code returns the last stage first. All activations share one PReLU.
 
-    >>> import torch
-    >>> network = MPRNet(width=16, unet_step=8, original_step=4, original_blocks=1)
-    >>> [tuple(stage.shape) for stage in network(torch.rand(1, 3, 20, 30))]
-    [(1, 3, 20, 30), (1, 3, 20, 30), (1, 3, 20, 30)]
+    Args:
+        width: The channels of the finest level.
+        unet_step: How many channels each coarser level of the U-Nets adds.
+        original_step: How many channels the third stage adds to ``width``.
+        original_blocks: The attention blocks in each residual block of the third stage.
+        reduction: By which factor channel attention reduces the channels.
+
+    References:
+        Zamir et al., "Multi-Stage Progressive Image Restoration", CVPR 2021, figure 2.
+
+    Example:
+        >>> import torch
+        >>> network = MPRNet(width=16, unet_step=8, original_step=4, original_blocks=1)
+        >>> stages = network(torch.rand(1, 3, 20, 30))
+        >>> len(stages), stages[-1].shape
+        (3, torch.Size([1, 3, 20, 30]))
     """
 
     padding = "reflect"

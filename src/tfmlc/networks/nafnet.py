@@ -11,7 +11,7 @@ from tfmlc.networks.network import Network
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of every pixel (NAFNet, section 3.1)."""
+    """Layer normalisation over the channels of each pixel (NAFNet, section 3.1)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -24,13 +24,13 @@ class ChannelNorm(nn.Module):
 
 
 def gate(features: Tensor) -> Tensor:
-    """Multiply one half of the channels by the other: the network's only nonlinearity (NAFNet, equation 4)."""
+    """Multiply one half of the channels by the other, the network's only nonlinearity (NAFNet, equation 4)."""
     first, second = features.chunk(2, dim=1)
     return first * second
 
 
 class NafBlock(nn.Module):
-    """Depthwise convolution with gate and channel attention, then a gated 1x1 network (NAFNet, Fig. 3c)."""
+    """A depthwise convolution with gate and channel attention, then a gated 1x1 network (NAFNet, figure 3c)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -51,16 +51,25 @@ class NafBlock(nn.Module):
 
 
 class NAFNet(Network):
-    """NAFNet: one U-Net whose blocks have no activation function (Chen et al., ECCV 2022).
+    """NAFNet: one U-Net whose blocks have no activation functions.
 
-    Images are RGB in [0, 1], ``b c h w``, of any size; the answer is a tuple of one image. ``encoder_blocks``
-    and ``decoder_blocks`` count the blocks of every level, from fine to coarse and from coarse to fine.
-    ``unshuffle=2`` runs the network on 2x2 pixel blocks, at half the resolution and a quarter of the cost.
+    It takes RGB images in [0, 1], ``b 3 h w``, of any size, and returns one stage.
 
-    >>> import torch
-    >>> network = NAFNet(width=8, middle_blocks=1, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
-    >>> tuple(network(torch.rand(1, 3, 9, 7))[-1].shape)
-    (1, 3, 9, 7)
+    Args:
+        width: The channels of the finest level.
+        middle_blocks: The blocks at the coarsest resolution.
+        encoder_blocks: The blocks of each encoder level, from fine to coarse.
+        decoder_blocks: The blocks of each decoder level, from coarse to fine.
+        unshuffle: With 2, the network runs on blocks of 2x2 pixels, at half the resolution and a quarter of the cost.
+
+    References:
+        Chen et al., "Simple Baselines for Image Restoration", ECCV 2022.
+
+    Example:
+        >>> import torch
+        >>> network = NAFNet(width=8, middle_blocks=1, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+        >>> network(torch.rand(1, 3, 9, 7))[-1].shape
+        torch.Size([1, 3, 9, 7])
     """
 
     padding = "zeros"

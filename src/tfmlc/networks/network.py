@@ -1,4 +1,4 @@
-"""What every deblurring network here has in common: it takes any image size and answers with its stages."""
+"""The base class of all deblurring networks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,28 @@ from tfmlc.padding import pad_to_multiple
 
 
 class Network(nn.Module, ABC):
-    """A deblurring network: RGB in [0, 1], ``b c h w``, any size, to a tuple of images, first stage first.
+    """A deblurring network: takes RGB images of any size and returns the tuple of its stages.
 
-    Pads the blurry image to a multiple of ``size_multiple``, runs ``restore`` and crops every stage back. Where the
-    official weights are for one resolution, ``unshuffle`` folds blocks of pixels into channels, so the
-    same network works on a coarser grid. ``floats_per_px`` is about how many numbers a forward pass without
-    gradients keeps at once for every pixel of its grid; ``bytes_per_px`` is what follows for the image.
+    It pads the images to a multiple of ``size_multiple``, runs ``restore`` and crops each stage to the original size.
+    ``build_network`` builds one by name and ``load_network`` loads one from a file.
+
+    Args:
+        step: The sides that ``restore`` takes are multiples of this.
+        floats_per_px: About how many values per pixel a forward pass without gradients keeps in memory at once.
+        unshuffle: With 2, blocks of 2x2 pixels become channels, so the network runs at half the resolution.
+
+    Attributes:
+        size_multiple: The sides of the padded image are multiples of this.
+        bytes_per_px: About how much memory a forward pass needs per pixel of the image.
+        info: The network's name and sizes, and the origin, licence and fingerprint of its weights.
+
+    Example:
+        >>> import torch
+        >>> from tfmlc.networks import build_network
+        >>> network = build_network("hinet", width=8)
+        >>> stages = network(torch.rand(1, 3, 50, 70))
+        >>> len(stages), stages[-1].shape
+        (2, torch.Size([1, 3, 50, 70]))
     """
 
     padding: Literal["reflect", "zeros"] = "reflect"
@@ -30,8 +46,14 @@ class Network(nn.Module, ABC):
         self.size_multiple = step * unshuffle
         self.image_channels = 3 * unshuffle**2
 
+    def extra_repr(self) -> str:
+        """Show the name and sizes, if they are known, and the size multiple."""
+        sizes = {**self.info.hyperparameters, "size_multiple": self.size_multiple}
+        name = f"name={self.info.name!r}, " if self.info.name else ""
+        return name + ", ".join(f"{key}={value!r}" for key, value in sizes.items())
+
     def explain(self) -> str:
-        """What this network is: name, sizes, number of weights, step, origin and licence."""
+        """Describe the network in a few lines: name, sizes, number of weights, origin and licence."""
         info, sizes = self.info, ", ".join(f"{key}={value}" for key, value in self.info.hyperparameters.items())
         lines = [
             f"network   {info.name or type(self).__name__} ({sizes})",
@@ -44,11 +66,22 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def restore(self, blurry: Tensor) -> tuple[Tensor, ...]:
-        """Restore an image whose sides are multiples of the network's step."""
+        """Restore images whose sides are multiples of the network's step."""
 
     def forward(self, blurry: Tensor) -> tuple[Tensor, ...]:
+        """Restore images.
+
+        Args:
+            blurry: RGB images in [0, 1], ``b 3 h w``, of any size.
+
+        Returns:
+            The stages, first stage first. The last one is the restored image.
+
+        Raises:
+            ValueError: If the images are not ``b 3 h w``, or are empty.
+        """
         if blurry.dim() != 4 or blurry.shape[1] != 3 or 0 in blurry.shape:
-            raise ValueError(f"a network takes RGB images b 3 h w, none empty; this one is {tuple(blurry.shape)}")
+            raise ValueError(f"a network takes RGB images b 3 h w that are not empty, not {tuple(blurry.shape)}")
         height, width = blurry.shape[-2:]
         padded = pad_to_multiple(blurry, self.size_multiple, self.padding)
         if self.unshuffle > 1:
@@ -60,7 +93,7 @@ class Network(nn.Module, ABC):
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of weights of a network, shared ones counted once.
+    """Return the number of weights of a network; shared weights count once.
 
     >>> import torch
     >>> count_parameters(torch.nn.Linear(3, 2))

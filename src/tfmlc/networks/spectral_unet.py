@@ -1,4 +1,4 @@
-"""A U-Net that measures the local spectrum of its input and scales its features by what it finds."""
+"""A U-Net that measures the local spectrum of its input and scales its features by it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ KERNEL_PX, STRIDE, MARGIN = 32, 4, 14  # of the Gabor filters, at half resolutio
 SMALLEST_POWER = 1e-6
 FOLD = 4  # the U-Net works on blocks of 4x4 px
 FULL_PX_CHANNELS = 16
-MOTION_FREQUENCIES = 24  # data/spectrum.py
+MOTION_FREQUENCIES = 24  # as in data/synthesis/motion_spectrum.py
 SLOPE = 0.2
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    """3x3 convolution that keeps the size."""
+    """Return a 3x3 convolution that keeps the size."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 def gabor_bank() -> Tensor:
-    """Cosine and sine Gabor filters of every radius and direction, ``2 radii directions`` rows: ``n 32 32``."""
+    """Return the cosine and sine Gabor filters of all radii and directions, ``n 32 32``."""
     place = torch.arange(KERNEL_PX, dtype=torch.float32) - (KERNEL_PX - 1) / 2
     y, x = torch.meshgrid(place, place, indexing="ij")
     filters: list[Tensor] = []
@@ -42,16 +42,16 @@ def gabor_bank() -> Tensor:
             angle = math.pi * direction / DIRECTIONS
             phase = 4 * math.pi * radius * (x * math.cos(angle) + y * math.sin(angle))
             cosine, sine = window * torch.cos(phase), window * torch.sin(phase)
-            filters += [cosine - window * cosine.sum(), sine]  # no answer to a constant
+            filters += [cosine - window * cosine.sum(), sine]  # a constant image gives zero
     return KERNEL_PX * torch.stack(filters)
 
 
 class LocalSpectrum(nn.Module):
-    """Logarithm of the power of the grey image at 48 frequencies, for every cell of 16 px.
+    """Computes the log power of the grey image at 48 frequencies, for each cell of 16 px.
 
-    ``rgb`` is ``b 3 h w`` with sides that are multiples of 16; the answer is ``b 52 h/16 w/16``: for each of 4 radii
-    and 12 directions the log power relative to the mean over directions, then these 4 means. Motion blur takes power
-    away along its direction, so this shows it where a convolution would first have to learn to square and average.
+    It takes images ``b 3 h w`` whose sides are multiples of 16 and returns ``b 52 h/16 w/16``: for each of 4 radii
+    and 12 directions the log power minus its mean over the directions, then the 4 means. Motion blur reduces the
+    power along its direction. Convolutions would have to learn to square and average to see this.
     """
 
     channels = len(RADII) * (DIRECTIONS + 1)
@@ -75,9 +75,9 @@ class LocalSpectrum(nn.Module):
 
 
 class ModulatedBlock(nn.Module):
-    """Residual block of two 3x3 convolutions, the first one's output scaled and shifted by the blur code.
+    """A residual block of two 3x3 convolutions; the blur code scales and shifts the output of the first one.
 
-    The modulation is FiLM (Perez et al., AAAI 2018) with factors that vary over the image.
+    This is FiLM (Perez et al., AAAI 2018) with factors that vary over the image.
     """
 
     def __init__(self, inputs: int, outputs: int, code: int) -> None:
@@ -99,19 +99,28 @@ class ModulatedBlock(nn.Module):
 
 
 class SpectralUNet(Network):
-    """A U-Net at a quarter of the resolution, steered by the local spectrum, with a light full-resolution head.
+    """A U-Net at a quarter of the resolution, modulated by the local spectrum, with a small full-resolution head.
 
-    Images are RGB in [0, 1], ``b c h w``, of any size; the answer is a tuple of one image. ``widths`` are the channels
-    of every level from fine to coarse, ``encoder_blocks`` counts their blocks, ``decoder_blocks`` those on the way
-    back from coarse to fine. ``code`` is the number of channels that describe the blur of a cell. ``head``: channels
-    that the U-Net hands on at half resolution, of the convolutions there, and of those at full resolution. All of the
-    output passes the head's convolutions, so that neighbours in one block of 4x4 pixels see each other and no mesh of
-    4 px need be drawn.
+    It takes RGB images in [0, 1], ``b 3 h w``, of any size, and returns one stage. The whole output passes the
+    convolutions of the head. They connect the pixels of a 4x4 block, which avoids a visible mesh with a period of
+    4 px.
 
-    >>> import torch
-    >>> network = SpectralUNet(widths=(8, 8), encoder_blocks=(1, 1), decoder_blocks=(1,), code=8, head=(4, 4, 4))
-    >>> tuple(network(torch.rand(1, 3, 20, 30))[-1].shape)
-    (1, 3, 20, 30)
+    Args:
+        widths: The channels of each level, from fine to coarse.
+        encoder_blocks: The blocks of each encoder level, from fine to coarse.
+        decoder_blocks: The blocks of each decoder level, from coarse to fine.
+        code: The number of channels that describe the blur of a cell.
+        head: The channels that the U-Net passes to the head at half resolution, those of the head's convolutions
+            there, and those of its convolutions at full resolution.
+
+    References:
+        The modulation: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
+
+    Example:
+        >>> import torch
+        >>> network = SpectralUNet(widths=(8, 8), encoder_blocks=(1, 1), decoder_blocks=(1,), code=8, head=(4, 4, 4))
+        >>> network(torch.rand(1, 3, 20, 30))[-1].shape
+        torch.Size([1, 3, 20, 30])
     """
 
     padding = "reflect"
@@ -152,16 +161,16 @@ class SpectralUNet(Network):
         self.to_half = conv3x3(widths[0], 4 * handed)
         self.half_1, self.half_2 = conv3x3(handed + 12, half), conv3x3(half, 4 * full)
         self.full_1, self.full_2 = conv3x3(full + 3, FULL_PX_CHANNELS), conv3x3(FULL_PX_CHANNELS, 3)
-        nn.init.zeros_(self.full_2.weight)  # begins as the identity
+        nn.init.zeros_(self.full_2.weight)  # an untrained network returns its input
         nn.init.zeros_(cast(Tensor, self.full_2.bias))
 
     def restore(self, blurry: Tensor) -> tuple[Tensor, ...]:
         return (self._restore(blurry, self.code(self.spectrum(blurry))),)
 
     def with_motion(self, blurry: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The restored image, and the blur's spectrum: ``b 24 h/16 w/16`` in [0, 1], see ``data.spectrum``.
+        """Return the stages and the spectrum of the blur, ``b 24 h/16 w/16`` in [0, 1].
 
-        The sides of ``blurry`` are multiples of the network's step.
+        ``data.synthesis.motion_spectrum`` defines the spectrum. The sides of ``blurry`` are multiples of the step.
         """
         code = self.code(self.spectrum(blurry))
         return (self._restore(blurry, code),), torch.sigmoid(self.motion(code).float())

@@ -1,4 +1,4 @@
-"""Networks from weights files and back, and between two of them."""
+"""Loading, saving and blending networks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,33 @@ from tfmlc.networks.catalog import NETWORKS, build_network, describe_network
 from tfmlc.networks.network import Network
 
 
-@torch.inference_mode(False)  # what is loaded inside of it can be trained outside
+@torch.inference_mode(False)  # a network that is loaded under inference mode can be trained outside of it
 def load_network(path: str | Path) -> Network:
-    """Rebuild a network from its weights file, in evaluation mode and float32.
+    """Load a network from a weights file.
 
-    Reads our safetensors and what others save (see ``checkpoint.read_tensors``); finds architecture and sizes from the
-    shapes alone, also where the network is a part of what was saved, under any prefix. ``network.info`` tells what
-    was found: name, sizes, origin, licence. Raises UserError for a file of another architecture, with a missing,
-    surplus or misshapen tensor, or with values that are whole numbers or not finite.
+    The file can be a safetensors file or a checkpoint that ``torch.save`` or ``torch.jit.save`` wrote, such as the
+    official files of HINet, MPRNet and NAFNet. The architecture and its sizes are recognised by the names and shapes
+    of the tensors, also if the network is a part of a larger module.
+
+    Args:
+        path: The weights file.
+
+    Returns:
+        The network, in evaluation mode and float32. ``network.info`` has its name, sizes, origin and licence.
+
+    Raises:
+        UserError: If the file is missing or damaged, the network is unknown, a tensor is missing, surplus or of a
+            wrong shape, or values are not floating-point or not finite.
+
+    Example:
+        >>> import tempfile
+        >>> from tfmlc.networks import build_network, save_network
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "small.safetensors"
+        ...     _ = save_network(path, build_network("hinet", width=8), origin="an example", licence="CC0-1.0")
+        ...     network = load_network(path)
+        >>> network.info.name, network.info.hyperparameters["width"]
+        ('hinet', 8)
     """
     path = Path(path)
     tensors, info = read_tensors(path)
@@ -52,10 +71,10 @@ def load_network(path: str | Path) -> Network:
 def _network_part(
     path: Path, tensors: dict[str, Tensor], info: CheckpointInfo
 ) -> tuple[dict[str, Tensor], CheckpointInfo]:
-    """The tensors of a network that is a part of something larger, as of a module with its losses.
+    """Return the tensors of the network if it is a part of a larger module.
 
-    It is found by the one parameter that no other network has; of several the averaged one is taken, and none where
-    there is no telling.
+    The network is found by its signature. If there are several networks, the averaged one is taken; if it is not
+    clear which one is meant, UserError is raised.
     """
     marks = {row.signature for row in NETWORKS.values()}
     if marks & tensors.keys():
@@ -65,7 +84,7 @@ def _network_part(
     chosen = averaged or list(prefixes)
     if len(chosen) > 1:
         several = " and ".join(prefix.rstrip(".") for prefix in chosen[:3])
-        raise UserError(f"{path} holds {len(chosen)} networks, {several}: save the state dict of the one that is meant")
+        raise UserError(f"{path} holds {len(chosen)} networks, {several}: save the state dict of the one you want")
     if not chosen:
         return tensors, info
     part = {name.removeprefix(chosen[0]): value for name, value in tensors.items() if name.startswith(chosen[0])}
@@ -75,53 +94,70 @@ def _network_part(
 
 
 def _empty_network(path: Path, name: str, sizes: dict[str, Any]) -> Network:
-    """A network of shapes without memory: sizes that a damaged file claims cost nothing."""
+    """Build a network on the meta device, so that absurd sizes in a damaged file cost no memory."""
     try:
         with torch.device("meta"):
             return build_network(name, **sizes)
     except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
-        raise UserError(f"{path} looks like {name}, but of impossible sizes: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{path} looks like {name}, but its sizes are impossible: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _check_fit(claim: str, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     for fault, keys in (
         ("lacks", wanted.keys() - tensors.keys()),
-        ("has a tensor too many:", tensors.keys() - wanted.keys()),
+        ("has a surplus tensor:", tensors.keys() - wanted.keys()),
     ):
         if keys:
-            raise UserError(f"{claim} {fault} {min(keys)} ({len(keys)} in all)")
+            raise UserError(f"{claim} {fault} {min(keys)} ({len(keys)} in total)")
     for key, value in tensors.items():
         if value.shape != wanted[key].shape:
-            raise UserError(f"{claim} {key} is {tuple(value.shape)} where {tuple(wanted[key].shape)} fits")
+            raise UserError(f"{claim} {key} is {tuple(value.shape)}, not {tuple(wanted[key].shape)}")
 
 
 def _check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
     whole = [name for name, value in tensors.items() if not value.is_floating_point()]
     if whole:
-        raise UserError(f"{path} holds {whole[0]} as {tensors[whole[0]].dtype}: quantised weights are not read here")
+        raise UserError(f"{path} holds {whole[0]} as {tensors[whole[0]].dtype}: quantised weights are not supported")
     broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value.float()).all())]
     if broken:
         raise UserError(f"{path} has values that are not finite in {broken[0]} and {len(broken) - 1} more tensors")
 
 
 def blend_networks(one: Network, other: Network, factor: float, *, onto: Network | None = None) -> Network:
-    """The network whose weights lie ``factor`` of the way from ``one`` to ``other``, which was finetuned from it.
+    """Interpolate between the weights of a network and of one that was finetuned from it.
 
-    What finetuning changed is had in part, as fidelity given up for looks (Wang et al., CVPR 2019). ``onto``: the same
-    change made to another network, as one that was trained further since (Ilharco et al., ICLR 2023). Raises
-    UserError for networks of different forms and a blend factor outside [0, 1].
+    Args:
+        one: The first network.
+        other: The finetuned network.
+        factor: The blend factor: 0 gives ``one``, 1 gives ``other``.
+        onto: Another network of the same form. If it is given, the change from ``one`` to ``other`` is added to it
+            instead.
 
-    >>> one, other = (build_network("hinet", width=8, depth=2) for _ in range(2))
-    >>> float(blend_networks(one, other, 1.0).last.bias.detach().sub(other.last.bias.detach()).abs().max())
-    0.0
+    Returns:
+        A new network, in evaluation mode.
+
+    Raises:
+        UserError: If the networks differ in form, or the factor is outside of [0, 1].
+
+    References:
+        Wang et al., "Deep Network Interpolation for Continuous Imagery Effect Transition", CVPR 2019. For ``onto``:
+        Ilharco et al., "Editing Models with Task Arithmetic", ICLR 2023.
+
+    Example:
+        >>> one, other = (build_network("hinet", width=8, depth=2) for _ in range(2))
+        >>> blended = blend_networks(one, other, 1.0)
+        >>> torch.equal(blended.last.bias, other.last.bias)
+        True
     """
     networks = [one, other] if onto is None else [one, other, onto]
     forms = [describe_network(network.state_dict()) for network in networks]
     for form in forms[1:]:
         if form != forms[0]:
-            raise UserError(f"only networks of one form can be blended: {forms[0]} and {form}")
+            raise UserError(f"only networks of the same form can be blended, not {forms[0]} and {form}")
     if not 0 <= factor <= 1:
-        raise UserError(f"the blend factor lies in [0, 1], {factor:g} does not")
+        raise UserError(f"the blend factor must lie in [0, 1]; it is {factor:g}")
     blended = build_network(forms[0][0], **forms[0][1])
     start, goal, base = (network.state_dict() for network in (one, other, onto or one))
     blended.load_state_dict({key: value.lerp(goal[key], factor) + (base[key] - value) for key, value in start.items()})
@@ -134,7 +170,21 @@ def blend_networks(one: Network, other: Network, factor: float, *, onto: Network
 
 
 def save_network(path: Path, network: Network, *, origin: str, licence: str, half: bool = False) -> CheckpointInfo:
-    """Write a network's weights, in half precision where asked; return what the file says of itself."""
+    """Write a network to a safetensors file.
+
+    Args:
+        path: The file to write.
+        network: The network.
+        origin: How the weights came to be, in a few words.
+        licence: The licence of the weights, for example ``"Apache-2.0"``.
+        half: Whether to store the weights in half precision.
+
+    Returns:
+        The information that is stored with the weights.
+
+    Raises:
+        UserError: If the network is not one of the table, or the file cannot be written.
+    """
     state = network.state_dict()
     name, sizes = describe_network(state)
     if half:

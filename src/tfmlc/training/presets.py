@@ -62,7 +62,7 @@ ALL_BLUR: dict[str, Any] = {
 PROJECTED_DINOV2: dict[str, Any] = {
     "kind": "tfmlc",
     "backbone": "dinov2-vit-s14",
-    "adapter": "random",  # docs/study.md: no trained one did better
+    "adapter": "random",  # docs/results/study.md: no trained one did better
     "adapter_mode": "token",
     "weight": "auto",
     "gradient_ratio": 3.0,

@@ -37,7 +37,7 @@ class NetworkConfig(Config):
     """Which network, of which sizes, from which weights."""
 
     name: str = "hinet"
-    sizes: dict[str, Any] = Field(default_factory=dict, description="hyperparameters; see docs/networks.md")
+    sizes: dict[str, Any] = Field(default_factory=dict, description="hyperparameters; see docs/reference/networks.md")
     start: str | None = Field(default=None, description="a model's name or weights file to start from; None: random")
 
 

@@ -36,10 +36,10 @@ WRITERS: dict[str, Callable[[Image], tuple[bytes, list[str]]]] = {
 def write_image(path: str | Path, image: Image, *, fast: bool = False) -> list[str]:
     """Write an image whole or not at all, in the format that the name asks for; return what could not be kept.
 
-    What each format keeps is in docs/formats.md. A file is written in kind: lossless WebP and AVIF, depth, float and
-    premultiplied alpha as in the file that the image was read from. Before anything is replaced, the new file is
-    decoded and compared with the image. ``fast`` compresses PNG less hard: a tenth of the time, files a few per cent
-    larger.
+    What each format keeps is in docs/reference/formats.md. A file is written in kind: lossless WebP and AVIF, depth,
+    float and premultiplied alpha as in the file that the image was read from. Before anything is replaced, the new file
+    is decoded and compared with the image. ``fast`` compresses PNG less hard: a tenth of the time, files a few per
+    cent larger.
 
     Raises UserError for an unknown suffix, an image too large for the format, and where the encoder or the disk
     refuses.
