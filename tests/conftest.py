@@ -13,6 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
+GOLDEN = REPOSITORY / "tests" / "golden" / "values"
 RUN_AND_MEASURE = (
     "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
@@ -31,9 +32,9 @@ def _own_accelerate() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference material beside the checkout."""
+    """The folder of weights and images of others that do not ship, beside the checkout."""
     if not SHARED.is_dir():
-        pytest.skip("the reference material is not beside this checkout")
+        pytest.skip("needs weights or images of others, which do not ship")
     return SHARED
 
 

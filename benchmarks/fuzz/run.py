@@ -2,8 +2,8 @@
 
 python benchmarks/fuzz/run.py KIND FIRST LAST OUTPUT.json      KIND: image, weights, text, video, values
 
-Cases are numbered. The same number is the same change to the same file, as far as encoders write the same file (those
-of videos put random numbers in). They run in a child process that is watched: one that hangs, grows or dies is a
+Cases are numbered; the same number is the same change to the same file, as far as encoders write the same ones: those
+of videos put random numbers in. They run in a child process that is watched: one that hangs, grows or dies is a
 finding, and the run goes on after it.
 """
 

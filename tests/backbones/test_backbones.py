@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from conftest import GOLDEN
 from tfmlc.backbones import BACKBONES, build_backbone
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import write_checkpoint
@@ -92,9 +93,10 @@ class TestFiles:
             assert backbone.info.sha256
             assert float(backbone(torch.rand(1, 3, 64, 64), block=3).std()) > 0
 
-    def test_folder_by_environment(self, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TFMLC_WEIGHTS", str(shared / "weights"))
-        assert build_backbone("vgg16").info.origin == "vgg16-features.fp16.safetensors"
+    def test_folder_by_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        save_convolutions(tmp_path / "alexnet-features.safetensors", "alexnet")
+        monkeypatch.setenv("TFMLC_WEIGHTS", str(tmp_path))
+        assert build_backbone("alexnet").info.origin == "alexnet-features.safetensors"
 
     @pytest.mark.parametrize("form", ["plain", "visual.", "clip.visual.", "module.visual.", "torchscript", "timm"])
     def test_forms(self, tmp_path: Path, form: str) -> None:
@@ -116,11 +118,12 @@ class TestFiles:
         backbone.tower.load_state_dict({k: v.half().float() for k, v in state.items()})
         assert torch.equal(loaded(image, block="final"), backbone(image, block="final"))
 
-    def test_another_backbone(self, shared: Path, tmp_path: Path) -> None:
+    def test_another_backbone(self, tmp_path: Path) -> None:
+        alexnet = save_convolutions(tmp_path / "alexnet-features.safetensors", "alexnet")
         with pytest.raises(UserError, match="does not hold clip-vit-b32: it lacks"):
-            build_backbone("clip-vit-b32", shared / "weights" / "alexnet-features.safetensors")
-        with pytest.raises(UserError, match=r"does not hold alexnet: 0\.weight is"):
-            build_backbone("alexnet", shared / "weights" / "vgg16-features.fp16.safetensors")
+            build_backbone("clip-vit-b32", alexnet)
+        with pytest.raises(UserError, match=r"does not hold vgg16: 0\.weight is"):
+            build_backbone("vgg16", alexnet)
         (tmp_path / "note.pt").write_text("no weights")
         with pytest.raises(UserError, match="is a text file"):
             build_backbone("alexnet", tmp_path / "note.pt")
@@ -201,17 +204,24 @@ def save_scripted(named: dict[str, torch.Tensor], path: Path) -> None:
         torch.jit.save(torch.jit.script(root), str(path))
 
 
-def test_keys_of_the_golden_file(shared: Path) -> None:
+def test_keys_of_the_golden_file() -> None:
     """The names used above are OpenAI's."""
-    keys = set(json.loads((shared / "golden" / "clip_vit_b16.keys.json").read_text()))
+    keys = set(json.loads((GOLDEN / "clip_vit_b16.keys.json").read_text()))
     state = build_backbone("clip-vit-b16", None).tower.state_dict()
     assert {f"visual.{name}" for name in openai_names(state)} | set(openai_names(state)) >= keys
 
 
+def save_convolutions(path: Path, name: str, seed: int = 0) -> Path:
+    """A file of random weights under torchvision's names."""
+    backbone = build_backbone(name, None, seed=seed)
+    tensors = {f"features.{key}": value for key, value in backbone.tower.state_dict().items()}
+    write_checkpoint(path, tensors, backbone.info)
+    return path
+
+
 def test_a_file_of_ours(tmp_path: Path) -> None:
     backbone = build_backbone("alexnet", None, seed=4)
-    tensors = {f"features.{key}": value for key, value in backbone.tower.state_dict().items()}
-    write_checkpoint(tmp_path / "alexnet.safetensors", tensors, backbone.info)
+    save_convolutions(tmp_path / "alexnet.safetensors", "alexnet", seed=4)
     loaded = build_backbone("alexnet", tmp_path / "alexnet.safetensors")
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(loaded(image, block=2), backbone(image, block=2))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from seeded import seeded_state
+from seeded import read_json, seeded_images, seeded_state
 from torch import Tensor
 
 from tfmlc.backbones import build_backbone
@@ -21,26 +20,18 @@ ADAPTER_LAYERS = {0: (1024, 197 * 768), 3: (1024, 1024), 6: (1024, 1024)}
 
 
 @pytest.fixture(scope="module")
-def golden(shared: Path) -> dict[str, Any]:
-    return json.loads((shared / "golden" / "loss_values.json").read_text())
+def golden() -> dict[str, Any]:
+    return read_json("loss_values.json")
 
 
 @pytest.fixture(scope="module")
 def images(golden: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    return make_images(golden["seed"], 7, (2, 3, 256, 256))
-
-
-def make_images(seed: int, stream: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    rng = np.random.default_rng([seed, stream])
-    sharp = rng.random(shape, dtype=np.float32)
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    restored = np.clip(sharp + np.float32(0.1) * noise, 0, 1)
-    return torch.from_numpy(restored), torch.from_numpy(sharp)
+    return seeded_images(golden["seed"])
 
 
 @pytest.fixture(scope="module")
-def vit_file(shared: Path, golden: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    shapes = json.loads((shared / "golden" / "clip_vit_b16.keys.json").read_text())
+def vit_file(golden: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shapes = read_json("clip_vit_b16.keys.json")
     path = tmp_path_factory.mktemp("weights") / "ViT-B-16.pt"
     torch.save(seeded_state(shapes, golden["seed"]), path)
     return path
@@ -115,8 +106,8 @@ def test_features(vit: Any, golden: dict[str, Any], images: tuple[Tensor, Tensor
     assert np.abs(embedding[0, : len(wanted)].numpy() - wanted).max() <= TOLERANCE * wanted.std()
 
 
-def test_resnet(shared: Path, golden: dict[str, Any], images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
-    shapes = json.loads((shared / "golden" / "clip_rn50.keys.json").read_text())
+def test_resnet(golden: dict[str, Any], images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    shapes = read_json("clip_rn50.keys.json")
     torch.save(seeded_state(shapes, golden["seed"] + 2), tmp_path / "RN50.pt")
     backbone = build_backbone("clip-rn50", tmp_path / "RN50.pt")
     loss = FeatureMatchingLoss(backbone, block="final")
@@ -128,7 +119,7 @@ def test_resnet(shared: Path, golden: dict[str, Any], images: tuple[Tensor, Tens
 
 
 def test_pixel_losses(golden: dict[str, Any]) -> None:
-    restored, sharp = make_images(golden["seed"] + 3, 7, (2, 3, 64, 80))
+    restored, sharp = seeded_images(golden["seed"] + 3, (2, 3, 64, 80))
     assert float(charbonnier(restored, sharp)) == pytest.approx(golden["charbonnier"], rel=TOLERANCE)
     assert float(edge(restored, sharp)) == pytest.approx(golden["edge"], rel=TOLERANCE)
     assert 0.5 * float(psnr_loss(restored, sharp)) == pytest.approx(golden["psnr_loss_hinet"], rel=TOLERANCE)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from seeded import seeded_state
+from seeded import VALUES, read_json, seeded_state
 
 from tfmlc.networks import build_network, describe_network, load_network
 
@@ -21,15 +20,14 @@ CASES = {
 }
 
 
-def golden(folder: Path, case: str) -> tuple[dict[str, list[int]], dict[str, np.ndarray]]:
-    shapes = json.loads((folder / "golden" / f"{case}.keys.json").read_text())
-    with np.load(folder / "golden" / f"{case}.npz") as values:
-        return shapes, dict(values)
+def golden(case: str) -> tuple[dict[str, list[int]], dict[str, np.ndarray]]:
+    with np.load(VALUES / f"{case}.npz") as values:
+        return read_json(f"{case}.keys.json"), dict(values)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_official_code(shared: Path, case: str) -> None:
-    shapes, values = golden(shared, case)
+def test_equals_official_code(case: str) -> None:
+    shapes, values = golden(case)
     name, sizes = CASES[case]
     network = build_network(name, **sizes).eval()
     network.load_state_dict(seeded_state(shapes, int(values["seed"])), strict=True)
@@ -45,8 +43,8 @@ def test_equals_official_code(shared: Path, case: str) -> None:
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"params": s}, None])
 @pytest.mark.parametrize("case", ["hinet_w16", "mprnet_lite"])
-def test_reads_official_files(shared: Path, tmp_path: Path, case: str, wrap: object) -> None:
-    shapes, values = golden(shared, case)
+def test_reads_official_files(tmp_path: Path, case: str, wrap: object) -> None:
+    shapes, values = golden(case)
     state = seeded_state(shapes, int(values["seed"]))
     content = {f"module.{k}": v for k, v in state.items()} if wrap is None else wrap(state)  # type: ignore[operator]
     torch.save(content, tmp_path / "official.pth")

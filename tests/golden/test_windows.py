@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from seeded import read_json
 
 from tfmlc.data import blur_windows
 from tfmlc.io.video import find_videos, read_frames
 
-FILMS = ("gopro_walk_30fps.mp4", "dog.mp4", "cups.mp4", "juggle.mp4", "handheld_cup.mp4")
+VIDEOS = ("gopro_walk_30fps.mp4", "dog.mp4", "cups.mp4", "juggle.mp4", "handheld_cup.mp4")
 
 
-@pytest.mark.parametrize("video", FILMS)
+@pytest.mark.parametrize("video", VIDEOS)
 def test_windows(shared: Path, video: str) -> None:
-    golden = json.loads((shared / "golden" / "windows.json").read_text())[video]
+    golden = read_json("windows.json")[video]
     frames = [frame for frame in read_frames(find_videos([shared / "data" / "video" / video])[0]) if frame is not None]
     assert len(frames) == golden["frames"]
     found = [
