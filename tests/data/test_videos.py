@@ -13,6 +13,7 @@ import pytest
 
 from conftest import make_photo, run_and_measure
 from tfmlc.data import blur_windows
+from tfmlc.data.datasets.triplets import find_triplets
 from tfmlc.data.synthesis import videos as films_module
 from tfmlc.data.synthesis.interpolation import interpolated
 from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
@@ -204,6 +205,20 @@ class TestSets:
         again = synthesize([tmp_path / "video"], tmp_path / "out", FRAMES, workers=1)
         assert (again.made, again.kept) == (0, 3)
         assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")} == content
+
+    def test_a_set_of_an_earlier_version_is_read_and_finished(self, tmp_path: Path) -> None:
+        write_frames(tmp_path / "video", pan(50))
+        synthesize([tmp_path / "video"], tmp_path / "out", FRAMES, workers=1)
+        manifest = tmp_path / "out" / MANIFEST
+        settings, *rows = manifest.read_text().splitlines()
+        former = [
+            settings.replace('"video": {', '"film": {'),
+            *(row.replace('"video": "', '"clip": "') for row in rows),
+        ]
+        manifest.write_text("\n".join(former) + "\n")
+        assert '"film"' in former[0] and '"clip"' in former[1]  # noqa: PT018
+        assert {triplet.video for triplet in find_triplets(tmp_path / "out")} == {"video"}
+        assert synthesize([tmp_path / "video"], tmp_path / "out", FRAMES, workers=1).kept == 3
 
     def test_disk_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from tfmlc.data.synthesis import sets as synthesis

@@ -17,6 +17,7 @@ from tfmlc.io.files import parse_json, read_utf8, write_atomically
 
 MANIFEST = "manifest.jsonl"
 LONGEST_NAME = 255  # bytes, on most file systems
+FORMER_KEYS = {"clip": "video", "film": "video"}  # of sets that earlier versions made
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -34,10 +35,11 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             Row.model_validate(row, strict=True)
         except ValidationError as error:
             raise UserError(f"{path}, line {number} is not of a manifest of tfmlc: make the set again") from error
-        rows.append(row)
+        rows.append({FORMER_KEYS.get(key, key): value for key, value in row.items()})
     if not rows or not isinstance(rows[0].get("settings"), dict):
         raise UserError(f"{path} is not a manifest of tfmlc: remove it or choose another folder")
-    return rows[0]["settings"], rows[1:]
+    settings: dict[str, Any] = rows[0]["settings"]
+    return {FORMER_KEYS.get(key, key): value for key, value in settings.items()}, rows[1:]
 
 
 def inside(name: str) -> str:
