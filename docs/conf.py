@@ -42,6 +42,7 @@ sphinx_gallery_conf = {
     "examples_dirs": str(DOCS.parent / "examples"),
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
+    "ignore_pattern": r"make_",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,
