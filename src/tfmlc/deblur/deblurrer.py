@@ -31,7 +31,7 @@ OVERLAP_PX = 64
 LARGEST_TILE_PX = 1024
 MOST_TILE_BYTES = 1 << 30  # on a CPU larger tiles are no faster, and a 50-megapixel photo shall run in 4 GB
 ARRAYS = ("uint8", "uint16")
-GARBAGE = "the result does not look like the input: do not trust it"
+UNRELIABLE = "the result does not look like the input: do not trust it"
 ROWS = 64  # that are converted from floats at a time
 Area = tuple[slice, slice]
 SPARSELY: Area = (slice(None, None, SPARSE), slice(None, None, SPARSE))
@@ -40,11 +40,11 @@ OnUnreliable = Callable[[str], None]
 
 
 class UnreliableResultWarning(UserWarning):
-    """The restored image does not look like the input, even seen from afar."""
+    """The restored image, shrunk, does not look like the input."""
 
 
-def _warn(warning_of: str) -> None:
-    warnings.warn(warning_of, UnreliableResultWarning, stacklevel=4)  # of the line that called the deblurrer
+def _warn(text: str) -> None:
+    warnings.warn(text, UnreliableResultWarning, stacklevel=4)  # of the line that called the deblurrer
 
 
 class Deblurrer:
@@ -136,7 +136,7 @@ class Deblurrer:
                 seen.add(start, band)
                 restored[number, :, start : start + band.shape[1]] = band.clamp(0, 1)
             if seen.differs_from(read(SPARSELY)):
-                on_unreliable(GARBAGE)
+                on_unreliable(UNRELIABLE)
         return restored.to(image.device, image.dtype).reshape(image.shape)
 
     def restore_pixels(
@@ -173,7 +173,7 @@ class Deblurrer:
                 answer[rows, :, :colours] = values.permute(1, 2, 0).numpy().astype(pixels.dtype)
                 answer[rows, :, colours:] = pixels[rows, :, colours:]
         if seen.differs_from(read(SPARSELY)):
-            on_unreliable(GARBAGE)
+            on_unreliable(UNRELIABLE)
         return answer.reshape(image.shape)
 
     def _bands(
