@@ -64,11 +64,11 @@ def test_objectives_are_the_papers() -> None:
     sharp, blurry = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     stages = [torch.rand(2, 3, 32, 32) for _ in range(3)]
     features = FeatureMatchingLoss(build_backbone("dinov2-vit-s14", None), block=1, size="native")
-    hinet = Restoration("hinet", features, 1000.0).of_stages(stages, blurry, sharp)["loss"]
+    hinet = Restoration("hinet", features)(lambda _: stages, (blurry, sharp))["loss"]
     assert hinet == pytest.approx(
         float(0.5 * sum(psnr_loss(stage, sharp) for stage in stages) + 1000 * features(stages, sharp)), rel=1e-5
     )
-    mprnet = Restoration("mprnet-lite", features, 1.0).of_stages(stages, blurry, sharp)["loss"]
+    mprnet = Restoration("mprnet", features)(lambda _: stages, (blurry, sharp))["loss"]
     pixels = sum(charbonnier(stage, sharp) + 0.05 * edge(stage, sharp) for stage in stages)
     assert mprnet == pytest.approx(float(pixels + features(stages, sharp)), rel=1e-5)
 

@@ -14,10 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import make_photo
+from tfmlc.data.synthesis.blur import BlurConfig
+from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.networks import load_network
 from tfmlc.training.presets import PRESETS, load_recipe
+from tfmlc.training.state import STATE, read_state
 from tfmlc.training.train import TrainConfig, train_network
 
 pytest.importorskip("accelerate", reason="training needs the extra train")
@@ -152,3 +155,27 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, photos: Path) -
     with pytest.raises(UserError, match="not finite, at step"):
         train_network(config, tmp_path / "other")
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == state
+
+
+def test_a_mixture_of_sources_with_a_motion_task(tmp_path: Path, photos: Path) -> None:
+    pairs = tmp_path / "pairs"
+    strong = BlurConfig(strength_px=(9, 9), sub_exposures=(9, 9), shot_noise=(0, 0), read_noise=(0, 0))
+    synthesize([photos], pairs, SetConfig(kind="pairs", images="photos", blur=strong), workers=1)
+    blur = "blur: {strength_px: [2, 6], sub_exposures: [9, 9]}"
+    sizes = "{widths: [8, 8], encoder_blocks: [1, 1], decoder_blocks: [1], code: 8, head: [4, 4, 4]}"
+    settings = [
+        f"network={{name: spectral-unet, sizes: {sizes}}}",
+        f"data.sources={{made: {{photos: [{photos}], prepare: 4, prepared_px: 80, {blur}}}, "
+        f"fly: {{photos: [{photos}], exclude: ['0.png'], {blur}}}, pairs: {{pairs: {pairs}, fraction: 0.5}}}}",
+        "data.patch_px=64",
+        "blur_heads=0.5",
+        "mesh=0.03",
+        f"validation={{pairs: {pairs}, only: ['*1.png'], every_steps: 4, crop_px: 64}}",
+        "loop.trackers=[]",
+    ]
+    weights = train_network(load_recipe("smoke", settings), tmp_path / "run")
+    assert load_network(weights).info.name == "spectral-unet"
+    assert [row["step"] for row in read_state(tmp_path / "run" / STATE)[1].schedule["scores"]] == [4, 8]
+    both = [*settings, f"data.photos=[{photos}]"]
+    with pytest.raises(UserError, match="sources replaces"):
+        train_network(load_recipe("smoke", both), tmp_path / "other")

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from tfmlc.networks import build_network
+from tfmlc.networks import NETWORKS, build_network
 from tfmlc.runtime.device import autocast, resolve_precision
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.objective import LossConfig, Restoration, build_feature_loss
 
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+MEASURED: dict[str, tuple[str, dict[str, Any]]] = {
     "hinet, width 64": ("hinet", {"width": 64}),
     "mprnet-lite": ("mprnet-lite", {}),
 }
@@ -37,15 +37,15 @@ def bench_steps(repeats: int = 3, *, batch: int = 1, side_px: int = 256) -> list
     precision = resolve_precision(device, "auto")
     torch.manual_seed(0)
     blurry, sharp = (torch.rand(batch, 3, side_px, side_px) for _ in range(2))
-    with Progress("steps", len(NETWORKS) * len(LOSSES)) as progress:
-        for title, (name, sizes) in NETWORKS.items():
+    with Progress("steps", len(MEASURED) * len(LOSSES)) as progress:
+        for title, (name, sizes) in MEASURED.items():
             network = build_network(name, **sizes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             with torch.no_grad():
                 for parameter in network.parameters():
                     parameter.mul_(0.5)  # random networks of this depth leave the range of images
             plain = 0.0
             for loss, settings in LOSSES.items():
-                objective = Restoration(name, build_feature_loss(LossConfig(**settings), device), 1e-3)
+                objective = Restoration(NETWORKS[name].family, build_feature_loss(LossConfig(**settings), device), 1e-3)
                 seconds: list[float] = []
                 for _ in range(repeats + 1):
                     network.zero_grad(set_to_none=True)

@@ -1,0 +1,70 @@
+"""Mixtures of training sources, and pairs that are made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tfmlc.data.datasets.mixture import Mixture, PreparedPairs, prepare, turned_spectrum
+from tfmlc.data.datasets.synthetic import SyntheticPairs
+from tfmlc.data.synthesis.blur import BlurConfig
+from tfmlc.data.synthesis.motion_spectrum import cell_centres, motion_spectrum
+from tfmlc.errors import UserError
+from tfmlc.training.objective import mesh_ratio
+
+
+def synthetic(photos: Path, cell_px: int | None = None) -> SyntheticPairs:
+    blur = BlurConfig(strength_px=(3, 6), sub_exposures=(9, 9))
+    return SyntheticPairs(sorted(photos.iterdir()), blur, patch_px=64, length=10, cell_px=cell_px)
+
+
+def spectrum_of(shift: tuple[float, float]) -> np.ndarray:
+    """The spectrum of a straight motion, ``24 2 2``."""
+    poses = np.eye(3)[None].repeat(9, axis=0)
+    poses[:, :2, 2] = np.linspace(-0.5, 0.5, 9)[:, None] * shift
+    return motion_spectrum(poses, cell_centres(32, 16)).reshape(-1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "mirrored", "shift"),
+    [(1, False, (6, 12)), (2, False, (12, -6)), (0, True, (-12, -6)), (1, True, (6, -12)), (3, False, (6, 12))],
+)
+def test_spectra_turn_with_their_images(rotation: int, mirrored: bool, shift: tuple[float, float]) -> None:
+    turned = turned_spectrum(spectrum_of((12, -6)), rotation, mirrored)
+    assert np.allclose(turned, spectrum_of(shift), atol=1e-6)
+
+
+def test_prepared_pairs_are_those_of_their_dataset(tmp_path: Path, photos: Path) -> None:
+    dataset = synthetic(photos, cell_px=16)
+    prepare(dataset, 5, tmp_path / "prepared", {"name": "a"}, workers=1)
+    prepared = PreparedPairs(tmp_path / "prepared", patch_px=64, length=5, cell_px=16)
+    made = {float(dataset[index][1].mean()): dataset[index] for index in range(5)}
+    read = [prepared[index] for index in range(5)]
+    assert sorted(made) == pytest.approx(sorted(float(item[1].mean()) for item in read), abs=1e-4)
+    for item in read:
+        blurry, _, spectrum = made[min(made, key=lambda mean: abs(mean - float(item[1].mean())))]
+        assert float(item[0].mean()) == pytest.approx(float(blurry.mean()), abs=1e-4)
+        assert float(item[2].mean()) == pytest.approx(float(spectrum.mean()), abs=1e-3)
+    with pytest.raises(UserError, match="was prepared with other settings"):
+        prepare(dataset, 5, tmp_path / "prepared", {"name": "b"}, workers=1)
+
+
+def test_a_mixture_draws_by_weight_and_marks_unknown_blur(photos: Path) -> None:
+    known, unknown = synthetic(photos, cell_px=16), synthetic(photos)
+    mixture = Mixture({"known": (3.0, known), "unknown": (1.0, unknown)}, length=40, spectrum=(24, 4))
+    items = [mixture[index] for index in range(40)]
+    assert all(item[2].shape == (24, 4, 4) for item in items)
+    assert 20 < sum(bool(item[2].isfinite().all()) for item in items) < 38
+    assert all(torch.equal(one, other) for one, other in zip(mixture[7], items[7], strict=True) if one.isfinite().all())
+
+
+def test_the_mesh_of_an_error_is_measured() -> None:
+    torch.manual_seed(0)
+    noise = torch.randn(4, 3, 64, 64)
+    mesh = torch.zeros(4, 3, 64, 64)
+    mesh[..., ::4, ::4] = 1.0
+    assert 0.8 < float(mesh_ratio(noise)) < 1.2
+    assert float(mesh_ratio(noise + mesh)) > 5
