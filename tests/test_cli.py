@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from importlib.metadata import version
@@ -210,7 +209,6 @@ def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
     assert "Traceback" not in result.stderr
     assert target.read_bytes() == b"what was there before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
 def test_models(model: str) -> None:
@@ -227,6 +225,35 @@ def test_a_model_that_draws_a_mesh_says_so() -> None:
     assert shipped_models().keys() >= WARNINGS.keys()
 
 
+def test_weights_of_another_program_are_converted(tmp_path: Path, model: str) -> None:
+    state = load_network(model).state_dict()
+    torch.save({"params": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "official.pth")
+    converted = tmp_path / "converted.safetensors"
+    result = tfmlc("models", "convert", tmp_path / "official.pth", "-o", converted, "--licence", "MIT", "--half")
+    assert result.exit_code == 0, result.output
+    assert "hinet (width=8, depth=3, normalised_levels=(1, 2)" in result.stdout
+    assert "MIT" in result.stdout
+    for name, value in load_network(converted).state_dict().items():
+        assert torch.equal(value, state[name].half().float()), name
+    assert converted.stat().st_size < 0.6 * (tmp_path / "official.pth").stat().st_size
+
+
+def test_a_model_and_one_finetuned_from_it_are_blended(tmp_path: Path, model: str) -> None:
+    tuned = load_network(model)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            parameter.add_(0.5)
+    save_network(tmp_path / "tuned.safetensors", tuned, origin="a test", licence="CC0-1.0")
+    blended = tmp_path / "blended.safetensors"
+    result = tfmlc("models", "blend", model, tmp_path / "tuned.safetensors", "-o", blended)  # half of each
+    assert result.exit_code == 0, result.output
+    assert "hinet (width=8" in result.stdout
+    start = load_network(model).state_dict()
+    for name, value in load_network(blended).state_dict().items():
+        assert torch.allclose(value, start[name] + 0.25, atol=1e-6), name
+
+
+@pytest.mark.multiprocess
 def test_synthesize_and_evaluate(tmp_path: Path, model: str) -> None:
     save(tmp_path / "photos" / "a.png", 64, 80)
     save(tmp_path / "photos" / "b.png", 64, 80)
@@ -246,6 +273,12 @@ def test_synthesize_and_evaluate(tmp_path: Path, model: str) -> None:
         assert tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "third.json").exit_code == 0
     refused(tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "s.json", "--metrics", "psrn"), "'psnr'")
     refused(tfmlc("evaluate", model, tmp_path / "photos", "-o", tmp_path / "s.json"), "no folder blur")
+    assert tfmlc("evaluate", "blurry", tmp_path / "set", "-o", tmp_path / "blurry.json", "--save").exit_code == 0
+    files = (tmp_path / "s.json", tmp_path / "blurry.json")
+    report = tfmlc("report", *files, "-o", tmp_path / "report", "--dataset", tmp_path / "set")
+    assert report.stdout == f"report: {tmp_path / 'report' / 'report.html'}\n"
+    assert "small.safetensors" in (tmp_path / "report" / "report.html").read_text()
+    assert (tmp_path / "report" / "set.md").read_text().splitlines()[2].startswith("| blurry ")
 
 
 def test_every_verb_that_fills_a_folder_refuses_one_in_which_another_run_is_at_work(tmp_path: Path) -> None:
@@ -291,7 +324,7 @@ def test_print_config_gives_the_same_config_again(tmp_path: Path) -> None:
     assert tfmlc("train", tmp_path / "recipe.yaml", "--print-config").stdout == shown.stdout
 
 
-def test_triplets_adapt_and_their_errors(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_triplets_adapt_and_their_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     wall = np.kron(rng.integers(0, 256, (20, 90, 3)), np.ones((6, 6, 1))).astype(np.uint8)
@@ -303,9 +336,8 @@ def test_triplets_adapt_and_their_errors(tmp_path: Path, shared: Path, monkeypat
     assert made.exit_code == 0, made.output
     assert "4 triplets made, 0 were there already" in made.output
     settings = ["mode=token", "hidden=8", "views=1", "epochs=2", "batch_size=2", "augmentation.crop_px=64"]
-    weights = shared / "weights" / "alexnet-features.safetensors"
     adapter = tmp_path / "adapter.safetensors"
-    command = ("adapt", tmp_path / "set", "-o", adapter, "--backbone", "alexnet", "--block", 1, f"weights={weights}")
+    command = ("adapt", tmp_path / "set", "-o", adapter, "--backbone", "alexnet", "--block", 1, "weights=random")
     learned = tfmlc(*command, *settings)
     assert learned.exit_code == 0, learned.output
     assert "triplet accuracy, members shared" in learned.output

@@ -355,15 +355,18 @@ def kill(kills: int, photos: int) -> str:
     return made.stdout
 
 
+@pytest.mark.multiprocess
 def test_a_killed_run_goes_on_where_it_stood() -> None:
     assert kill(1, 6).endswith("1 kills: every photo once, originals whole, nothing left over\n")
 
 
+@pytest.mark.multiprocess
 @pytest.mark.slow
 def test_runs_killed_at_random_go_on_where_they_stood() -> None:
     assert kill(6, 24).endswith("6 kills: every photo once, originals whole, nothing left over\n")
 
 
+@pytest.mark.multiprocess
 def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     for number in range(40):
         save(tmp_path / "in" / f"{number}.png", 200, 200)
