@@ -78,7 +78,7 @@ def test_a_training_step_is_measured_under_each_loss(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(step, "NETWORKS", {"hinet, width 4": ("hinet", {"width": 4, "depth": 2})})
     features = {"kind": "fmlc", "backbone": "alexnet", "block": 1, "weights": "random"}
-    monkeypatch.setattr(step, "LOSSES", {"pixels only": {"kind": "origin"}, "FMLC": features})
+    monkeypatch.setattr(step, "LOSSES", {"pixels only": {"kind": "control"}, "FMLC": features})
     costs, lines = bench("step", "--repeats", 1)
     assert [row["loss"] for row in costs["rows"]] == ["pixels only", "FMLC"]
     assert costs["rows"][0]["relative"] == 1

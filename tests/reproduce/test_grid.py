@@ -79,7 +79,7 @@ def test_a_quick_cell_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pyt
     def not_again(*_: object, **__: object) -> None:
         raise AssertionError("done before")
 
-    monkeypatch.setattr(grid, "finetune", not_again)
+    monkeypatch.setattr(grid, "train_network", not_again)
     assert reproduce_table("table3", config, output, work, quick=True) == said
 
 
