@@ -106,8 +106,8 @@ def test_in_place_is_said_or_refused(tmp_path: Path, model: str) -> None:
     refused(tfmlc("deblur", source, "-o", tmp_path, "--model", model), "--in-place")
     refused(tfmlc("deblur", source, "--model", model), "-o", "--in-place")
     refused(tfmlc("deblur", source, "-o", tmp_path / "x.png", "--in-place"), "not both")
-    refused(tfmlc("deblur", tmp_path, "-o", tmp_path), "is the folder of the images")
-    refused(tfmlc("deblur", source, "-o", tmp_path / "x.gif"), "x.gif", "ends in")
+    refused(tfmlc("deblur", tmp_path, "-o", tmp_path), "is also the input folder")
+    refused(tfmlc("deblur", source, "-o", tmp_path / "x.gif"), "x.gif", "use a suffix of")
     assert source.read_bytes() == before
     assert tfmlc("deblur", source, "--in-place", "--model", model).exit_code == 0
     assert source.read_bytes() != before
@@ -128,8 +128,8 @@ def test_in_place_keeps_the_mode_follows_links_and_leaves_what_would_be_garbage(
     before = save(source).read_bytes()
     refused(
         tfmlc("deblur", source, "--in-place", "--model", tmp_path / "broken.safetensors"),
-        "was left as it was",
-        "(-o writes it elsewhere)",
+        "was not changed",
+        "(use -o to write the result to another file)",
     )
     assert source.read_bytes() == before
 
@@ -149,7 +149,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     arguments = ["train", "smoke", f"data.photos=[{tmp_path / 'photos'}]", "-o", str(tmp_path / "run")]
     result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert result.stderr == "tfmlc: this needs the extra train: pip install 'tfmlc[train]'\n"
+    assert result.stderr == "tfmlc: this command needs the extra train: pip install 'tfmlc[train]'\n"
 
 
 def test_an_output_folder_inside_the_input_is_not_deblurred_again(tmp_path: Path, model: str) -> None:
@@ -166,7 +166,7 @@ def test_a_photo_that_seems_too_large_is_refused_until_it_is_allowed(
     memory = psutil.virtual_memory()._replace(available=200_000)
     monkeypatch.setattr("tfmlc.io.images.reading.psutil.virtual_memory", lambda: memory)
     command = ("deblur", source, "-o", tmp_path / "out.png", "--model", model, "--tile", 128)
-    refused(tfmlc(*command), "in.png has 60x400 px", "say --yes-large if it is a photo of your own")
+    refused(tfmlc(*command), "in.png has 60x400 px", "use --yes-large if you trust the file")
     assert not (tmp_path / "out.png").exists()
     assert tfmlc(*command, "--yes-large").exit_code == 0
     assert read_image(tmp_path / "out.png", allow_large=True).pixels.shape == (400, 60, 3)
@@ -186,7 +186,7 @@ def test_deblur_refuses_in_one_line(tmp_path: Path, model: str) -> None:
     refused(tfmlc("deblur", good, "-o", out, "--model", "defaul"), "default")
     refused(tfmlc("deblur", good, "-o", out, "--model", tmp_path / "no.pth"), "no such file or directory")
     refused(tfmlc("deblur", good, "-o", out, "--model", tmp_path / "weights.safetensors"), "is a text file that begins")
-    refused(tfmlc("deblur", good, "-o", out, "--model", model, "--tile", 2), "step of 4 px")
+    refused(tfmlc("deblur", good, "-o", out, "--model", model, "--tile", 2), "size multiple of 4 px")
     refused(tfmlc("deblur", good, "-o", out, "--model", model, "--device", "gpu9"), "not usable here")
     refused(tfmlc("deblur", good, "-o", tmp_path / "weights.safetensors" / "x", "--model", model), "cannot write")
     assert not out.exists()
@@ -212,7 +212,7 @@ def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
 
 
 def test_models(model: str) -> None:
-    assert tfmlc("models", "list").stdout.startswith("default  11.2 MB  (is default-psnr)")
+    assert tfmlc("models", "list").stdout.startswith("default  11.2 MB  (same as default-psnr)")
     info = tfmlc("models", "info", model).stdout
     assert "hinet (width=8, depth=3, normalised_levels=(1, 2)" in info
     assert "CC0-1.0" in info
@@ -263,7 +263,7 @@ def test_synthesize_and_evaluate(tmp_path: Path, model: str) -> None:
     assert "bad.png is not an image" in first.stderr
     (tmp_path / "photos" / "bad.png").unlink()
     again = tfmlc("synthesize", "pairs", tmp_path / "photos", "-o", tmp_path / "set", "--workers", 2)
-    assert "0 pairs made, 2 were there already" in again.stdout
+    assert "0 pairs made, 2 existed already" in again.stdout
     result = tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "s.json")
     assert result.exit_code == 0, result.output
     assert "2 images" in result.stdout
@@ -301,10 +301,10 @@ def test_names_that_are_not_utf8_are_printed_with_their_bytes(tmp_path: Path) ->
     command = [sys.executable, "-m", "tfmlc.cli", "synthesize", "pairs", "--workers", "1"]
     made = subprocess.run([*command, name, "-o", name + b"/set"], capture_output=True, check=False)
     assert (made.returncode, made.stderr) == (0, b"")
-    assert b"1 pairs made, 0 were there already: " in made.stdout
+    assert b"1 pairs made, 0 existed already: " in made.stdout
     assert made.stdout.endswith(b"caf\\xe9/set\n")
     again = subprocess.run([*command, name, "-o", name + b"/set"], capture_output=True, check=False)
-    assert again.stdout.startswith(b"0 pairs made, 1 were there already")
+    assert again.stdout.startswith(b"0 pairs made, 1 existed already")
     refused = subprocess.run([*command, name + b"/no", "-o", name + b"/set"], capture_output=True, check=False)
     assert refused.stderr.endswith(b"caf\\xe9/no\n")
 
@@ -334,13 +334,13 @@ def test_triplets_adapt_and_their_errors(tmp_path: Path, monkeypatch: pytest.Mon
             write_image(tmp_path / "videos" / video / f"{number}.png", Image(frame))
     made = tfmlc("synthesize", "triplets", tmp_path / "videos", "-o", tmp_path / "set", "--workers", 1)
     assert made.exit_code == 0, made.output
-    assert "4 triplets made, 0 were there already" in made.output
+    assert "4 triplets made, 0 existed already" in made.output
     settings = ["mode=token", "hidden=8", "views=1", "epochs=2", "batch_size=2", "augmentation.crop_px=64"]
     adapter = tmp_path / "adapter.safetensors"
     command = ("adapt", tmp_path / "set", "-o", adapter, "--backbone", "alexnet", "--block", 1, "weights=random")
     learned = tfmlc(*command, *settings)
     assert learned.exit_code == 0, learned.output
-    assert "triplet accuracy, members shared" in learned.output
+    assert "triplet accuracy with shared augmentation" in learned.output
     assert adapter.stat().st_size > 1000
     for arguments, message in (
         (("adapt", tmp_path / "videos", "-o", adapter), "holds no manifest.jsonl"),
