@@ -1,6 +1,6 @@
 # make demo     set everything up, deblur the example photo
 # make test     set everything up, run the tests
-# make check    set everything up, then style, types and layers
+# make check    set everything up, then style, types, tables and layers
 # make docs     set everything up, build the site into docs/_build; make docs-serve shows it on localhost
 PYTHON ?= python3
 BIN := .venv/bin
@@ -36,6 +36,7 @@ check: .venv/all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python -m pytest tests/test_layers.py
 
 docs: .venv/all

@@ -215,12 +215,15 @@ def _by_target(titles: tuple[str, str], names: dict[tuple[str, str], Any], cell_
 
 def _pixels_of(source: str, kind: str, target: str) -> str:
     wanted = (source, kind, target)
-    return next(row["pixels"] for row in _formats() if (row["source"], row["kind"], row["target"]) == wanted)
+    pixels = next(row["pixels"] for row in _formats() if (row["source"], row["kind"], row["target"]) == wanted)
+    return str(pixels).replace(": said", "")  # the page says that every change comes with a message
 
 
 def _metadata_of(name: str, source: str, target: str) -> str:
     rows = [row for row in _formats() if row["source"] == source and row["target"] == target]
-    return ", ".join(sorted({row["metadata"][name] for row in rows if name in row["metadata"]}))
+    words = {"said": "lost", "made anew": "made again"}
+    found = sorted({row["metadata"][name] for row in rows if name in row["metadata"]})
+    return ", ".join(words.get(word, word) for word in found)
 
 
 def _formats() -> list[dict[str, Any]]:

@@ -43,6 +43,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"make_",
+    "capture_repr": (),
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,

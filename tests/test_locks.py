@@ -31,6 +31,7 @@ def holder(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.multiprocess
 def test_the_second_run_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     with (
@@ -45,6 +46,7 @@ def test_the_second_run_is_refused_while_the_first_lives(tmp_path: Path) -> None
     assert not list(folder.iterdir())
 
 
+@pytest.mark.multiprocess
 def test_a_killed_run_does_not_block(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         first.send_signal(signal.SIGKILL)
@@ -54,6 +56,7 @@ def test_a_killed_run_does_not_block(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.multiprocess
 def test_a_forked_child_that_outlives_its_parent_does_not_block(tmp_path: Path) -> None:
     """As the processes of a data loader do for some seconds after their parent was killed."""
     code = HOLD.replace('print("held", flush=True)', 'os.fork() or (print("held", flush=True), time.sleep(30))')
@@ -78,6 +81,7 @@ def test_the_same_process_is_refused_too(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.multiprocess
 def test_waiting_is_for_the_end_of_the_other(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         assert first.stdin is not None

@@ -1,4 +1,4 @@
-"""Validated settings: YAML and ``key=value``, and unknown keys refused with the nearest known one."""
+"""Validated settings, from YAML files and ``key=value`` arguments; unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tfmlc.io.files import parse_json, read_utf8
 
 
 class Config(BaseModel):
-    """Base of every group of settings: frozen, no unknown keys."""
+    """The base class of all settings: they cannot be changed, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def to_yaml(self) -> str:
-        """The resolved settings, as a file that gives the same ones again."""
+        """Return all settings, defaults included, as the text of a YAML file."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
@@ -28,7 +28,9 @@ T = TypeVar("T")
 
 
 def checked(kind: type[C], values: Mapping[str, Any]) -> C:
-    """Build settings from plain values; raises UserError that names the key and, if unknown, the nearest one.
+    """Build settings from plain values.
+
+    Raises UserError that names the key and, if the key is unknown, the most similar one.
 
     >>> class Recipe(Config):
     ...     steps: int = 10
@@ -48,7 +50,7 @@ def checked(kind: type[C], values: Mapping[str, Any]) -> C:
 
 
 def _known(kind: type[BaseModel], path: list[str]) -> list[str]:
-    """Full names of the settings of the group at ``path``."""
+    """Return the full names of the settings in the group at ``path``."""
     group = kind
     for part in path:
         inner = group.model_fields[part].annotation if part in group.model_fields else None
@@ -59,16 +61,30 @@ def _known(kind: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def read_record(path: Path, form: type[T], what: str, way_out: str) -> T:
-    """What an earlier step wrote into a JSON file, checked; raises UserError as ``parse_record`` does."""
+    """Read a JSON file that an earlier step wrote and check its form; raises UserError as ``parse_record`` does."""
     return parse_record(read_utf8(path), form, path, what, way_out)
 
 
 def parse_record(text: str, form: type[T], source: object, what: str, way_out: str) -> T:
-    """A JSON text as a value of a form; raises UserError, with the way out of it, for any other text.
+    """Parse a JSON text and check its form.
 
-    >>> parse_record('{"weight": "heavy"}', dict[str, float], "weight.json", "weight", "remove it")
-    Traceback (most recent call last):
-    tfmlc.errors.UserError: weight.json is no weight (weight: Input should be a valid number, ...): remove it
+    Args:
+        text: The text.
+        form: The type it must have, as pydantic validates it.
+        source: Where the text comes from, for the error.
+        what: What the text should be, for the error.
+        way_out: How to fix it, for the error.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserError: If the text is not JSON or has another form.
+
+    Example:
+        >>> parse_record('{"weight": "heavy"}', dict[str, float], "weight.json", "a loss weight", "remove it")
+        Traceback (most recent call last):
+        tfmlc.errors.UserError: weight.json is not a loss weight (weight: Input should be a valid number...): remove it
     """
     try:
         return TypeAdapter(form).validate_python(parse_json(text, source))
@@ -76,7 +92,7 @@ def parse_record(text: str, form: type[T], source: object, what: str, way_out: s
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])[:100]
         reason = f"{where}: {first['msg']}" if where else first["msg"]
-        raise UserError(f"{source} is no {what} ({reason}): {way_out}") from error
+        raise UserError(f"{source} is not {what} ({reason}): {way_out}") from error
     except UserError as error:
         raise UserError(f"{error}: {way_out}") from error
 
@@ -85,12 +101,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file of settings."""
     content: object = _parse_yaml(read_utf8(path), path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no settings: lines 'key: value' are expected")
+        raise UserError(f"{path} has no settings: it must have lines of the form 'key: value'")
     return cast("dict[str, Any]", content)
 
 
 def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """Apply ``group.key=value`` settings, values read as YAML, to a nested mapping.
+    """Apply settings ``group.key=value``, with values in YAML, to a nested mapping.
 
     >>> override({"steps": 1, "blur": {"light": "stored"}}, ["steps=20", "blur.light=linear"])
     {'steps': 20, 'blur': {'light': 'linear'}}
@@ -99,7 +115,7 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or not name:
-            raise UserError(f"{setting!r} is not of the form key=value")
+            raise UserError(f"{setting!r} must have the form key=value")
         *groups, key = name.split(".")
         target = result
         for group in groups:
@@ -113,5 +129,5 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
 def _parse_yaml(text: str, source: object) -> Any:
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # a day that is none, 20 zeros
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # the last two by impossible dates
         raise UserError(f"{source} is not YAML: {' '.join(str(error).split()):.300}") from error

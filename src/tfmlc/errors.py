@@ -1,4 +1,4 @@
-"""Mistakes a user can make: one line that says what, where and how to mend it."""
+"""Errors that a user can cause: one line that says what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-LONGEST = 1200  # letters of an error
+LONGEST = 1200  # characters of an error
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, by errors of a general kind
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch's words, in errors of general types
 
 
 class UserError(ValueError):
-    """A mistake in what was asked for or given; its text is a single line, and the command line prints only that.
+    """An error that the user can fix. The command line prints its text without a traceback.
 
-    What a file holds may be in the text: signs that steer a terminal become escapes, and what is too long is cut.
-    ``option`` names the keyword argument that would allow what was refused; the command line adds its own word for it.
+    The text is one line. It can quote a file, so control characters are escaped and a long text is cut.
+
+    Args:
+        text: What is wrong, where, and how to fix it.
+        option: The keyword argument that would allow what was refused. The command line adds its own option's name.
+
+    Example:
+        >>> raise UserError("a.jpg is empty: download it again")
+        Traceback (most recent call last):
+        tfmlc.errors.UserError: a.jpg is empty: download it again
     """
 
     def __init__(self, text: str = "", *, option: str = "") -> None:
@@ -29,7 +37,7 @@ class OutOfRangeError(UserError):
 
 
 def printable(text: str) -> str:
-    r"""A text in one line, with signs that would steer a terminal as escapes: a file's name may hold any.
+    r"""Return a text in one line with its control characters escaped; file names can contain them.
 
     >>> print(printable("a\n\x1b[31mb.jpg"))
     a\n\x1b[31mb.jpg
@@ -38,18 +46,18 @@ def printable(text: str) -> str:
 
 
 def in_one_line(error: BaseException, source: object) -> str:
-    """What went wrong with a file, in one line that names it, whatever raised it.
+    """Describe any error with a file in one line that names the file.
 
     >>> in_one_line(ZeroDivisionError("division by zero"), "a.jpg")
     'a.jpg cannot be processed: division by zero (ZeroDivisionError)'
     >>> in_one_line(MemoryError(), "a.jpg")
-    'a.jpg does not fit into memory: close other programs, or cut it into parts'
+    'a.jpg does not fit into memory: close other programs or split the file'
     """
     if isinstance(error, UserError):
         return printable(str(error))
     source, reason = printable(str(source)), " ".join(str(error).split())
     if isinstance(error, MemoryError) or any(words in reason.lower() for words in OUT_OF_MEMORY):
-        return f"{source} does not fit into memory: close other programs, or cut it into parts"
+        return f"{source} does not fit into memory: close other programs or split the file"
     if isinstance(error, OSError) and error.strerror:
         place = error.filename if isinstance(error.filename, str) else source
         return printable(f"{place}: {error.strerror.lower()}")
@@ -58,7 +66,7 @@ def in_one_line(error: BaseException, source: object) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is in no table, with the nearest one that is.
+    """Return the error for an unknown name, with the most similar known name.
 
     >>> print(unknown_name("network", "hintet", ["hinet", "mprnet"]))
     unknown network 'hintet': did you mean 'hinet'? (known: hinet, mprnet)
@@ -72,7 +80,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 def different_sizes(
     first: object, first_shape: Sequence[int], second: object, second_shape: Sequence[int]
 ) -> UserError:
-    """The error for two images that ought to be of one size, by their names and shapes ``h w ...``.
+    """Return the error for two images that must have the same size, from their names and shapes ``h w ...``.
 
     >>> print(different_sizes("a.png", (40, 60, 3), "b.png", (30, 20, 3)))
     a.png and b.png differ in size: 60x40 and 20x30

@@ -1,4 +1,4 @@
-"""Bringing images to the sizes that networks and backbones can take."""
+"""Padding of images to sizes that networks and backbones can take."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from torch import Tensor, nn
 
 
 def pad_to_multiple(image: Tensor, multiple: int, mode: Literal["reflect", "zeros"]) -> Tensor:
-    """Extend ``b c h w`` at the right and bottom to a multiple of ``multiple`` pixels.
+    """Pad images at the right and the bottom so that their sides are multiples of a number.
 
-    ``"reflect"`` reflects where the image is large enough for it and replicates the border where it is not.
+    Args:
+        image: Images, ``b c h w``.
+        multiple: The number, in px.
+        mode: ``"zeros"``, or ``"reflect"``, which replicates the border if the image is too small to reflect.
 
-    >>> import torch
-    >>> tuple(pad_to_multiple(torch.rand(1, 3, 5, 9), 8, "reflect").shape)
-    (1, 3, 8, 16)
+    Returns:
+        The padded images.
+
+    Example:
+        >>> import torch
+        >>> pad_to_multiple(torch.rand(1, 3, 5, 9), 8, "reflect").shape
+        torch.Size([1, 3, 8, 16])
     """
     height, width = image.shape[-2:]
     right, bottom = -width % multiple, -height % multiple

@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, command, versions, machine, time."""
+"""Provenance of results: commit, command, versions, device and time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("tfmlc", "torch", "numpy", "opencv-python-headless", "pillow", "pyiq
 
 
 def provenance(device: str) -> dict[str, object]:
-    """What a results file says of how it came to be."""
+    """Return the entries of a results file that say how it was made."""
     return {
         "commit": _commit(),
         "command": shlex.join([*_program(Path(sys.argv[0])), *map(without_folders, sys.argv[1:])]),
@@ -32,14 +32,14 @@ def provenance(device: str) -> dict[str, object]:
 
 
 def write_result(path: Path, content: Mapping[str, object], device: str = "cpu") -> dict[str, Any]:
-    """Write a results file: the content, and where it comes from; return both."""
+    """Write a results file with its provenance, as JSON, and return what was written."""
     whole = {**content, **provenance(device)}
     write_atomically(path, (json.dumps(whole, indent=1) + "\n").encode())
     return whole
 
 
 def without_folders(argument: str) -> str:
-    """An argument with absolute paths cut to their last part: where a machine keeps its files is nobody's business.
+    """Reduce absolute paths in an argument to their last part, so that results do not reveal a machine's folders.
 
     >>> without_folders("photos=[/home/me/photos, more]"), without_folders("runs/a"), without_folders("/tmp/x.json")
     ('photos=[photos, more]', 'runs/a', 'x.json')
@@ -48,7 +48,7 @@ def without_folders(argument: str) -> str:
 
 
 def _program(started: Path) -> list[str]:
-    """What was started: a script by its path from where it was started, or the command line.
+    """Return the program that was started: a script by its relative path, or ``tfmlc``.
 
     >>> _program(Path("benchmarks/fuzz/run.py")), _program(Path("/usr/bin/tfmlc"))
     (['python', 'benchmarks/fuzz/run.py'], ['tfmlc'])
@@ -58,7 +58,7 @@ def _program(started: Path) -> list[str]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout this package runs from, marked where files differ from it."""
+    """Return the commit of the checkout that the package runs from, with a mark if files were changed."""
     here = Path(__file__).parent
     try:
         found = subprocess.run(

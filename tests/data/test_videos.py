@@ -175,6 +175,7 @@ class TestAverages:
 
 
 class TestSets:
+    @pytest.mark.multiprocess
     def test_triplets_of_a_video_and_a_folder(self, tmp_path: Path) -> None:
         write_frames(tmp_path / "in" / "scene" / "b", pan(31))
         write_video(tmp_path / "in" / "a.mp4", pan(45))

@@ -102,7 +102,7 @@ def test_an_error_of_any_type_is_its_files_line(
     assert [outcome.error for outcome in outcomes.values()] == [
         f"{tmp_path / 'in' / 'a.png'} cannot be processed: odd entry (UnforeseenError)",
         f"{tmp_path / 'in' / 'b.png'} cannot be processed: RecursionError",
-        f"{tmp_path / 'in' / 'c.png'} does not fit into memory: close other programs, or cut it into parts",
+        f"{tmp_path / 'in' / 'c.png'} does not fit into memory: close other programs or split the file",
     ]
 
 
@@ -245,7 +245,7 @@ def test_in_place_restores_nothing_twice(tmp_path: Path, deblurrer: Deblurrer, s
     shutil.move(photo, moved)
     assert run(deblurrer, moved.parent)[moved.name].done_before
     assert moved.read_bytes() == once
-    with pytest.raises(UserError, match="its original is gone"):
+    with pytest.raises(UserError, match="their originals are gone"):
         run(deblurrer, moved, again=True)
 
 
@@ -292,7 +292,7 @@ def test_heic_becomes_jpeg_and_is_not_written_in_place(tmp_path: Path, deblurrer
     assert [job.target.name for job in batch.jobs] == ["a.jpg", "b.heic.jpg", "b.jpg"]
     in_place = plan_batch([tmp_path / "in"], in_place=True)
     assert [job.source.name for job in in_place.jobs] == ["b.jpg"]
-    assert dict(in_place.skipped) == {".heic (not written: choose an output folder)": 2}
+    assert dict(in_place.skipped) == {".heic (cannot be written: choose an output folder)": 2}
 
 
 # Two runs in one folder.
@@ -355,15 +355,18 @@ def kill(kills: int, photos: int) -> str:
     return made.stdout
 
 
+@pytest.mark.multiprocess
 def test_a_killed_run_goes_on_where_it_stood() -> None:
     assert kill(1, 6).endswith("1 kills: every photo once, originals whole, nothing left over\n")
 
 
+@pytest.mark.multiprocess
 @pytest.mark.slow
 def test_runs_killed_at_random_go_on_where_they_stood() -> None:
     assert kill(6, 24).endswith("6 kills: every photo once, originals whole, nothing left over\n")
 
 
+@pytest.mark.multiprocess
 def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     for number in range(40):
         save(tmp_path / "in" / f"{number}.png", 200, 200)
@@ -374,7 +377,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
     assert " -> " in first
-    assert said.splitlines()[-1] == "tfmlc: interrupted; what was finished is kept, the same command goes on"
+    assert said.splitlines()[-1] == "tfmlc: interrupted; finished work is kept, run the same command to continue"
     assert process.returncode == 130
     assert not list((tmp_path / "out").glob(".*"))
     PIL.Image.open(tmp_path / "out" / "0.png").load()

@@ -219,7 +219,7 @@ def test_garbage_is_warned_of(photo: np.ndarray) -> None:
 
 
 def test_tile_smaller_than_the_step_is_refused() -> None:
-    with pytest.raises(UserError, match="step of 16 px"):
+    with pytest.raises(UserError, match="size multiple of 16 px"):
         Deblurrer(Same(), tile_px=8)
 
 

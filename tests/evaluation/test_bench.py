@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
-from tfmlc.bench.deblur import bench_deblur
+from tfmlc.bench import deblur, step, synthesize
 from tfmlc.bench.evaluate import PYIQA_NAMES, bench_scores
 from tfmlc.bench.released_loss import ReleasedLoss
+from tfmlc.cli import app
 from tfmlc.io.images import Image, write_image
 from tfmlc.losses import Adapter, FeatureMatchingLoss
 from tfmlc.metrics.registry import unavailable
@@ -51,7 +57,44 @@ def test_both_programs_give_the_same_scores(tmp_path: Path) -> None:
     assert {name: value for name, value in costs["largest_difference"].items() if value > 1e-4} == {}
 
 
-def test_deblurring_is_measured_by_size_precision_and_tile() -> None:
-    rows = bench_deblur("default", repeats=1, sides_px=[(48, 64)])
+def bench(*arguments: object) -> tuple[dict[str, Any], list[str]]:
+    """What ``tfmlc bench`` wrote, and its lines."""
+    run = CliRunner().invoke(app, ["bench", *map(str, arguments), "-o", "costs.json"])
+    assert run.exit_code == 0, run.output
+    return json.loads(Path("costs.json").read_text()), run.stdout.splitlines()
+
+
+def test_deblurring_is_measured_by_size_precision_and_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(deblur, "bench_deblur", partial(deblur.bench_deblur, repeats=1, sides_px=[(48, 64)]))
+    costs, lines = bench("deblur")
+    rows = costs["rows"]
     assert [(row["image"], row["tile_px"]) for row in rows] == [("64x48", "auto"), ("64x48", 256)] * 2
     assert rows[0]["times_faster"] == 1
+    assert [line.split()[0] for line in lines] == ["64x48"] * 4
+
+
+def test_a_training_step_is_measured_under_each_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(step, "NETWORKS", {"hinet, width 4": ("hinet", {"width": 4, "depth": 2})})
+    features = {"kind": "fmlc", "backbone": "alexnet", "block": 1, "weights": "random"}
+    monkeypatch.setattr(step, "LOSSES", {"pixels only": {"kind": "control"}, "FMLC": features})
+    costs, lines = bench("step", "--repeats", 1)
+    assert [row["loss"] for row in costs["rows"]] == ["pixels only", "FMLC"]
+    assert costs["rows"][0]["relative"] == 1
+    assert len(lines) == 2
+
+
+@pytest.mark.multiprocess
+def test_making_triplets_is_measured_beside_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(synthesize, "WINDOWS", (3,))
+    monkeypatch.setattr(synthesize.os, "cpu_count", lambda: 1)
+    wall = np.kron(np.random.default_rng(0).integers(0, 256, (16, 60, 3)), np.ones((6, 6, 1))).astype(np.uint8)
+    for number in range(20):
+        write_image(tmp_path / "pan" / f"{number}.png", Image(wall[:, 4 * number : 4 * number + 160].copy()))
+    costs, lines = bench("synthesize", tmp_path / "pan")
+    assert [(row["source"], row["processes"]) for row in costs["rows"]] == [("video", 1), ("PNG folder", 1)]
+    assert costs["rows"][0]["frames"] == 20
+    assert costs["rows"][0]["triplets"] > 0
+    assert lines[-1].startswith("extra memory: ")

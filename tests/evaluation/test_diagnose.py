@@ -54,7 +54,7 @@ def test_equal_psnr() -> None:
     target = float((blurry - sharp).square().mean())
     for kind, other in equal_psnr(sharp, blurry).items():
         error = float((other - sharp).square().mean())
-        assert error == pytest.approx(target, rel=0.1) or kind == "jpeg"
+        assert error == pytest.approx(target, rel=0.6 if kind == "jpeg" else 0.1), kind  # JPEG has whole qualities
 
 
 def test_spearman_equals_scipy() -> None:

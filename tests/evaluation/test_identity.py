@@ -18,6 +18,7 @@ from tfmlc.evaluation import record as record_module
 from tfmlc.evaluation.evaluate import evaluate, is_scored
 from tfmlc.evaluation.report import read_scores, write_report
 from tfmlc.io.images import Image, read_rgb8, write_image
+from tfmlc.metrics import registry
 from tfmlc.metrics.fidelity import psnr
 from tfmlc.metrics.registry import METRICS
 from tfmlc.networks import build_network, save_network
@@ -228,7 +229,6 @@ def test_sides_that_are_swapped_are_told(tmp_path: Path, capsys: pytest.CaptureF
         "set: the blurry image is sharper than the sharp one in 4 of 4 pairs (0.bmp, 1.bmp, 2.bmp, ...): are they"
         in said
     )
-    pytest.importorskip("matplotlib", reason="the plots need the extra train")
     page = write_report([tmp_path / "a.json"], tmp_path / "r").read_text()
     assert "the blurry image is sharper than the sharp one in 4 pairs" in page
 
@@ -270,13 +270,12 @@ def test_a_metric_that_is_not_there_ends_with_status_1_and_an_address(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    metrics = pytest.importorskip("tfmlc.metrics.registry")
-    metrics._pyiqa_metric.cache_clear()
+    registry._pyiqa_metric.cache_clear()
     dataset = make_pairs(tmp_path / "set", 10)
     run = CliRunner().invoke(
         app, ["evaluate", "blurry", str(dataset), "-o", str(tmp_path / "s.json"), "--metrics", "pieapp,psnr"]
     )
-    metrics._pyiqa_metric.cache_clear()
+    registry._pyiqa_metric.cache_clear()
     assert run.exit_code == 1, run.output
     assert "metric pieapp" in run.stderr
     assert "https://" in run.stderr.split("metric pieapp", 1)[1]

@@ -20,7 +20,6 @@ from tfmlc.evaluation.tables import build_table
 from tfmlc.io.images import Image, write_image
 from tfmlc.reproduce.paper import find_values
 
-pytest.importorskip("matplotlib", reason="the plots need the extra train")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 

@@ -104,4 +104,4 @@ def test_rows_that_do_not_say_of_what_they_are_are_made_again(tmp_path: Path) ->
 def test_scores_that_are_no_numbers(tmp_path: Path, values: dict[str, object]) -> None:
     scores = {"format": 1, "model": "m", "dataset": "d", "mean": values, "per_image": {"a": values}}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
-    assert "is no scores file (mean.psnr" in refusal(read_scores, tmp_path / "scores.json")
+    assert "is not a scores file of tfmlc evaluate (mean.psnr" in refusal(read_scores, tmp_path / "scores.json")

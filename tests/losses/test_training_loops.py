@@ -291,6 +291,7 @@ def report_loss(model: Model, images: tuple[Tensor, Tensor], path: str) -> None:
     Path(path).write_text(str(gradient(model.loss, images)[0]))
 
 
+@pytest.mark.multiprocess
 @pytest.mark.slow
 def test_in_a_spawned_process(model: Model, images: Any, tmp_path: Path) -> None:
     process = torch.multiprocessing.get_context("spawn").Process(

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.reproduce import grid, paper
 from tfmlc.reproduce.grid import Cell, GridConfig, Run, as_table, cells_of, generated_photo, reproduce_table
 from tfmlc.training.presets import load_recipe
-
-pytest.importorskip("accelerate", reason="training needs the extra train")
 
 
 def test_cells_are_the_papers() -> None:
@@ -54,30 +54,33 @@ def test_a_quick_cell_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(grid, "METRICS", ("periodicity",))
     monkeypatch.setattr(grid, "kept_weights", lambda *_: None)  # random ones, on any machine
     monkeypatch.setattr(paper, "BLOCKS", (1,))
-    config = GridConfig(backbone="dinov2-vit-s14")
-    said = reproduce_table("table3", config, tmp_path / "out", tmp_path / "work", quick=True)
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(app, ["reproduce", "table3", "backbone=dinov2-vit-s14", "--quick", "-o", "out"])
+    assert run.exit_code == 0, run.output
+    said = run.stdout.removesuffix("\n")
+    config, output, work = GridConfig(backbone="dinov2-vit-s14"), Path("out"), Path("runs", "table3-quick")
     assert "Rehearsal: tiny networks on generated images." in said
     assert "| GoPro | hinet-dinov2-vit-s14-1 | rehearsal |" in said
     assert "difference" not in said
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    summary = json.loads((output / "summary.json").read_text())
     assert summary["rehearsal"] is True
     assert {"psnr", "ssim"} <= summary["rows"][0]["ours"].keys()
     assert "paper" not in summary["rows"][0]
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (output / "report.html").read_text()
     assert "<strong>Rehearsal.</strong>" in page
     assert "Comparison with the paper" not in page
-    assert all("rehearsal: " in (tmp_path / "out" / f"pairs.{suffix}").read_text() for suffix in ("md", "tex", "csv"))
+    assert all("rehearsal: " in (output / f"pairs.{suffix}").read_text() for suffix in ("md", "tex", "csv"))
     with pytest.raises(UserError, match=r"is of a rehearsal \(--quick\): choose another folder"):
-        reproduce_table("table3", config, tmp_path / "out", tmp_path / "work")
+        reproduce_table("table3", config, output, work)
     other = GridConfig(backbone="dinov2-vit-s14", train=["loop.steps=9"])
     with pytest.raises(UserError, match="was made with other settings"):
-        reproduce_table("table3", other, tmp_path / "out", tmp_path / "work", quick=True)
+        reproduce_table("table3", other, output, work, quick=True)
 
     def not_again(*_: object, **__: object) -> None:
         raise AssertionError("done before")
 
-    monkeypatch.setattr(grid, "finetune", not_again)
-    assert reproduce_table("table3", config, tmp_path / "out", tmp_path / "work", quick=True) == said
+    monkeypatch.setattr(grid, "train_network", not_again)
+    assert reproduce_table("table3", config, output, work, quick=True) == said
 
 
 def test_differences_and_gaps() -> None:

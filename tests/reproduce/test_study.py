@@ -13,14 +13,12 @@ from tfmlc.config import checked
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import is_scored
 from tfmlc.io.images import Image, write_image
-from tfmlc.metrics.registry import score_images
+from tfmlc.metrics.registry import unavailable
 from tfmlc.networks import build_network, save_network
 from tfmlc.reproduce import study as module
-from tfmlc.reproduce.plan import StudyConfig
+from tfmlc.reproduce.plan import METRICS, StudyConfig
 from tfmlc.reproduce.study import study
 from tfmlc.training import adapt as adapt_module
-
-pytest.importorskip("accelerate", reason="training needs the extra train")
 
 
 def config_of(tmp_path: Path, **changes: object) -> StudyConfig:
@@ -47,11 +45,8 @@ def config_of(tmp_path: Path, **changes: object) -> StudyConfig:
 
 @pytest.mark.weights
 def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyiqa", reason="needs the extra metrics")
-    try:
-        score_images(make_photo(64, 64), make_photo(64, 64), ["lpips", "dists"])
-    except UserError as error:
-        pytest.skip(str(error))
+    if reasons := unavailable(METRICS):
+        pytest.skip(next(iter(reasons.values())))
     noise = np.random.default_rng(0).integers(0, 40, (230, 240, 3), dtype=np.uint8)
     for number in range(5):
         folder = "held" if number == 4 else "photos"

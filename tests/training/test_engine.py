@@ -21,7 +21,6 @@ from tfmlc.training.loop import BAD_BATCH, STATE, Loop, LoopConfig, Task
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.train import start_network, train_network
 
-pytest.importorskip("accelerate", reason="training needs the extra train")
 SAME = 1e-3
 SMOKE = ["loop.steps=6", "loop.batch_size=4", "loop.precision=fp32", "loop.workers=0"]
 SMOKE.append("loop.gradient_clip=0.01")  # Adam enlarges the rounding of tiny gradients less
@@ -99,6 +98,7 @@ def in_two_processes(*command: str) -> None:
             process.kill()  # one waits for the other, even where that has failed
 
 
+@pytest.mark.multiprocess
 @pytest.mark.parametrize("loss", [[], FEATURES], ids=["pixels", "features"])
 def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path, loss: list[str]) -> None:
     """To rounding: sums in another order."""
@@ -108,6 +108,7 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path, loss
     assert relative_difference(tmp_path / "one", tmp_path / "two", photos) < SAME
 
 
+@pytest.mark.multiprocess
 def test_fsdp_gives_the_result_of_one_process_and_resumes(tmp_path: Path, photos: Path) -> None:
     settings = [f"data.photos=[{photos}]", *SMOKE, "loop.device=cpu", "loop.save_every_steps=3"]
     train_network(load_recipe("smoke", settings), tmp_path / "one")
@@ -119,6 +120,7 @@ def test_fsdp_gives_the_result_of_one_process_and_resumes(tmp_path: Path, photos
     assert {key: value.shape for key, value in states[0].items()} == {k: v.shape for k, v in states[1].items()}
 
 
+@pytest.mark.multiprocess
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path, photos: Path) -> None:
     settings = [f"data.photos=[{photos}]", "loop.steps=400", "loop.save_every_steps=400"]
     command = [sys.executable, "-m", "tfmlc.cli", "train", "smoke", *settings, "-o", str(tmp_path / "run")]

@@ -23,8 +23,6 @@ from tfmlc.training.presets import PRESETS, load_recipe
 from tfmlc.training.state import STATE, read_state
 from tfmlc.training.train import TrainConfig, train_network
 
-pytest.importorskip("accelerate", reason="training needs the extra train")
-
 
 def recipe(photos: Path, *settings: str) -> TrainConfig:
     return load_recipe("smoke", [f"data.photos=[{photos}]", *settings])
@@ -35,6 +33,7 @@ def test_presets_are_valid() -> None:
         assert load_recipe(name, ["data.photos=[x]"]).loop.steps >= 1
 
 
+@pytest.mark.multiprocess
 def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
     whole = train_network(recipe(photos), tmp_path / "whole")
     for stop in (4, None):
@@ -47,6 +46,7 @@ def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None
             assert torch.equal(value, two[key]), key
 
 
+@pytest.mark.multiprocess
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, photos: Path) -> None:
     arguments = ["train", "smoke", f"data.photos=[{photos}]", "loop.steps=16", "loop.save_every_steps=2"]
     whole = train_network(recipe(photos, "loop.steps=16", "loop.save_every_steps=2"), tmp_path / "whole")
@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, photos: Path) -
     state = (tmp_path / "run" / "state.safetensors").read_bytes()
     config = recipe(photos, "loop.learning_rate=1e30")
     with pytest.raises(UserError, match="not finite, at step"):
-        train_network(config, tmp_path / "other")
+        train_network(config, tmp_path / "run", force=True)
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == state
 
 

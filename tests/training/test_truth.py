@@ -21,8 +21,6 @@ from tfmlc.training.presets import load_recipe
 from tfmlc.training.state import check_same_recipe, read_state
 from tfmlc.training.train import resolved, train_network
 
-pytest.importorskip("accelerate", reason="training needs the extra train")
-
 
 @pytest.fixture
 def start(tmp_path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The command line: one file per verb, which imports what it calls only when it runs."""
+"""The command line: one file per command. Each command imports what it needs when it runs."""
 
 from tfmlc.cli import adapt, bench, deblur, evaluate, models, report, reproduce, synthesize, train
 from tfmlc.cli.tree import app

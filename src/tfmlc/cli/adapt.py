@@ -16,14 +16,19 @@ from tfmlc.cli.tree import (
 
 @app.command()
 def adapt(
-    triplets: Annotated[Path, typer.Argument(metavar="DIR", help="A set that tfmlc synthesize triplets made.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Adapter file, .safetensors.")],
+    triplets: Annotated[Path, typer.Argument(metavar="DIR", help="A set made by tfmlc synthesize triplets.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The adapter's file, .safetensors.")],
     settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
-    backbone: Annotated[str, typer.Option(help="A backbone's name.")] = "clip-vit-b16",
-    block: Annotated[int, typer.Option(help="Block whose features are adapted, from zero.")] = 3,
-    report: Annotated[bool, typer.Option("--report", help="Also diagnose: what the adapted features rank.")] = False,
+    backbone: Annotated[str, typer.Option(help="Name of the backbone.")] = "clip-vit-b16",
+    block: Annotated[int, typer.Option(help="Block whose features are adapted, counted from zero.")] = 3,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also diagnose how well the adapted features rank blur.")
+    ] = False,
 ) -> None:
-    """Teach an adapter on a frozen backbone to rank blur; a run that was stopped is taken up."""
+    """Train an adapter on a frozen backbone to rank blur.
+
+    Run the same command again to continue an interrupted run.
+    """
     with one_line_errors():
         check_unlocked(output.with_suffix(".run"))
         from tfmlc.config import checked, override
@@ -33,7 +38,8 @@ def adapt(
         config = checked(AdaptConfig, override({"backbone": backbone, "block": block}, settings or []))
         learned = run(triplets, output, config)
         for kind, accuracy in learned["accuracy"].items():
-            typer.echo(f"triplet accuracy, members {kind}: {accuracy['before']:.3f} -> {accuracy['after']:.3f}")
+            before, after = accuracy["before"], accuracy["after"]
+            typer.echo(f"triplet accuracy with {kind} augmentation: {before:.3f} -> {after:.3f}")
         if report:
             from tfmlc.evaluation.diagnose import diagnose_adapter
 

@@ -1,4 +1,4 @@
-"""Measure costs on this machine."""
+"""Measure speed and memory on this machine."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from tfmlc.cli.tree import (
 
 @bench.command("loss")
 def bench_loss(
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the best counts.")] = 5,
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Number of runs; the fastest counts.")] = 5,
 ) -> None:
-    """Time and memory of a training step of the losses, against the released procedure and LPIPS, DISTS."""
+    """Measure time and memory of the losses in a training step.
+
+    They are compared with the paper's released code, LPIPS and DISTS.
+    """
     with one_line_errors():
         from tfmlc.bench.loss import bench_loss as run
         from tfmlc.bench.loss import summary
@@ -36,10 +39,10 @@ def bench_loss(
 
 @bench.command("step")
 def bench_step(
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the best counts.")] = 3,
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Number of runs; the fastest counts.")] = 3,
 ) -> None:
-    """Time of a finetuning step of HINet and MPRNet lite under each loss."""
+    """Measure the time of a finetuning step of HINet and MPRNet lite with each loss."""
     with one_line_errors():
         from tfmlc.bench.step import bench_steps
         from tfmlc.results import write_result
@@ -53,9 +56,9 @@ def bench_step(
 @bench.command("synthesize")
 def bench_synthesize(
     video: Annotated[Path, typer.Argument(help="A video file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
 ) -> None:
-    """Speed of making triplets beside merely decoding the video, and memory by length of window."""
+    """Measure the speed of making triplets, relative to decoding the video, and the memory by window length."""
     with one_line_errors():
         from tfmlc.bench.synthesize import bench_synthesis
         from tfmlc.results import write_result
@@ -64,17 +67,17 @@ def bench_synthesize(
         write_result(output, costs)
         for row in costs["rows"]:
             processes = f"{row['processes']} process{'es' if row['processes'] > 1 else ''}"
-            typer.echo(f"{row['source']}, {processes}: {row['relative_speed']:.2f} of the speed of decoding")
+            typer.echo(f"{row['source']}, {processes}: {row['relative_speed']:.2f} times the speed of decoding")
         memory = ", ".join(f"{mib} MiB (windows of {frames} frames)" for frames, mib in costs["extra_mib"].items())
         typer.echo(f"extra memory: {memory}")
 
 
 @bench.command("deblur")
 def bench_deblur(
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
     model: Annotated[str, typer.Option("-m", "--model", help="A model's name or a weights file.")] = "default",
 ) -> None:
-    """Time and memory of deblurring, by size of the image, precision and tile."""
+    """Measure time and memory of deblurring, by image size, precision and tile size."""
     with one_line_errors():
         from tfmlc.bench.deblur import bench_deblur as run
         from tfmlc.results import write_result
@@ -91,13 +94,14 @@ def bench_deblur(
 @bench.command("evaluate")
 def bench_evaluate(
     dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the costs.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
 ) -> None:
-    """Speed of scoring with six metrics beside a plain loop that calls pyiqa metric by metric."""
+    """Measure the speed of scoring with six metrics, relative to a plain loop over pyiqa's metrics."""
     with one_line_errors():
         from tfmlc.bench.evaluate import bench_scores
         from tfmlc.results import write_result
 
         costs = write_result(output, bench_scores(dataset))
         for row in costs["rows"]:
-            typer.echo(f"{row['models']} scored together: {row['times_faster']:.2f} times as fast as the plain loop")
+            speed = f"{row['times_faster']:.2f} times as fast as the plain loop"
+            typer.echo(f"{row['models']} models scored together: {speed}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfmlc.cli.tree import (
     Device,
+    Precision,
     app,
     in_words,
     one_line_errors,
@@ -19,42 +20,45 @@ from tfmlc.cli.tree import (
 if TYPE_CHECKING:
     from tfmlc.deblur.batch import Batch, Outcome
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Images and folders.", show_default=False)]
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Photos and folders.", show_default=False)]
 
 
 @app.command()
 def deblur(
     inputs: Inputs,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File or folder for the results.")] = None,
-    model: Annotated[str, typer.Option(help="A model's name (see tfmlc models list) or a weights file.")] = "default",
-    tile: Annotated[int | None, typer.Option(help="Side of a tile in px; 0: whole image. Default: what fits.")] = None,
+    model: Annotated[str, typer.Option(help="Name of a model (see tfmlc models list) or a weights file.")] = "default",
+    tile: Annotated[
+        int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
+    ] = None,
     device: Device = "auto",
-    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")] = "auto",
-    compare: Annotated[bool, typer.Option("--compare", help="Also write before and after side by side.")] = False,
+    precision: Precision = "auto",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also write an image with before and after side by side.")
+    ] = False,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Overwrite the images themselves; none is restored twice.")
+        bool, typer.Option("--in-place", help="Overwrite the photos. A photo is never restored twice.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Folders: also make anew what an earlier run made the same way.")
+        bool, typer.Option("--again", help="In folders, also restore photos whose result exists already.")
     ] = False,
     yes_large: Annotated[
-        bool, typer.Option("--yes-large", help="Also photos that seem too large for the free memory.")
+        bool, typer.Option("--yes-large", help="Also read photos that seem too large for the free memory.")
     ] = False,
 ) -> None:
-    """Sharpen blurry photos: files, or folders with everything in them. A run that was stopped goes on."""
+    """Deblur photos, or all photos in folders.
+
+    Run the same command again to continue an interrupted run.
+    """
     with one_line_errors():
         from tfmlc.deblur.batch import plan_batch, run_batch
         from tfmlc.errors import UserError
 
         if in_place == (output is not None):
             both = ", not both" if in_place else ""
-            raise UserError(
-                f"say where the results go with -o, or overwrite the images themselves with --in-place{both}"
-            )
+            raise UserError(f"give an output with -o, or overwrite the photos with --in-place{both}")
         if in_place and again:
-            raise UserError(
-                "--again does not go with --in-place: what was restored has no original, it would be restored twice"
-            )
+            raise UserError("--again cannot be used with --in-place: the originals of restored photos are gone")
         batch = plan_batch(inputs, output, in_place=in_place, compare=compare)
         from tfmlc.deblur import Deblurrer
 
@@ -72,20 +76,20 @@ def deblur(
 
 
 def _described(outcome: Outcome, batch: Batch) -> str:
-    """One line on what became of a photo; none where it is only counted."""
+    """Return one line about the outcome of a photo; empty if it is only counted."""
     from tfmlc.deblur.sharpness import edges
 
     job = outcome.job
     if outcome.error is not None:
         return f"tfmlc: {in_words(outcome.error, outcome.option)}"
     if outcome.done_before:
-        return "" if batch.is_folder_run else f"{job.source} was left as it was: it was restored before"
+        return "" if batch.is_folder_run else f"{job.source} was not changed: it was restored before"
     notes = f" ({'; '.join(outcome.notes)})" if outcome.notes else ""
     return f"{job.source} -> {job.target}  {edges(outcome.before, outcome.after)}{notes}"
 
 
 def _summary(outcomes: Sequence[Outcome], batch: Batch) -> list[str]:
-    """What was done before, skipped and failed in a folder run."""
+    """Return the summary of a folder run: what was restored, done before, skipped and failed."""
     if not batch.is_folder_run:
         return []
     from tfmlc.io.images import skipped_line
@@ -96,11 +100,11 @@ def _summary(outcomes: Sequence[Outcome], batch: Batch) -> list[str]:
     lines = [f"{total - before - len(failed)} of {total} images restored"]
     if before:
         why = (
-            "restored before and left as they were"
+            "were restored before and not changed"
             if batch.in_place
-            else "there already, made by the same model and settings (--again makes them anew)"
+            else "have a result of the same model and settings already (--again restores them again)"
         )
-        lines.append(f"{before} of {total} images were {why}")
+        lines.append(f"{before} of {total} images {why}")
     if skipped := skipped_line(batch.skipped):
         lines.append(skipped)
     if failed:

@@ -18,33 +18,43 @@ from tfmlc.cli.tree import (
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A model's name, a weights file, a folder of restored images, or 'blurry'.")
+        str, typer.Argument(help="Name of a model, a weights file, a folder of restored images, or 'blurry'.")
     ],
     datasets: Annotated[
         list[Path],
-        typer.Argument(metavar="SET...", help="Folders with blur/ and sharp/, GOPRO_Large, RealBlur list, HIDE."),
+        typer.Argument(
+            metavar="SET...", help="Folders with blur/ and sharp/, GOPRO_Large, HIDE, or a list of RealBlur."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the scores.")],
     protocol: Annotated[
-        str, typer.Option(help="What PSNR and SSIM mean; names by commas, or all. See docs/reference/scores.md.")
+        str,
+        typer.Option(help="Protocols that define PSNR and SSIM, separated by commas, or all."),
     ] = "gopro-hinet",
     metrics: Annotated[
-        str, typer.Option(help="More scores, by commas: periodicity, lpips, dists, niqe, brisque, pi, ...")
+        str,
+        typer.Option(
+            help="More metrics, separated by commas: periodicity, lpips, dists, niqe, brisque, pi, pieapp, ..."
+        ),
     ] = "",
-    tile: Annotated[int | None, typer.Option(help="Side of a tile in px; 0: whole image.")] = None,
+    tile: Annotated[
+        int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    tlc: Annotated[bool, typer.Option("--tlc", help="Also with local statistics; scores in NAME-tlc.json.")] = False,
-    save: Annotated[bool, typer.Option("--save", help="Keep the restored images, for a report.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also where the file holds scores of another model or dataset.")
+    tlc: Annotated[
+        bool, typer.Option("--tlc", help="Also score the model with local statistics (TLC), in NAME-tlc.json.")
     ] = False,
+    save: Annotated[bool, typer.Option("--save", help="Keep the restored images, for a report.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace scores of another model or dataset.")] = False,
     paper: Annotated[
         str | None,
-        typer.Option(help="Row of the paper for the report: table1/NETWORK/LOSS/SET, table2/BACKBONE, table3/BLOCK."),
+        typer.Option(
+            help="Row of the paper to compare with: table1/NETWORK/LOSS/SET, table2/BACKBONE or table3/BLOCK."
+        ),
     ] = None,
 ) -> None:
-    """Score a model on pairs of blurry and sharp images; several sets give one table."""
+    """Score a model on one or several datasets of blurry and sharp images."""
     with one_line_errors():
         from tfmlc.errors import UserError
         from tfmlc.evaluation.evaluate import evaluate as run
@@ -56,7 +66,7 @@ def evaluate(
         wanted = [name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"]  # the protocol's
         protocols = find_protocols(protocol)
         if paper is not None and len(datasets) > 1:
-            raise UserError("--paper is a row for one dataset: evaluate one set a call")
+            raise UserError("--paper is a row for one dataset: give one set")
         published = None if paper is None else find_values(paper)
         if published is not None:
             needed = dict.fromkeys(key.partition("/")[0] for key in published if "/" in key)

@@ -1,4 +1,4 @@
-"""List, explain, fetch, blend and convert models."""
+"""List, inspect, download, convert and blend models."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tfmlc.cli.tree import (
     one_line_errors,
 )
 
-Half = Annotated[bool, typer.Option("--half", help="Store in half precision.")]
+Half = Annotated[bool, typer.Option("--half", help="Store the weights in half precision.")]
 
 
 @models.command("list")
 def models_list() -> None:
-    """Names of the models that need no download."""
+    """List the models that ship with tfmlc."""
     with one_line_errors():
         from tfmlc.io.weights import shipped_models
 
         for name, path in shipped_models().items():
-            same = "" if path.stem == name else f"  (is {path.stem})"
+            same = "" if path.stem == name else f"  (same as {path.stem})"
             typer.echo(f"{name}  {path.stat().st_size / 1e6:.1f} MB{same}")
 
 
 @models.command("info")
-def models_info(model: Annotated[str, typer.Argument(help="A model's name or a weights file.")]) -> None:
-    """What a weights file holds: network, sizes, origin, licence, and a warning where one is due."""
+def models_info(model: Annotated[str, typer.Argument(help="Name of a model or a weights file.")]) -> None:
+    """Show what a weights file holds: network, sizes, origin, licence and known problems."""
     with one_line_errors():
         from tfmlc.io.weights import find_model, shipped_warning
         from tfmlc.networks import load_network
@@ -40,8 +40,8 @@ def models_info(model: Annotated[str, typer.Argument(help="A model's name or a w
 
 
 @models.command("fetch")
-def models_fetch(name: Annotated[str, typer.Argument(help="A backbone's name.")]) -> None:
-    """Get a backbone's weights now, so that they are there without a network; prints where they lie."""
+def models_fetch(name: Annotated[str, typer.Argument(help="Name of a backbone.")]) -> None:
+    """Download the weights of a backbone and print their path, for later use without a network connection."""
     with one_line_errors():
         from tfmlc.backbones import BACKBONES
         from tfmlc.errors import unknown_name
@@ -55,16 +55,16 @@ def models_fetch(name: Annotated[str, typer.Argument(help="A backbone's name.")]
 
 @models.command("blend")
 def models_blend(
-    one: Annotated[str, typer.Argument(help="A model's name or a weights file.")],
-    other: Annotated[str, typer.Argument(help="A model finetuned from it.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
+    one: Annotated[str, typer.Argument(help="Name of a model or a weights file.")],
+    other: Annotated[str, typer.Argument(help="A model that was finetuned from ONE.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")],
     factor: Annotated[
         float, typer.Option("--factor", "--share", help="Blend factor: 0 gives ONE, 1 gives OTHER.")
     ] = 0.5,
-    onto: Annotated[str | None, typer.Option(help="Change this model so, not the first.")] = None,
+    onto: Annotated[str | None, typer.Option(help="Apply the change from ONE to OTHER to this model instead.")] = None,
     half: Half = False,
 ) -> None:
-    """Weights between those of a model and of one finetuned from it, to choose between fidelity and looks."""
+    """Interpolate between a model and one finetuned from it, for example between fidelity and perceptual quality."""
     with one_line_errors():
         from tfmlc.io.weights import find_model
         from tfmlc.networks import blend_networks, load_network, save_network
@@ -78,13 +78,13 @@ def models_blend(
 
 @models.command("convert")
 def models_convert(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="Official .pth or any weights file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="An official .pth file or any other weights file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")],
     half: Half = False,
     origin: Annotated[str, typer.Option(help="Where the weights come from. Default: what the file says.")] = "",
-    licence: Annotated[str, typer.Option(help="Their licence. Default: what the file says.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the weights. Default: what the file says.")] = "",
 ) -> None:
-    """Rewrite a weights file as safetensors that know their origin and licence."""
+    """Convert a weights file to safetensors and record its origin and licence."""
     with one_line_errors():
         from tfmlc.networks import load_network, save_network
 

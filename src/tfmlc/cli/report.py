@@ -15,13 +15,13 @@ from tfmlc.cli.tree import (
 
 @app.command()
 def report(
-    scores: Annotated[list[Path], typer.Argument(metavar="SCORES...", help="JSON files of tfmlc evaluate.")],
+    scores: Annotated[list[Path], typer.Argument(metavar="SCORES...", help="JSON files made by tfmlc evaluate.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.html and the tables.")],
     dataset: Annotated[
-        Path | None, typer.Option(help="The pairs that were scored, to show images (kept by evaluate --save).")
+        Path | None, typer.Option(help="The dataset, to show example images. Needs evaluate --save.")
     ] = None,
 ) -> None:
-    """One HTML page of scores and images, and the table as Markdown, LaTeX and CSV."""
+    """Write an HTML page of scores and images, and the tables as Markdown, LaTeX and CSV."""
     with one_line_errors():
         from tfmlc.evaluation.report import write_report
 

@@ -1,4 +1,4 @@
-"""Reproduce the study and the tables of the paper."""
+"""Reproduce the study and the paper's tables."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ GridSettings = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="gopro=DIR, realblur_j=LIST, triplets=DIR, ...")
 ]
 
-Quick = Annotated[bool, typer.Option("--quick", help="Generated images and tiny networks: does everything run?")]
-
-Tables = Annotated[Path | None, typer.Option("-o", "--output", help="Folder for scores. Default: results/TABLE.")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Use generated images and tiny networks, to check that everything runs.")
+]
+Tables = Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the scores. Default: results/TABLE.")]
 
 
 @reproduce.command("study")
 def reproduce_study(
-    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="photos=[DIR] and sets to score on.")],
+    settings: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="Settings: photos=[DIR] and the sets to score on.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scores.")] = Path("results/study"),
     work: Annotated[Path, typer.Option(help="Folder for pairs, adapters and runs.")] = Path("runs/study"),
 ) -> None:
-    """Finetune under each loss with equal steps and data, score, and compare; a study that was stopped goes on."""
+    """Finetune with each loss on the same data for the same number of steps, then score and compare.
+
+    Run the same command again to continue an interrupted study.
+    """
     with one_line_errors():
         from tfmlc.config import checked, override
         from tfmlc.reproduce.plan import StudyConfig
@@ -38,19 +44,19 @@ def reproduce_study(
 
 @reproduce.command("table1")
 def reproduce_table1(settings: GridSettings = None, quick: Quick = False, output: Tables = None) -> None:
-    """Table 1: MPRNet lite and HINet under each loss, on GoPro and RealBlur."""
+    """Reproduce table 1: MPRNet lite and HINet with each loss, on GoPro and RealBlur."""
     _reproduce("table1", settings, quick, output)
 
 
 @reproduce.command("table2")
 def reproduce_table2(settings: GridSettings = None, quick: Quick = False, output: Tables = None) -> None:
-    """Table 2: HINet under FMLC on the final layer of five backbones."""
+    """Reproduce table 2: HINet with FMLC on the final layer of five backbones."""
     _reproduce("table2", settings, quick, output)
 
 
 @reproduce.command("table3")
 def reproduce_table3(settings: GridSettings = None, quick: Quick = False, output: Tables = None) -> None:
-    """Table 3: HINet under TFMLC on six blocks of a backbone."""
+    """Reproduce table 3: HINet with TFMLC on six blocks of a backbone."""
     _reproduce("table3", settings, quick, output)
 
 

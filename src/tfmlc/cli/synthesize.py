@@ -1,4 +1,4 @@
-"""Make blurry and sharp images to train on."""
+"""Create training data: pairs or triplets of blurry and sharp images."""
 
 from __future__ import annotations
 
@@ -11,27 +11,33 @@ from tfmlc.cli.tree import Seed, check_unlocked, one_line_errors, synthesize
 
 Values = dict[str, object]
 Images = Annotated[
-    Literal["photos", "frames"], typer.Option("--images", "--pictures", help="What the images in a folder are.")
+    Literal["photos", "frames"],
+    typer.Option("--images", "--pictures", help="Whether the images in a folder are photos or the frames of a video."),
 ]
 Strength = Annotated[
-    tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Photos: least and most motion, in px.")
+    tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Photos: range of the motion, in px.")
 ]
 Exposure = Annotated[
-    tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Photos: exposure time, in periods of tremor.")
+    tuple[float, float] | None,
+    typer.Option(metavar="LOW HIGH", help="Photos: range of the exposure time, in periods of hand tremor."),
 ]
 Patches = Annotated[
     tuple[int, int] | None,
-    typer.Option(metavar="LOW HIGH", help="Photos: fewest and most objects moving on their own."),
+    typer.Option(metavar="LOW HIGH", help="Photos: range of the number of objects that move by themselves."),
 ]
-PerPhoto = Annotated[int, typer.Option(min=1, help="Photos: blurry versions of each.")]
-MinFrames = Annotated[int | None, typer.Option(min=2, help="Videos: least frames of a window.")]
-MinDisplacement = Annotated[float | None, typer.Option(min=0, help="Videos: least motion of a window, in px.")]
-Interpolate = Annotated[int, typer.Option(min=1, help="Videos: frames made of each by optical flow; 8 for 30 fps.")]
-Scale = Annotated[float, typer.Option(help="Videos: shrink the frames by this factor first.")]
-OnBad = Annotated[Literal["stop", "skip"], typer.Option(help="Videos: at a frame that cannot be read.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")]
-Videos = Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, photos, and folders.", show_default=False)]
-SetFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the set, its manifest and sheet.png.")]
+PerPhoto = Annotated[int, typer.Option(min=1, help="Photos: number of blurry versions per photo.")]
+MinFrames = Annotated[int | None, typer.Option(min=2, help="Videos: minimum number of frames of a window.")]
+MinDisplacement = Annotated[float | None, typer.Option(min=0, help="Videos: minimum motion of a window, in px.")]
+Interpolate = Annotated[
+    int, typer.Option(min=1, help="Videos: factor by which optical flow increases the frame rate; 8 for 30 fps.")
+]
+Scale = Annotated[float, typer.Option(help="Videos: factor by which the frames are scaled first.")]
+OnBad = Annotated[Literal["stop", "skip"], typer.Option(help="Videos: what to do at a frame that cannot be read.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Number of processes. Default: one per core.")]
+Videos = Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, photos and folders.", show_default=False)]
+SetFolder = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder for the images, the manifest and the contact sheet (sheet.png).")
+]
 
 
 @synthesize.command("pairs")
@@ -44,11 +50,11 @@ def synthesize_pairs(
     exposure: Exposure = None,
     patches: Patches = None,
     light: Annotated[
-        Literal["stored", "linear", "mixed"], typer.Option(help="What is averaged: stored values or linear light.")
+        Literal["stored", "linear", "mixed"], typer.Option(help="Whether to average stored values or linear light.")
     ] = "stored",
     jpeg: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="LOW HIGH", help="Photos: lowest and highest JPEG quality. Default: no JPEG."),
+        typer.Option(metavar="LOW HIGH", help="Photos: range of the JPEG quality. Default: no compression."),
     ] = None,
     min_frames: MinFrames = None,
     min_displacement_px: MinDisplacement = None,
@@ -58,7 +64,10 @@ def synthesize_pairs(
     workers: Workers = None,
     seed: Seed = 0,
 ) -> None:
-    """Pairs, in GoPro's layout: videos averaged over their motion, sharp photos by simulated camera shake."""
+    """Create pairs of blurry and sharp images in GoPro's folder layout.
+
+    Frames of videos are averaged. Photos are blurred by simulated camera motion.
+    """
     blur = _given(strength_px=strength_px, exposure=exposure, moving_patches=patches, light=light, jpeg_quality=jpeg)
     video = _given(
         min_frames=min_frames,
@@ -77,13 +86,13 @@ def synthesize_triplets(
     inputs: Videos,
     output: SetFolder,
     images: Images = "frames",
-    levels: Annotated[int, typer.Option(min=1, help="Strengths of blur; 2: weak and strong.")] = 2,
+    levels: Annotated[int, typer.Option(min=1, help="Number of blur levels; 2 means weak and strong.")] = 2,
     per_photo: PerPhoto = 1,
     strength_px: Strength = None,
     exposure: Exposure = None,
     patches: Patches = None,
     light: Annotated[
-        Literal["stored", "linear"], typer.Option(help="What is averaged: stored values or linear light.")
+        Literal["stored", "linear"], typer.Option(help="Whether to average stored values or linear light.")
     ] = "stored",
     min_frames: MinFrames = None,
     min_displacement_px: MinDisplacement = None,
@@ -93,7 +102,7 @@ def synthesize_triplets(
     workers: Workers = None,
     seed: Seed = 0,
 ) -> None:
-    """Triplets for tfmlc adapt: each sharp image with blur of known order of strength."""
+    """Create blur triplets for tfmlc adapt: each sharp image with a weakly and a strongly blurred version."""
     blur = _given(strength_px=strength_px, exposure=exposure, moving_patches=patches, light=light)
     video = _given(
         min_frames=min_frames,
@@ -109,7 +118,7 @@ def synthesize_triplets(
 
 
 def _given(**options: object) -> Values:
-    """The options that were given; for the others the settings have defaults of their own."""
+    """Return the options that were given; the settings have defaults for the others."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -121,7 +130,7 @@ def _synthesize(inputs: list[Path], output: Path, config: Values, workers: int |
         from tfmlc.data.synthesis.sets import synthesize as run
 
         summary = run(inputs, output, checked(SetConfig, config), workers=workers)
-        typer.echo(f"{summary.made} {config['kind']} made, {summary.kept} were there already: {output}")
+        typer.echo(f"{summary.made} {config['kind']} made, {summary.kept} existed already: {output}")
         for line in [*summary.remarks, *summary.errors]:
             typer.echo(f"tfmlc: {line}", err=True)
         if summary.errors:

@@ -16,20 +16,31 @@ from tfmlc.cli.tree import (
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="PRESET|FILE.yaml", help="A preset's name or a YAML file.")],
+    recipe: Annotated[str, typer.Argument(metavar="PRESET|FILE.yaml", help="Name of a preset or a YAML file.")],
     settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder. Default: runs/NAME.")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and stop.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Shrink to seconds, to see that everything runs.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the run. Default: runs/NAME.")
+    ] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and exit.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Run for seconds only, to check that everything works.")
+    ] = False,
     batch: Annotated[
-        int | None, typer.Option("--scale-to", min=1, help="Batch size to scale to; as many images are seen.")
+        int | None,
+        typer.Option("--scale-to", min=1, help="Change the batch size; steps and learning rate are scaled with it."),
     ] = None,
     sweep: Annotated[
-        str | None, typer.Option(help="Gradient ratios of the loss, as 0.3,1,3: a run each, and PSNR against LPIPS.")
+        str | None,
+        typer.Option(
+            help="Gradient ratios to try, for example 0.3,1,3. Trains one run each and plots LPIPS over PSNR."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Resume although settings changed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Resume a run although its settings have changed.")] = False,
 ) -> None:
-    """Train a deblurring network; a run folder that exists is resumed."""
+    """Train a deblurring network.
+
+    If the folder of the run exists, the run is resumed.
+    """
     folder = output or Path("runs") / f"{Path(recipe).stem}{'-smoke' if smoke else ''}"
     with one_line_errors():
         if not print_config:

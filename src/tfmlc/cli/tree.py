@@ -1,4 +1,4 @@
-"""The tree of verbs, and what their functions share."""
+"""The tree of commands, and what their functions have in common."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-synthesize = typer.Typer(help="Make blurry and sharp images to train on.", no_args_is_help=True)
-models = typer.Typer(help="The models there are.", no_args_is_help=True)
-bench = typer.Typer(help="Measure costs on this machine.", no_args_is_help=True)
-reproduce = typer.Typer(help="Studies and tables, from data to result.", no_args_is_help=True)
+synthesize = typer.Typer(
+    help="Create training data: pairs or triplets of blurry and sharp images.", no_args_is_help=True
+)
+models = typer.Typer(help="List, inspect, download, convert and blend models.", no_args_is_help=True)
+bench = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_help=True)
+reproduce = typer.Typer(help="Reproduce the study and the paper's tables.", no_args_is_help=True)
 app.add_typer(reproduce, name="reproduce")
 app.add_typer(bench, name="bench")
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(models, name="models")
 
-Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
-Device = Annotated[str, typer.Option(help="auto (cuda, mps, cpu), or a torch device name.")]
+Seed = Annotated[int, typer.Option(help="Random seed. The same seed gives the same result.")]
+Device = Annotated[str, typer.Option(help="auto (cuda, mps or cpu) or the name of a torch device.")]
 UNPRINTABLE = "tfmlc-escapes"
-Precision = Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")]
-OPTIONS = {  # what an error adds by the keyword argument that it names
-    "in_place": ", or say --in-place",
-    "output": " (-o writes it elsewhere)",
-    "allow_large": ": say --yes-large if it is a photo of your own",
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"], typer.Option(help="auto uses bf16 if the device is fast at it, else fp32.")
+]
+OPTIONS = {  # what is added to an error that names a keyword argument
+    "in_place": ", or use --in-place",
+    "output": " (use -o to write the result to another file)",
+    "allow_large": ": use --yes-large if you trust the file",
 }
 EXTRAS = {
     "train": ("accelerate", "tensorboard", "matplotlib"),
@@ -59,14 +63,14 @@ def tfmlc(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Sharper photos, blur-aware losses, and scores that hold."""
+    """Deblur photos, train deblurring networks with losses that respond to blur, and score them reproducibly."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=UNPRINTABLE)
 
 
 def _as_escapes(error: UnicodeError) -> tuple[str, int]:
-    r"""What a stream cannot print, as escapes: of a name that is not UTF-8 the byte, as ``\xe9``."""
+    r"""Escape what a stream cannot print; a byte of a name that is not UTF-8 becomes ``\xe9``."""
     assert isinstance(error, UnicodeEncodeError)
     rest = error.object[error.start : error.end]
     raw = rest.encode("utf-8", "surrogateescape") if all("\udc80" <= sign <= "\udcff" for sign in rest) else b""
@@ -77,19 +81,19 @@ codecs.register_error(UNPRINTABLE, _as_escapes)
 
 
 def check_unlocked(folder: Path) -> None:
-    """Refuse at once a folder in which another run is at work."""
+    """Raise UserError at once if another run uses a folder."""
     from tfmlc.io.locks import check_unlocked as check
 
     check(folder)
 
 
 def in_words(error: str, option: str) -> str:
-    """A user's error in one line, with the option that would allow what was refused."""
+    """Return an error with the command-line option that would allow what was refused."""
     return error + OPTIONS.get(option, "")
 
 
 def say(line: str) -> None:
-    """Print a line where progress and errors go."""
+    """Print a line to standard error, where progress and errors go."""
     from tfmlc.errors import printable
 
     typer.echo(printable(line), err=True)
@@ -97,7 +101,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def one_line_errors() -> Generator[None]:
-    """A user's error or a missing extra is printed as one line, exit status 2; an interruption leaves with 130."""
+    """Print a user's error or a missing extra as one line and exit with 2; exit with 130 after an interruption."""
     from tfmlc.errors import UserError
 
     try:
@@ -109,9 +113,9 @@ def one_line_errors() -> Generator[None]:
         package = (error.name or "").partition(".")[0]
         for extra, packages in EXTRAS.items():
             if package in packages:
-                typer.echo(f"tfmlc: this needs the extra {extra}: pip install 'tfmlc[{extra}]'", err=True)
+                typer.echo(f"tfmlc: this command needs the extra {extra}: pip install 'tfmlc[{extra}]'", err=True)
                 raise typer.Exit(2) from error
         raise
     except KeyboardInterrupt:
-        typer.echo("tfmlc: interrupted; what was finished is kept, the same command goes on", err=True)
+        typer.echo("tfmlc: interrupted; finished work is kept, run the same command to continue", err=True)
         raise typer.Exit(130) from None

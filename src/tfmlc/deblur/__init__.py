@@ -1,4 +1,4 @@
-"""Deblurring of arrays, images and folders."""
+"""Deblurring of images in memory, and of files and folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Deblurrer", "UnreliableResultWarning"]
 
 
 def __getattr__(name: str) -> Any:
-    """The deblurrer, when it is asked for: planning a batch needs no torch."""
+    """Import the deblurrer when it is first used, because planning a batch does not need torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from tfmlc.deblur.deblurrer import Deblurrer, UnreliableResultWarning

@@ -1,4 +1,4 @@
-"""Deblurring files and folders, from what is asked for to what became of each photo."""
+"""Deblurring of files and folders: plan the jobs, run them, report the outcome of each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tfmlc.io.images import (
 from tfmlc.io.locks import check_unlocked, folder_lock
 from tfmlc.runtime.progress import Progress
 
-if TYPE_CHECKING:  # planning needs no torch, and refuses at once
+if TYPE_CHECKING:  # planning does not need torch, so mistakes are reported at once
     from tfmlc.deblur.deblurrer import Deblurrer, OnTile
 
 COMPARISON_SUFFIX = "-compare.png"
@@ -41,7 +41,7 @@ LONGEST_NAME = 255  # bytes, on the usual file systems
 
 @dataclass(frozen=True)
 class Job:
-    """One photo to restore, where the result goes, and where the comparison goes if one is wanted."""
+    """One photo to restore: its file, the file for the result and, if requested, the file for the comparison."""
 
     source: Path
     target: Path
@@ -50,9 +50,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Batch:
-    """What is to be done: jobs in order, folders that are held meanwhile, and what was skipped or cannot be searched.
+    """A plan of jobs.
 
-    ``is_folder_run``: there are several photos, so that what an earlier run made is not made again.
+    Attributes:
+        jobs: The jobs in order.
+        folders: The folders that are locked during the run.
+        skipped: How many files are skipped, by reason.
+        errors: Lines about folders that cannot be searched.
+        is_folder_run: Whether there are several photos; then results of an earlier run are not made again.
+        in_place: Whether the photos are overwritten.
     """
 
     jobs: tuple[Job, ...]
@@ -65,9 +71,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job: sharpness before and after and notes; or that it was done before; or the error.
+    """The outcome of one job.
 
-    ``option`` names the keyword argument that would have allowed it, if there is one.
+    Attributes:
+        job: The job.
+        before: The sharpness of the photo.
+        after: The sharpness of the result.
+        notes: Remarks, for example about metadata that could not be kept.
+        done_before: Whether an earlier run made the result.
+        error: What went wrong, or None.
+        option: The keyword argument that would allow what was refused; empty if there is none.
     """
 
     job: Job
@@ -82,25 +95,37 @@ class Outcome:
 def plan_batch(
     inputs: Iterable[Path], output: Path | None = None, *, in_place: bool = False, compare: bool = False
 ) -> Batch:
-    """Pair every photo with its output file, in the order given; folders are searched in natural order.
+    """Plan a job for each photo, in the given order; folders are searched in natural order.
 
-    ``output`` is a file when there is one input file and it ends in an image's suffix, else a folder in which names
-    and subfolders are kept; without it, and with ``in_place``, photos are overwritten. Comparisons that an earlier run
-    made are no photos. Raises UserError for a missing input, a folder without photos, an output that is an input, two
-    inputs with one output, and a folder in which another run is at work.
+    Comparisons of an earlier run are skipped.
+
+    Args:
+        inputs: Photos and folders.
+        output: A file, if there is one photo and the name ends like an image's; else a folder, in which names and
+            subfolders are kept.
+        in_place: Whether to overwrite the photos. Exactly one of ``output`` and ``in_place`` is given.
+        compare: Whether to write a comparison beside each result.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: If an input is missing, a folder has no photos, an output is also an input, two photos have the
+            same output, or another run uses a folder.
     """
     inputs = list(inputs)
     if in_place == (output is not None):
-        raise UserError("say where the results go: either an output, or in place")
+        raise UserError("give either an output or in_place")
     for path in inputs:
         if output is not None and path.is_dir() and real_path(path) == real_path(output):
-            raise UserError(f"{output} is the folder of the images: choose another output", option="in_place")
+            raise UserError(f"{output} is also the input folder: choose another output", option="in_place")
     found = _search(inputs, output, in_place=in_place)
     to_file = output is not None and output.suffix.lower() in FORMATS and not output.is_dir()
     if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
-        raise UserError(f"{output} is one file, but there are more images: give a folder")
+        raise UserError(f"{output} is a file, but there are several images: give a folder")
     if output is not None and output.suffix and not (to_file or output.is_dir()) and inputs[0].is_file():
-        raise UserError(f"cannot write {output}: the name of an image ends in {' '.join(FORMATS)}; make a folder first")
+        suffixes = " ".join(FORMATS)
+        raise UserError(f"cannot write {output}: use a suffix of {suffixes}, or create the folder first")
     jobs = _pair(found.images, output, to_file=to_file)
     if compare:
         jobs = _with_comparisons(jobs)
@@ -116,7 +141,7 @@ def plan_batch(
 
 
 def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> Found:
-    """All photos of the inputs, each once, without comparisons and, in place, without what is never written."""
+    """Find the photos of the inputs, each once; leave out comparisons and, in place, formats that cannot be written."""
     everything = Found()
     taken: set[Path] = set()
     for path in inputs:
@@ -134,7 +159,7 @@ def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> F
             if path.is_dir() and _is_comparison(source, names):
                 everything.skipped["named *-compare.png (from an earlier run)"] += 1
             elif in_place and source.suffix.lower() in READ_ONLY:
-                everything.skipped[f"{source.suffix.lower()} (not written: choose an output folder)"] += 1
+                everything.skipped[f"{source.suffix.lower()} (cannot be written: choose an output folder)"] += 1
             else:
                 everything.images.append((source, name))
     if not everything.images and not everything.errors:
@@ -162,10 +187,10 @@ def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: 
         target = source if output is None else output if to_file else output / name
         if output is not None and real_path(target) in sources:
             raise UserError(
-                f"{target} would be overwritten by its own result: choose another output", option="in_place"
+                f"{target} is also a photo and would be overwritten: choose another output", option="in_place"
             )
         if (other := taken.setdefault(real_path(target), source)) != source:
-            raise UserError(f"{other} and {source} would both become {target}: give the folder they share")
+            raise UserError(f"{other} and {source} would both become {target}: give the folder that has both")
         jobs.append(Job(source, target))
     return jobs
 
@@ -183,7 +208,7 @@ def _with_comparisons(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _comparison_of(target: Path, stem: str) -> Path:
-    """Where a comparison goes; a stem that is too long for its suffix is cut, and kept apart from others so cut."""
+    """Return the file for a comparison; a long name is cut and gets a hash, so that it stays unique."""
     encoded, room = os.fsencode(stem), LONGEST_NAME - len(COMPARISON_SUFFIX)
     if len(encoded) > room:
         stem = encoded[: room - 9].decode(errors="ignore") + "-" + hashlib.sha256(encoded).hexdigest()[:8]
@@ -193,15 +218,25 @@ def _comparison_of(target: Path, stem: str) -> Path:
 def run_batch(
     deblurrer: Deblurrer, batch: Batch, *, again: bool = False, allow_large: bool = False
 ) -> Generator[Outcome]:
-    """Restore the photos of a batch in order, and tell what became of each; what one raises ends no other.
+    """Restore the photos of a batch in order; an error with one photo does not stop the others.
 
-    Of a folder run, photos whose result is there, newer than they are and made by the same model and settings, are
-    not restored again, unless ``again`` is set. A photo that seems too large for the free memory is refused, unless
-    ``allow_large``. In place, no photo is restored that was restored before. Raises
-    UserError while another run is at work in the same folder.
+    In a folder run a photo is skipped if its result exists, is newer than the photo and was made by the same model
+    and settings. In place a photo is skipped if it was restored before.
+
+    Args:
+        deblurrer: The deblurrer.
+        batch: The plan.
+        again: Whether to restore photos again whose result exists.
+        allow_large: Whether to read photos that seem too large for the free memory.
+
+    Yields:
+        The outcome of each photo.
+
+    Raises:
+        UserError: If another run uses a folder, or ``again`` is used in place.
     """
     if again and batch.in_place:
-        raise UserError("what was restored in place is not restored again, for its original is gone")
+        raise UserError("photos that were restored in place cannot be restored again: their originals are gone")
     made_by = deblurrer.fingerprint
     with ExitStack() as held:
         for folder in batch.folders:
@@ -222,7 +257,7 @@ def _was_restored(job: Job) -> bool:
 
 
 def _is_made(job: Job, made_by: str) -> bool:
-    """Whether a job's result is there, newer than its source, and made of it by this model and these settings."""
+    """Whether a job's result exists, is newer than the photo, and was made from it by this model and settings."""
     try:
         source, target = job.source.stat(), job.target.stat()
         wanted = job.comparison is None or job.comparison.exists()
@@ -236,11 +271,21 @@ def _is_made(job: Job, made_by: str) -> bool:
 def restore_photo(
     deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None, allow_large: bool = False
 ) -> Outcome:
-    """Restore one photo; whatever goes wrong becomes part of the outcome."""
+    """Restore one photo.
+
+    Args:
+        deblurrer: The deblurrer.
+        job: The photo and the file for the result.
+        on_tile: Called with the number of finished tiles and their total.
+        allow_large: Whether to read a photo that seems too large for the free memory.
+
+    Returns:
+        The outcome; it holds the error if there is one.
+    """
     in_place = job.target == job.source
     try:
         image = read_image(job.source, allow_large=allow_large)
-        if in_place and image.restored is not None:  # meanwhile, by another run
+        if in_place and image.restored is not None:  # by another run in the meantime
             return Outcome(job, done_before=True)
         mark = Mark(deblurrer.fingerprint, job.source.stat().st_size)
         notes = [] if image.restored is None else ["it was restored before"]
@@ -248,19 +293,19 @@ def restore_photo(
         before = sharpness(image.pixels)
         pixels = deblurrer.restore_pixels(image.pixels, on_tile=on_tile, on_unreliable=warnings.append)
         if warnings and in_place:
-            return Outcome(job, error=f"{job.source} was left as it was: {warnings[0]}", option="output")
+            return Outcome(job, error=f"{job.source} was not changed: {warnings[0]}", option="output")
         if job.comparison is not None:
             write_image(job.comparison, side_by_side(image, image.with_pixels(pixels)))
-        image = replace(image.with_pixels(pixels), restored=str(mark))  # the blurry pixels need no memory any more
+        image = replace(image.with_pixels(pixels), restored=str(mark))  # frees the blurry pixels
         notes += [*warnings, *write_image(job.target, image)]
         return Outcome(job, before, sharpness(pixels), tuple(notes))
-    except Exception as error:  # whatever a decoder or an encoder raises, the other photos go on
+    except Exception as error:  # decoders and encoders raise many types; the other photos continue
         option = error.option if isinstance(error, UserError) else ""
         return Outcome(job, error=in_one_line(error, job.source), option=option)
 
 
 def side_by_side(before: Image, after: Image) -> Image:
-    """Two images of the same size next to each other, a white line between them."""
+    """Join two images of the same size side by side, with a white line between them."""
     left, right = to_depth(before.pixels, 8), to_depth(after.pixels, 8)
     line = np.full((left.shape[0], 4, left.shape[2]), 255, np.uint8)
     return Image(np.concatenate([left, line, right], axis=1), icc=before.icc, restored=COMPARISON)

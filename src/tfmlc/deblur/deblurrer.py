@@ -1,4 +1,4 @@
-"""Deblurrer: any image in, the same kind of image out, in tiles that fit the memory there is."""
+"""The deblurrer: runs a network on an image of any type and size, in tiles that fit into memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import psutil
@@ -29,10 +29,10 @@ from tfmlc.runtime.device import Precision, autocast, fast_precision
 
 OVERLAP_PX = 64
 LARGEST_TILE_PX = 1024
-MOST_TILE_BYTES = 1 << 30  # on a CPU larger tiles are no faster, and a 50-megapixel photo shall run in 4 GB
+MOST_TILE_BYTES = 1 << 30  # larger tiles are not faster on a CPU; a 50-megapixel photo must fit into 4 GB
 ARRAYS = ("uint8", "uint16")
 UNRELIABLE = "the result does not look like the input: do not trust it"
-ROWS = 64  # that are converted from floats at a time
+ROWS = 64  # are converted from floats at a time
 Area = tuple[slice, slice]
 SPARSELY: Area = (slice(None, None, SPARSE), slice(None, None, SPARSE))
 OnTile = Callable[[int, int], None]
@@ -40,25 +40,35 @@ OnUnreliable = Callable[[str], None]
 
 
 class UnreliableResultWarning(UserWarning):
-    """The restored image, shrunk, does not look like the input."""
+    """The restored image differs from the blurry image even at low resolution."""
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, UnreliableResultWarning, stacklevel=4)  # of the line that called the deblurrer
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, UnreliableResultWarning, stacklevel=4)  # names the line that called the deblurrer
 
 
 class Deblurrer:
-    """Restores blurry images of any size with a network, tile by tile.
+    """Restores blurry images of any size with a network.
 
-    ``device``: ``"auto"`` (cuda, mps, cpu), or a torch device name. ``precision``: ``"auto"`` takes bf16 where
-    the device is fast at it, else fp32. ``tile_px``: side of a tile in px, ``None`` chooses it from the
-    free memory, 0 does not tile. ``overlap_px``: how much neighbouring tiles share. The network is moved to the device
-    and otherwise left as it is: it may be one that is being trained. No gradient passes.
+    Large images are processed in overlapping tiles. The network is moved to the device and is not changed otherwise,
+    so it can be one that is being trained. Gradients are not computed.
 
-    >>> import numpy as np
-    >>> deblur = Deblurrer.load("default")
-    >>> deblur(np.zeros((30, 50, 3), np.uint8)).shape
-    (30, 50, 3)
+    Args:
+        network: The network.
+        device: ``"auto"`` (cuda, mps or cpu) or the name of a torch device.
+        precision: ``"fp32"``, ``"bf16"`` or ``"auto"``, which takes bf16 if the device is fast at it.
+        tile_px: The side of a tile in px. None chooses it by the free memory, 0 processes the whole image at once.
+        overlap_px: The overlap of neighbouring tiles in px.
+
+    Raises:
+        UserError: If the device is not available, or the tile is smaller than the network's size multiple.
+
+    Example:
+        >>> deblur = Deblurrer.load("default")
+        >>> blurry = np.zeros((30, 50, 3), np.uint8)
+        >>> restored = deblur(blurry)
+        >>> restored.shape, restored.dtype
+        ((30, 50, 3), dtype('uint8'))
     """
 
     def __init__(
@@ -75,32 +85,74 @@ class Deblurrer:
         self.network = network
         self.network.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if tile_px and tile_px < network.size_multiple:
-            raise UserError(f"tile of {tile_px} px is smaller than the network's step of {network.size_multiple} px")
+            raise UserError(
+                f"a tile of {tile_px} px is smaller than the network's size multiple of {network.size_multiple} px"
+            )
         self.tile_px, self.overlap_px = tile_px, overlap_px
 
     @classmethod
-    def load(cls, model: str | Path = "default", **options: Any) -> Deblurrer:
-        """A deblurrer with a model by name (``"default"`` ships with the package) or from a weights file."""
-        return cls(load_network(find_model(model)), **options)
+    def load(
+        cls,
+        model: str | Path = "default",
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        tile_px: int | None = None,
+        overlap_px: int = OVERLAP_PX,
+    ) -> Deblurrer:
+        """Load a deblurrer by the name of a model or from a weights file.
+
+        Args:
+            model: A model that ships with the package, such as ``"default"``, or the path of a weights file.
+            device: As in the constructor.
+            precision: As in the constructor.
+            tile_px: As in the constructor.
+            overlap_px: As in the constructor.
+
+        Returns:
+            The deblurrer.
+
+        Raises:
+            UserError: If the name is unknown, the file cannot be loaded, or a setting is invalid.
+        """
+        network = load_network(find_model(model))
+        return cls(network, device=device, precision=precision, tile_px=tile_px, overlap_px=overlap_px)
 
     @cached_property
     def fingerprint(self) -> str:
-        """What an image is restored with, in 16 hexadecimal digits: the weights' values, precision and tiling.
-
-        The same for the same model under another name; a tile that is chosen from the free memory counts as one.
-        """
+        """A fingerprint of the weights, the precision and the tiling, as 16 hexadecimal digits."""
         settings = (tensors_sha256(self.network.state_dict()), self.precision, self.tile_px, self.overlap_px)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
+    @overload
+    def __call__(
+        self, image: Tensor, *, on_tile: OnTile | None = None, on_unreliable: OnUnreliable = _warn
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self, image: NDArray[Any], *, on_tile: OnTile | None = None, on_unreliable: OnUnreliable = _warn
+    ) -> NDArray[Any]: ...
+    @overload
+    def __call__(
+        self, image: Image.Image, *, on_tile: OnTile | None = None, on_unreliable: OnUnreliable = _warn
+    ) -> Image.Image: ...
     def __call__(self, image: Any, *, on_tile: OnTile | None = None, on_unreliable: OnUnreliable = _warn) -> Any:
-        """Restore an image; the answer has the type, size and depth of what came in.
+        """Restore an image.
 
-        Takes a torch float tensor ``b 3 h w`` or ``3 h w`` in [0, 1], a uint8 or uint16 array ``h w c`` or ``h w``
-        (c: grey, grey and alpha, RGB, RGB and alpha), or a PIL image: of 8 bits, of 16 (modes ``I;16`` and ``I``), or
-        float in [0, 1] (mode ``F``). Other modes of 8 bits become the next of grey and RGB; what a PIL image has in
-        ``info`` stays. Alpha is handed through. ``on_tile`` is called with the tiles done and in all, ``on_unreliable``
-        with a sentence where the result is unreliable; without it an UnreliableResultWarning is given. Threads pass it,
-        because warnings belong to the process. Raises UserError for anything else.
+        Args:
+            image: A float tensor ``b 3 h w`` or ``3 h w`` in [0, 1]; a uint8 or uint16 array ``h w c`` or ``h w``
+                (grey, grey and alpha, RGB, or RGB and alpha); or a PIL image with 8 bits, with 16 bits (modes
+                ``I;16`` and ``I``) or with floats in [0, 1] (mode ``F``). PIL images of other 8-bit modes are
+                converted to grey or RGB.
+            on_tile: Called with the number of finished tiles and their total.
+            on_unreliable: Called with a sentence if the result is unreliable. By default an UnreliableResultWarning
+                is issued. Use it in threads, because Python's warnings belong to the whole process.
+
+        Returns:
+            The restored image, of the same type, size and depth. Alpha and the ``info`` of a PIL image are kept.
+
+        Raises:
+            UserError: If the image has another type, shape or range.
         """
         if isinstance(image, Tensor):
             return self._restore_tensor(image, on_tile, on_unreliable)
@@ -111,8 +163,8 @@ class Deblurrer:
             array = cast("NDArray[Any]", image)
             if str(array.dtype) not in ARRAYS:
                 raise UserError(
-                    f"an image array is uint8 or uint16 h w c; this one is {array.dtype} {array.shape}: "
-                    "scale it to one of these, or give a tensor b 3 h w in [0, 1]"
+                    f"an image array must be uint8 or uint16 h w c, not {array.dtype} {array.shape}: "
+                    "convert it, or give a tensor b 3 h w in [0, 1]"
                 )
             return self.restore_pixels(array, on_tile=on_tile, on_unreliable=on_unreliable)
         raise UserError(f"a deblurrer takes torch tensors, numpy arrays and PIL images, not {type(image).__name__}")
@@ -120,13 +172,13 @@ class Deblurrer:
     def _restore_tensor(self, image: Tensor, on_tile: OnTile | None, on_unreliable: OnUnreliable) -> Tensor:
         batch = image[None] if image.dim() == 3 else image
         if batch.dim() != 4 or batch.shape[1] != 3 or not image.is_floating_point():
-            raise UserError(f"an image tensor is float b 3 h w; this one is {image.dtype} {tuple(image.shape)}")
+            raise UserError(f"an image tensor must be float b 3 h w, not {image.dtype} {tuple(image.shape)}")
         if not batch.numel():
-            raise UserError(f"an image has at least one pixel; this one is {tuple(image.shape)}")
+            raise UserError(f"an image must have at least one pixel; this one is {tuple(image.shape)}")
         low, high = (float(value) for value in torch.aminmax(batch.detach()))
         if not (low >= -0.01 and high <= 1.01):
             raise UserError(
-                f"an image tensor has values in [0, 1]; this one has {low:.3g} to {high:.3g}: scale it first"
+                f"an image tensor must have values in [0, 1]; this one has {low:.3g} to {high:.3g}: scale it first"
             )
         restored = torch.empty(batch.shape, dtype=torch.float32, device="cpu")
         for number, planes in enumerate(batch.detach()):
@@ -142,14 +194,25 @@ class Deblurrer:
     def restore_pixels(
         self, image: NDArray[Any], *, on_tile: OnTile | None = None, on_unreliable: OnUnreliable = _warn
     ) -> NDArray[Any]:
-        """Restore the pixels of a file as ``read_image`` gives them: uint8, uint16 or float32 in [0, 1], ``h w c``.
+        """Restore the pixels of a file that ``read_image`` read.
 
-        As calling the deblurrer, which takes no float arrays, for these often have another range. It works in bands of
-        rows, so that of a large image no whole copy in floats is made. Raises UserError for other arrays.
+        Unlike a call of the deblurrer it also takes float arrays, whose range must be [0, 1]. It works in bands of
+        rows, so that a large image is never converted to floats as a whole.
+
+        Args:
+            image: The pixels: uint8, uint16 or float32 in [0, 1], ``h w c`` or ``h w``.
+            on_tile: As in a call of the deblurrer.
+            on_unreliable: As in a call of the deblurrer.
+
+        Returns:
+            The restored pixels, of the same type and shape.
+
+        Raises:
+            UserError: If the array has another type, shape or range.
         """
         pixels = image[..., None] if image.ndim == 2 else image
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or str(pixels.dtype) not in (*ARRAYS, "float32"):
-            raise UserError(f"an image array is uint8 or uint16 h w c; this one is {image.dtype} {image.shape}")
+            raise UserError(f"an image array must be uint8 or uint16 h w c, not {image.dtype} {image.shape}")
         is_float = pixels.dtype == np.float32
         if is_float:
             check_range(pixels)
@@ -179,13 +242,13 @@ class Deblurrer:
     def _bands(
         self, read: Callable[[Area], Tensor], size: Sequence[int], on_tile: OnTile | None
     ) -> Iterator[tuple[int, Tensor]]:
-        """Bands of restored rows from top to bottom, each with the number of its first row: float RGB ``3 h w``.
+        """Yield bands of restored rows from top to bottom, float RGB ``3 h w``, each with its first row's number.
 
-        ``read`` gives the values of an area, ``c h w`` in [0, 1]. Two rows of tiles are held at most.
+        ``read`` returns the values of an area, ``c h w`` in [0, 1]. At most two rows of tiles are in memory.
         """
         height, width = size
         if not height or not width:
-            raise UserError(f"an image has at least one pixel; this one is {height} x {width}")
+            raise UserError(f"an image must have at least one pixel; this one is {height} x {width}")
         tile_px, overlap_px = self._tiling(height, width)
         rows, columns = (spans(side, tile_px, overlap_px, self.network.size_multiple) for side in (height, width))
         begun, start, done = torch.zeros(3, 0, width, dtype=torch.float32, device="cpu"), 0, 0
@@ -204,9 +267,10 @@ class Deblurrer:
 
     @torch.inference_mode()
     def _run(self, blurry: Tensor) -> Tensor:
-        """Run the network on one tile; where reduced precision gives values that are not finite, in full.
+        """Run the network on one tile; in fp32 if a lower precision gives values that are not finite.
 
-        So are tiles that are one cell wide inside the network: PyTorch's bf16 convolutions of them on a CPU are wrong.
+        Tiles that are one cell wide inside the network also run in fp32, because PyTorch's bf16 convolutions of them
+        are wrong on a CPU.
         """
         narrow = blurry.shape[-1] <= self.network.size_multiple
         dtype = next((value.dtype for value in self.network.parameters()), torch.float32)
@@ -217,11 +281,11 @@ class Deblurrer:
             if bool(torch.isfinite(restored).all()):
                 return restored.cpu()
         raise UserError(
-            "the network gives values that are not finite: its weights do not fit this image, or are damaged"
+            "the network returns values that are not finite: its weights are damaged or do not fit this image"
         )
 
     def _tiling(self, height: int, width: int) -> tuple[int, int]:
-        """Side of a tile and overlap, in px; a side as long as the image means one tile."""
+        """Return the side and the overlap of tiles in px; with a side as long as the image there is one tile."""
         step = self.network.size_multiple
         whole = -(-max(height, width) // step) * step
         if self.tile_px == 0:
@@ -239,7 +303,7 @@ def _part(planes: Tensor, area: Area) -> Tensor:
 
 @contextmanager
 def _evaluating(network: Network) -> Generator[None]:
-    """Evaluation mode for one pass; a network in training goes on training."""
+    """Set evaluation mode for one pass, then restore the mode."""
     training = network.training
     if training:
         network.eval()
@@ -251,7 +315,7 @@ def _evaluating(network: Network) -> Generator[None]:
 
 
 def choose_device(device: str) -> torch.device:
-    """``"auto"``: cuda, then mps, then cpu; otherwise the device named, which must be there."""
+    """Return the device of a name; ``"auto"`` takes cuda, mps or cpu. Raises UserError if it is not available."""
     if device == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device(name)
@@ -259,12 +323,12 @@ def choose_device(device: str) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device {device!r} is not usable here; leave it out, or use cpu") from error
+        raise UserError(f"device {device!r} is not usable here: use auto or cpu") from error
     return chosen
 
 
 def largest_tile_px(bytes_per_px: float, device: torch.device) -> int:
-    """Side of the largest square tile whose features fit into half of the free memory."""
+    """Return the side of the largest square tile that fits into half of the free memory."""
     if device.type == "cuda":
         budget = torch.cuda.mem_get_info(device)[0] / 2
     else:

@@ -1,6 +1,6 @@
-"""The mark on a restored photo: by which model and settings it was made, and of what source.
+"""The mark in a restored photo: which model and settings restored it, and from which file.
 
-It is the XMP property ``restored`` of the namespace ``urn:x-tfmlc:xmp/1.0/``.
+The mark is the XMP property ``restored`` of the namespace ``urn:x-tfmlc:xmp/1.0/``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ FORM = re.compile(r"by ([0-9a-f]{16}) from (\d+) bytes")
 
 @dataclass(frozen=True)
 class Mark:
-    """``made_by``: fingerprint of the model and its settings; ``source_bytes``: size of the file it was made of.
+    """The mark of one photo.
+
+    Attributes:
+        made_by: The fingerprint of the model and its settings.
+        source_bytes: The size of the file that was restored.
 
     >>> Mark.parse(str(Mark("0123456789abcdef", 10))).source_bytes
     10
@@ -32,13 +36,13 @@ class Mark:
 
     @classmethod
     def parse(cls, text: str | None) -> Mark | None:
-        """The mark that a text is; None where it is another."""
+        """Parse a mark; None if the text is not a mark."""
         found = FORM.fullmatch(text or "")
         return None if found is None else cls(found[1], int(found[2]))
 
 
 def mark_of(path: Path) -> str | None:
-    """The text of a file's mark; None where there is no file, no image or no mark."""
+    """Return the text of a file's mark; None if there is no file, it is not an image or it has no mark."""
     try:
         return restored_mark(path)
     except UserError:

@@ -1,4 +1,4 @@
-"""Pillow's modes as the arrays a deblurrer takes, and back."""
+"""Conversion between Pillow images of all modes and the arrays that a deblurrer takes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tfmlc.errors import UserError
 
 SIMPLE = ("L", "LA", "RGB", "RGBA")
 SIMPLER = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "P": "RGB", "RGBX": "RGB"}
-OTHER_COLOURS = ("CMYK", "YCbCr", "HSV")  # become RGB, so that their profile no longer fits
+OTHER_COLOURS = ("CMYK", "YCbCr", "HSV")  # are converted to RGB, so their colour profile does not fit any more
 DEEPEST = 65_535
 
 
 def to_array(image: Image.Image) -> NDArray[Any]:
-    """An image as uint8, uint16 or float32 ``h w`` or ``h w c``.
+    """Convert an image to uint8, uint16 or float32, ``h w`` or ``h w c``.
 
-    Raises UserError for a mode that says nothing of white, or whose values leave it open.
+    Raises UserError if the mode is not supported, or the value of white is not clear.
     """
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
@@ -28,7 +28,7 @@ def to_array(image: Image.Image) -> NDArray[Any]:
         low, high = int(values.min(initial=0)), int(values.max(initial=0))
         if low < 0 or high > DEEPEST or 0 < high <= 255:
             raise UserError(
-                f"an image of mode I is taken for 16 bits, and this one has values from {low} to {high}: "
+                f"an image of mode I is read as 16 bits, but this one has values from {low} to {high}: "
                 "convert it to mode I;16, L or F first"
             )
         return values.astype(np.uint16)
@@ -37,13 +37,13 @@ def to_array(image: Image.Image) -> NDArray[Any]:
     if image.mode in SIMPLE:
         return np.asarray(image)
     if image.mode not in SIMPLER and image.mode not in OTHER_COLOURS:
-        raise UserError(f"an image of mode {image.mode} is not read: convert it to RGB first")
+        raise UserError(f"images of mode {image.mode} are not supported: convert it to RGB first")
     see_through = image.mode == "P" and "transparency" in image.info
     return np.asarray(image.convert("RGBA" if see_through else SIMPLER.get(image.mode, "RGB")))
 
 
 def from_array(pixels: NDArray[Any], like: Image.Image) -> Image.Image:
-    """The image of restored pixels, in the mode of the one they come from where that can hold them, with its info."""
+    """Convert restored pixels to an image with the mode and the info of the original, as far as they fit."""
     if like.mode == "I":
         pixels = pixels.astype(np.int32)
     elif like.mode == "I;16B":

@@ -1,4 +1,4 @@
-"""How sharp an image is, in one number."""
+"""A measure of how sharp an image is."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ from numpy.typing import NDArray
 
 from tfmlc.io.images import to_depth
 
-ROWS = 256  # that are looked at at a time, so that a large image needs little memory
+ROWS = 256  # are processed at a time, so that a large image needs little memory
 
 
 def sharpness(pixels: NDArray[Any]) -> float:
-    """Variance of the Laplacian of the luma of a uint8 or uint16 ``h w c`` image, on the scale of 8 bits.
+    """Return the variance of the Laplacian of the luma.
 
-    Larger is sharper, for images of the same scene; noise counts as sharpness too
-    (Pech-Pacheco et al., ICPR 2000).
+    Higher is sharper, among images of the same scene. Noise also counts as sharpness.
 
-    >>> import numpy as np
-    >>> flat, checkered = np.zeros((8, 8, 1), np.uint8), np.indices((8, 8, 1)).sum(0).astype(np.uint8) % 2 * 255
-    >>> sharpness(flat) < sharpness(checkered)
-    True
+    Args:
+        pixels: An image ``h w c``: uint8, uint16 or float32 in [0, 1].
+
+    Returns:
+        The variance, on the scale of 8 bits.
+
+    References:
+        Pech-Pacheco et al., "Diatom Autofocusing in Brightfield Microscopy: a Comparative Study", ICPR 2000.
+
+    Example:
+        >>> flat, checkered = np.zeros((8, 8, 1), np.uint8), np.indices((8, 8, 1)).sum(0).astype(np.uint8) % 2 * 255
+        >>> sharpness(flat) < sharpness(checkered)
+        True
     """
     height, total, squares = pixels.shape[0], 0.0, 0.0
     for start in range(0, height, ROWS):
@@ -41,11 +49,11 @@ def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def edges(before: float, after: float) -> str:
-    """What two values of ``sharpness``, of a photo before and after, say in words.
+    """Describe the change from one value of ``sharpness`` to another in words.
 
     >>> edges(100.0, 225.0), edges(0.0, 0.0)
     ('edges 1.5 times as strong', 'no edges')
     """
     if not before:
         return "no edges"
-    return f"edges {(after / before) ** 0.5:.1f} times as strong"  # sharpness is their variance
+    return f"edges {(after / before) ** 0.5:.1f} times as strong"  # sharpness is a variance

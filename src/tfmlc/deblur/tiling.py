@@ -1,4 +1,4 @@
-"""Cutting an image into overlapping tiles whose cosine weights sum to one everywhere."""
+"""Division of an image into overlapping tiles, with weights that sum to one at each pixel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Span:
-    """One tile's extent along one axis, and its weight at every pixel of it."""
+    """A tile along one axis: where it starts and stops, and its weight at each pixel."""
 
     start: int
     stop: int
@@ -21,27 +21,36 @@ class Span:
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of the image and its two axes' weights."""
+    """A rectangle of the image: its rows and columns, with their weights."""
 
     rows: Span
     columns: Span
 
     @property
     def area(self) -> tuple[slice, slice]:
-        """Where in the image the tile lies: rows and columns."""
+        """The rows and columns of the image that the tile covers."""
         return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
 
     @property
     def weights(self) -> Tensor:
-        """Weight of every pixel, ``h w``."""
+        """The weight of each pixel, ``h w``."""
         return self.rows.weights[:, None] * self.columns.weights[None, :]
 
 
 def spans(length: int, tile_px: int, overlap_px: int, size_multiple: int) -> list[Span]:
-    """Cover ``length`` pixels by tiles of ``tile_px`` that start on multiples of ``size_multiple``.
+    """Cover a line of pixels by tiles that start at multiples of ``size_multiple``.
 
-    Neighbours share at least ``overlap_px`` pixels (fewer where tiles are no longer than a step), in the middle of
-    which one's weight falls as the other's rises, along half a cosine ``overlap_px`` long. The weights sum to one.
+    Neighbours overlap by at least ``overlap_px`` pixels, or less if a tile is not longer than a step. In the middle
+    of the overlap the weights change along half a cosine of length ``overlap_px``. They sum to one at each pixel.
+
+    Args:
+        length: The number of pixels.
+        tile_px: The length of a tile.
+        overlap_px: The overlap of neighbours.
+        size_multiple: The network's size multiple.
+
+    Returns:
+        The tiles along this axis, in order.
 
     >>> [(span.start, span.stop) for span in spans(100, 48, 8, 8)]
     [(0, 48), (24, 72), (56, 100)]
@@ -66,6 +75,6 @@ def spans(length: int, tile_px: int, overlap_px: int, size_multiple: int) -> lis
 
 
 def _ramp(position: NDArray[np.float64], centre: float, width: float) -> NDArray[np.float64]:
-    """Half a cosine from 0 to 1 around ``centre``; a step where the width is zero."""
+    """Return half a cosine that rises from 0 to 1 around ``centre``; a step if the width is zero."""
     across = np.clip((position - centre) / max(width, 1e-9) + 0.5, 0, 1)
     return (1 - np.cos(np.pi * across)) / 2

@@ -280,7 +280,7 @@ class Learned(_Open):
 def read_learned(adapter: Path) -> Learned:
     """Read the report beside an adapter; raises UserError if it is missing or not valid."""
     path = adapter.with_suffix(".json")
-    return read_record(path, Learned, "report of an adaptation", "adapt again, to another file")
+    return read_record(path, Learned, "the report of an adaptation", "adapt again, to another file")
 
 
 def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> str:

@@ -88,7 +88,7 @@ class ChosenShare(BaseModel):
 
 def read_share(path: Path) -> float:
     """The gradient's ratio that an earlier run chose."""
-    return read_record(path, ChosenShare, "choice of a ratio", "remove it, and it is chosen again").ratio
+    return read_record(path, ChosenShare, "the choice of a ratio", "remove it, and it is chosen again").ratio
 
 
 def about_study(config: StudyConfig) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
 def _check_same_study(config: StudyConfig, work: Path) -> None:
     path, info = work / "study.json", json.loads(json.dumps(about_study(config)))
     if path.exists():
-        earlier = read_record(path, dict[str, Any], "study", "choose another --work")
+        earlier = read_record(path, dict[str, Any], "a study", "choose another --work")
         if changed := sorted(key for key in info if earlier.get(key) != info[key]):
             raise UserError(f"{work} is of a study with other settings ({', '.join(changed)}): choose another --work")
         return

@@ -1,1 +1,1 @@
-"""What a run uses of the machine: device and precision, processes, progress."""
+"""Device and precision, worker processes, and progress display."""

@@ -1,4 +1,4 @@
-"""Which arithmetic a device is fast at."""
+"""The choice of the precision for a device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Resolved = Literal["fp32", "bf16", "fp16"]
 
 
 def fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
-    """``"bf16"`` where the device multiplies matrices in it (Ampere and later, CPUs with AMX), else ``"fp32"``."""
+    """Return ``"bf16"`` if the device has fast bf16 matrix products (Ampere and later, AMX), else ``"fp32"``."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     if device.type == "cpu":
@@ -22,12 +22,12 @@ def fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
 
 
 def resolve_precision(device: torch.device, precision: TrainingPrecision) -> Resolved:
-    """What ``"auto"`` means on the device."""
+    """Replace ``"auto"`` by the fast precision of the device."""
     return fast_precision(device) if precision == "auto" else precision
 
 
 def autocast(device: torch.device, precision: TrainingPrecision) -> torch.autocast:
-    """The context in which the forward pass runs; resolves ``"auto"``."""
+    """Return the autocast context for a forward pass on the device in a precision."""
     resolved = resolve_precision(device, precision)
     dtype = torch.float16 if resolved == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=resolved != "fp32")

@@ -1,4 +1,4 @@
-"""Work beside the main thread, in processes or in a thread of its own."""
+"""Parallel work, in processes or in a background thread."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Item = TypeVar("Item")
 
 @contextmanager
 def worker_pool(workers: int | None = None) -> Generator[ProcessPoolExecutor]:
-    """A pool of processes, by default one a core; an interruption leaves it without what has not begun.
+    """Open a pool of processes, by default one per core.
 
-    Raises UserError where one of the processes was ended from outside.
+    An interruption cancels the work that has not begun. Raises UserError if a process was killed.
     """
     pool = ProcessPoolExecutor(
         workers or os.cpu_count(), get_context("spawn"), initializer=signal, initargs=(SIGINT, SIG_IGN)
@@ -30,15 +30,14 @@ def worker_pool(workers: int | None = None) -> Generator[ProcessPoolExecutor]:
         yield pool
     except BrokenProcessPool as error:
         raise UserError(
-            "a worker process was ended from outside, mostly because memory ran out: take fewer workers; "
-            "what was finished is kept"
+            "a worker process was killed, probably because memory ran out: use fewer workers; finished work is kept"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
-    """The same items, made in a thread of their own while earlier ones are worked on, up to ``depth`` of them ahead.
+    """Yield the same items, but prepare up to ``depth`` of them ahead in a background thread.
 
     >>> list(read_ahead((number * number for number in range(5)), 2))
     [0, 1, 4, 9, 16]

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ LINE_EVERY_S = 60.0
 
 
 class Progress:
-    """Counts steps of work on standard error; a context manager."""
+    """Shows the progress of a number of steps on standard error. Use it as a context manager.
+
+    Args:
+        what: A few words about the work.
+        total: The number of steps, if it is known.
+    """
 
     def __init__(self, what: str, total: int | None = None) -> None:
         self.console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False, markup=False)
@@ -41,11 +46,11 @@ class Progress:
         self._bar.stop()
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar if there is one."""
+        """Print a line, above the bar on a terminal."""
         self._bar.console.print(printable(line))
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Move to ``done`` steps; elsewhere than on a terminal, say so once a minute."""
+        """Set the number of finished steps; without a terminal, print a line once a minute."""
         self._done, self._total = done, total if total is not None else self._total
         self._bar.update(self._task, completed=done, total=self._total, description=f"{self._what} {note}".rstrip())
         if not self.console.is_terminal and time.monotonic() - self._said >= LINE_EVERY_S:
@@ -53,5 +58,5 @@ class Progress:
             self.say(f"{self._what}: {done} of {self._total if self._total is not None else '?'} {note}".rstrip())
 
     def advance(self) -> None:
-        """One step further."""
+        """Count one more finished step."""
         self.update(self._done + 1)

@@ -39,7 +39,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], RunState]:
     tensors, metadata = read_safetensors(path)
     if "run" not in metadata:
         raise UserError(f"{path} is no state of a run: {AGAIN}")
-    return tensors, parse_record(metadata["run"], RunState, path, "state of a run", AGAIN)
+    return tensors, parse_record(metadata["run"], RunState, path, "the state of a run", AGAIN)
 
 
 def last_scores(run: Path) -> dict[str, float]:

@@ -190,7 +190,7 @@ def _measured_weight(
     path = folder / "weight.json"
     if path.exists():
         return read_record(
-            path, MeasuredWeight, "weight of a feature loss", "remove it, and it is measured again"
+            path, MeasuredWeight, "the weight of a feature loss", "remove it, and it is measured again"
         ).weight
     weight, rows = balanced_weight(objective, network, batches, loss.gradient_ratio)
     measured = {"weight": weight, "gradient_ratio": loss.gradient_ratio, "batches": rows}
