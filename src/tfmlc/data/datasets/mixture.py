@@ -42,7 +42,9 @@ class PreparedPairs(Dataset[tuple[Tensor, ...]]):
 
     def __init__(self, folder: Path, *, patch_px: int, length: int, seed: int = 0, cell_px: int | None = None) -> None:
         self.folder, self.patch_px, self.length, self.seed, self.cell_px = folder, patch_px, length, seed, cell_px
-        self.count = read_record(folder / SETTINGS, _Prepared, "a settings file of prepared pairs", "prepare them again").count
+        self.count = read_record(
+            folder / SETTINGS, _Prepared, "a settings file of prepared pairs", "prepare them again"
+        ).count
         self._open: dict[Path, NDArray[Any]] = {}
 
     def __len__(self) -> int:

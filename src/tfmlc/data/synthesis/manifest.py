@@ -35,11 +35,15 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             Row.model_validate(row, strict=True)
         except ValidationError as error:
             raise UserError(f"{path}, line {number} is not of a manifest of tfmlc: make the set again") from error
-        rows.append({FORMER_KEYS.get(key, key): value for key, value in row.items()})
+        rows.append(_in_present_words(row))
     if not rows or not isinstance(rows[0].get("settings"), dict):
         raise UserError(f"{path} is not a manifest of tfmlc: remove it or choose another folder")
     settings: dict[str, Any] = rows[0]["settings"]
-    return {FORMER_KEYS.get(key, key): value for key, value in settings.items()}, rows[1:]
+    return _in_present_words(settings), rows[1:]
+
+
+def _in_present_words(values: dict[str, Any]) -> dict[str, Any]:
+    return {FORMER_KEYS.get(key, key): value for key, value in values.items()}
 
 
 def inside(name: str) -> str:
