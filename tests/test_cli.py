@@ -346,7 +346,6 @@ def test_triplets_adapt_and_their_errors(tmp_path: Path, monkeypatch: pytest.Mon
         (("adapt", tmp_path / "videos", "-o", adapter), "holds no manifest.jsonl"),
         (("adapt", tmp_path / "set", "-o", adapter, "hiden=8"), "did you mean 'hidden'"),
         (("synthesize", "triplets", tmp_path / "none", "-o", tmp_path / "x"), "there is no file or folder"),
-        (("bench", "loss", "-o", tmp_path / "x.json"), "run this in a checkout"),
         (("models", "fetch", "vgg19"), "did you mean 'vgg16'"),
     ):
         refused(tfmlc(*arguments), message)

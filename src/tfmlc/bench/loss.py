@@ -44,7 +44,7 @@ def bench_loss(repeats: int = 5) -> list[dict[str, Any]]:
 
     ViT-B/16 block 3 with the flatten adapter, random weights (the cost does not depend on them). Beside it the
     released procedures of ``released_loss``, the bare matrix products that the loss needs, LPIPS and
-    DISTS. The best of ``repeats`` runs of each. Raises UserError outside a checkout of the repository.
+    DISTS. The best of ``repeats`` runs of each.
     """
     torch.manual_seed(0)
     backbone = build_backbone("clip-vit-b16", None)

@@ -40,13 +40,13 @@ QUICK_PHOTOS, QUICK_PX = 6, 256
 class GridConfig(Config):
     """Where data lies, and how far the runs depart from the paper's."""
 
-    gopro: Path | None = None
-    realblur_j: Path | None = None
-    realblur_r: Path | None = None
-    triplets: Path | None = None
-    backbone: str = Field(default="clip-vit-b16", description="of Tables 1 and 3")
-    train: list[str] = Field(default_factory=list[str], description="settings of every run, KEY=VALUE")
-    adapt: list[str] = Field(default_factory=list[str], description="settings of every adapter, KEY=VALUE")
+    gopro: Path | None = Field(default=None, description="folder of GOPRO_Large")
+    realblur_j: Path | None = Field(default=None, description="RealBlur_J_test_list.txt")
+    realblur_r: Path | None = Field(default=None, description="RealBlur_R_test_list.txt")
+    triplets: Path | None = Field(default=None, description="folder of triplets, made by tfmlc synthesize triplets")
+    backbone: str = Field(default="clip-vit-b16", description="backbone of Tables 1 and 3")
+    train: list[str] = Field(default_factory=list[str], description="settings for every training run, as KEY=VALUE")
+    adapt: list[str] = Field(default_factory=list[str], description="settings for every adapter, as KEY=VALUE")
 
 
 @dataclass(frozen=True)

@@ -27,25 +27,30 @@ class StudyConfig(Config):
 
     photos: list[Path] = Field(min_length=1, description="sharp photos and folders of them, to train on")
     pairs: dict[str, Path] = Field(default_factory=dict, description="sets to score on: name and folder of pairs")
-    sharp: dict[str, Path] = Field(default_factory=dict, description="the same of sharp images, blurred by seed 0")
-    start: str = Field(default="default-psnr", description="a model that was trained on pixels alone")
-    backbone: str = Field(default="dinov2-vit-s14", description="of FMLC and TFMLC; the paper's is clip-vit-b16")
-    block: int = 3
-    weights: str = Field(default="hub", description="of the backbone: hub, a file, or random")
+    sharp: dict[str, Path] = Field(
+        default_factory=dict,
+        description="more sets to score on: name and folder of sharp images, which are blurred with seed 0",
+    )
+    start: str = Field(default="default-psnr", description="model to start from, trained on pixels alone")
+    backbone: str = Field(
+        default="dinov2-vit-s14", description="backbone of FMLC and TFMLC; the paper's is clip-vit-b16"
+    )
+    block: int = Field(default=3, description="block whose features are compared, counted from zero")
+    weights: str = Field(default="hub", description="weights of the backbone: hub, a file, or random")
     hidden: int = Field(default=256, description="width of the adapters")
-    steps: int = Field(default=300, ge=1)
-    trial_steps: int = Field(default=100, ge=1, description="of the runs from which weights are chosen")
-    batch_size: int = 4
-    patch_px: int = 256
-    learning_rate: float = 2e-4
-    ratios: list[float] = Field(default=[0.3, 1.0, 3.0], description="of the gradient, tried on validation photos")
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    repeated: list[str] = Field(default=[CONTROL, "FMLC", "TFMLC"], description="losses that every seed is run for")
-    only: list[str] = Field(default_factory=list[str], description="losses to run now; none: all")
+    steps: int = Field(default=300, ge=1, description="steps of each run")
+    trial_steps: int = Field(default=100, ge=1, description="steps of the short runs that choose the loss weights")
+    batch_size: int = Field(default=4, description="images per step")
+    patch_px: int = Field(default=256, description="side of the patches")
+    learning_rate: float = Field(default=2e-4, description="highest learning rate")
+    ratios: list[float] = Field(default=[0.3, 1.0, 3.0], description="gradient ratios to try on the validation photos")
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1, description="seeds of the repeated runs")
+    repeated: list[str] = Field(default=[CONTROL, "FMLC", "TFMLC"], description="losses that run with every seed")
+    only: list[str] = Field(default_factory=list[str], description="losses to run now; empty: all")
     per_photo: int = Field(default=3, description="blurry versions of each photo")
-    triplets_per_photo: int = 4
-    adapter_epochs: int = 60
-    held_out_fraction: float = Field(default=0.15, gt=0, lt=1, description="of the photos")
+    triplets_per_photo: int = Field(default=4, description="triplets of each photo")
+    adapter_epochs: int = Field(default=60, description="largest number of epochs of an adapter")
+    held_out_fraction: float = Field(default=0.15, gt=0, lt=1, description="fraction of the photos to validate on")
 
 
 def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:

@@ -48,26 +48,41 @@ CHANCE, WORSE = 0.6, 0.05  # accuracies that are as good as guessing, and differ
 class AdaptConfig(Config):
     """A whole adaptation; defaults are the paper's, but for the views."""
 
-    backbone: str = "clip-vit-b16"
-    weights: str = Field(default="hub", description="of the backbone: hub, or a file")
-    block: int = Field(default=3, ge=0)
-    mode: Mode = "flatten"
-    hidden: int = Field(default=1024, ge=1)
-    alignment: Alignment = Field(default="shared", description="whether a triplet's members are augmented alike")
-    augmentation: Augmentation = Augmentation()
-    views: int = Field(default=8, ge=0, description="augmented views of a triplet, made once; 0: new ones each step")
-    sampled_tokens: int = Field(default=64, ge=1, description="of each view, drawn each step, in mode token")
-    margin: float = Field(default=1.0, gt=0)
-    held_out_fraction: float = Field(
-        default=0.1, gt=0, lt=1, description="of the triplets; the whole videos nearest to it"
+    backbone: str = Field(default="clip-vit-b16", description="name of the backbone")
+    weights: str = Field(default="hub", description="weights of the backbone: hub, a file, or random")
+    block: int = Field(default=3, ge=0, description="block whose features are adapted, counted from zero")
+    mode: Mode = Field(
+        default="flatten",
+        description="flatten: all tokens as one vector, one image size (the paper); token: each by itself, any size",
     )
-    epochs: int = Field(default=300, ge=1)
+    hidden: int = Field(default=1024, ge=1, description="width of the adapter's layers")
+    alignment: Alignment = Field(
+        default="shared",
+        description="shared: the images of a triplet are augmented alike; independent: each separately",
+    )
+    augmentation: Augmentation = Augmentation()
+    views: int = Field(
+        default=8,
+        ge=0,
+        description="augmented views per triplet whose features are computed once; 0: new views in every step",
+    )
+    sampled_tokens: int = Field(
+        default=64, ge=1, description="mode token: tokens that are drawn from each view in every step"
+    )
+    margin: float = Field(default=1.0, gt=0, description="margin of the triplet loss")
+    held_out_fraction: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="fraction of the triplets to validate on; the whole videos nearest to it are used",
+    )
+    epochs: int = Field(default=300, ge=1, description="largest number of epochs")
     patience: int = Field(default=5, ge=1, description="epochs without improvement before the learning rate falls")
-    give_up: int = Field(default=30, ge=1, description="epochs without improvement before the end")
-    batch_size: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=1e-4, gt=0)
-    seed: int = 0
-    licence: str = Field(default="Apache-2.0", description="of the adapter; stored with it")
+    give_up: int = Field(default=30, ge=1, description="epochs without improvement before training ends")
+    batch_size: int = Field(default=64, ge=2, description="triplets per step")
+    learning_rate: float = Field(default=1e-4, gt=0, description="learning rate of Adam")
+    seed: int = Field(default=0, description="seed of everything random")
+    licence: str = Field(default="Apache-2.0", description="licence of the adapter, stored with it")
 
 
 class Views:

@@ -26,32 +26,52 @@ Pairs = Dataset[tuple[Tensor, ...]]
 class SourceConfig(Config):
     """One source of pairs: sharp photos that are blurred on the fly, or ready pairs; one of the two."""
 
-    photos: list[Path] = Field(default_factory=list[Path], description="sharp photos and folders of them")
-    pairs: Path | None = Field(default=None, description="folder with blur/ and sharp/, GOPRO_Large, RealBlur or HIDE")
-    blur_kind: BlurKind = Field(default="blur", description="which of GoPro's two averages")
-    only: list[str] = Field(default_factory=list[str], description="name patterns of what is taken; none: everything")
-    exclude: list[str] = Field(default_factory=list[str], description="name patterns of what is left out")
-    fraction: float = Field(default=1.0, gt=0, description="how often the source is drawn, relative to the others")
-    scale: tuple[float, float] = Field(default=(0.4, 1.0), description="photos: shrunk by a factor within")
-    prepare: int | None = Field(default=None, ge=1, description="photos: pairs that are made once and read from disk")
-    prepared_px: int = Field(default=224, ge=16, description="their side; each use takes a patch of it")
-    crop_px: int | None = Field(
-        default=None, ge=16, description="pairs: cut into crops of this side once; None: do not"
+    photos: list[Path] = Field(
+        default_factory=list[Path], description="sharp photos and folders of them; they are blurred on the fly"
     )
-    crop_step_px: int = Field(default=256, ge=1, description="pairs: from one crop to the next")
-    crops: Path | None = Field(default=None, description="folder for the crops; None: beside the run's")
+    pairs: Path | None = Field(
+        default=None, description="a folder with blur/ and sharp/, GOPRO_Large, RealBlur or HIDE"
+    )
+    blur_kind: BlurKind = Field(
+        default="blur", description="GoPro only: blur averages stored values, blur_gamma linear light"
+    )
+    only: list[str] = Field(default_factory=list[str], description="name patterns of the files to use; empty: all")
+    exclude: list[str] = Field(default_factory=list[str], description="name patterns of the files to leave out")
+    fraction: float = Field(default=1.0, gt=0, description="how often this source is drawn, relative to the others")
+    scale: tuple[float, float] = Field(
+        default=(0.4, 1.0), description="photos: range of the factor by which they are shrunk"
+    )
+    prepare: int | None = Field(
+        default=None,
+        ge=1,
+        description="photos: number of pairs that are made once and then read from disk; None: made on the fly",
+    )
+    prepared_px: int = Field(
+        default=224, ge=16, description="photos: side of the prepared pairs; each use takes a patch of it"
+    )
+    crop_px: int | None = Field(
+        default=None, ge=16, description="pairs: side of the crops into which they are cut once; None: not cut"
+    )
+    crop_step_px: int = Field(default=256, ge=1, description="pairs: distance from one crop to the next")
+    crops: Path | None = Field(default=None, description="pairs: folder for the crops; None: next to the run's")
     saturation: float = Field(default=0.0, ge=0, le=1, description="pairs: largest random change of colour saturation")
     blur: BlurConfig = BlurConfig()
-    easy: BlurConfig | None = Field(default=None, description="photos: a simpler blur, for a part of the pairs")
-    easy_fraction: float = Field(default=0.0, ge=0, le=1, description="of the pairs, blurred as easy says")
+    easy: BlurConfig | None = Field(
+        default=None, description="photos: settings of a simpler blur for part of the pairs"
+    )
+    easy_fraction: float = Field(
+        default=0.0, ge=0, le=1, description="photos: fraction of the pairs with the simpler blur"
+    )
 
 
 class DataConfig(SourceConfig):
     """What the network learns from: one source, or a mixture of several in ``sources``."""
 
-    patch_px: int = Field(default=192, ge=16)
-    sources: dict[str, SourceConfig] = Field(default_factory=dict[str, SourceConfig], description="a mixture, by name")
-    prepared: Path | None = Field(default=None, description="folder for prepared pairs; None: beside the run's")
+    patch_px: int = Field(default=192, ge=16, description="side of the patches that the network sees")
+    sources: dict[str, SourceConfig] = Field(
+        default_factory=dict[str, SourceConfig], description="several sources to mix, by name"
+    )
+    prepared: Path | None = Field(default=None, description="folder for prepared pairs; None: next to the run's")
 
     @model_validator(mode="after")
     def _check_sizes(self) -> DataConfig:

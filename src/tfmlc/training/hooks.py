@@ -28,11 +28,13 @@ class ValidationConfig(Config):
     """Scores during a run, on pairs that it does not learn from; never on those that a claim is made on later."""
 
     pairs: Path | None = Field(default=None, description="folder of pairs; None: no validation")
-    only: list[str] = Field(default_factory=list[str], description="name patterns of the pairs used; none: all")
-    every_steps: int = Field(default=1000, ge=1)
-    images: int = Field(default=8, ge=1, description="of the folder, evenly chosen")
-    crop_px: int = Field(default=512, ge=16, description="the middle of each image")
-    metrics: list[str] = Field(default=["psnr"], min_length=1, description="the first decides which weights are best")
+    only: list[str] = Field(default_factory=list[str], description="name patterns of the pairs to use; empty: all")
+    every_steps: int = Field(default=1000, ge=1, description="steps between two validations")
+    images: int = Field(default=8, ge=1, description="number of images, chosen evenly from the folder")
+    crop_px: int = Field(default=512, ge=16, description="side of the crop from the middle of each image")
+    metrics: list[str] = Field(
+        default=["psnr"], min_length=1, description="metrics to compute; the first decides which weights are best"
+    )
 
 
 class Export(Hook):

@@ -48,22 +48,30 @@ class Items(Protocol):
 class LoopConfig(Config):
     """Settings of the loop that do not depend on what is trained."""
 
-    steps: int = Field(default=20_000, ge=1, description="optimiser steps")
-    batch_size: int = Field(default=8, ge=1, description="items of a step, over all processes")
-    accumulate: int = Field(default=1, ge=1, description="parts a process computes its part of a batch in")
-    optimiser: Literal["adam", "muon"] = Field(default="adam", description="muon learns faster from nothing")
-    learning_rate: float = Field(default=1e-3, gt=0, description="highest, after the warm-up")
-    final_learning_rate: float = Field(default=1e-6, ge=0, description="lowest, at the end of the cosine")
-    warmup_steps: int = Field(default=200, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    gradient_clip: float = Field(default=0.5, gt=0, description="largest norm of the gradient")
-    ema_decay: float = Field(default=0.999, ge=0, lt=1, description="of the averaged weights, which are the result")
+    steps: int = Field(default=20_000, ge=1, description="number of optimiser steps")
+    batch_size: int = Field(default=8, ge=1, description="images per step, over all processes")
+    accumulate: int = Field(
+        default=1, ge=1, description="parts in which each process computes its batch, to save memory"
+    )
+    optimiser: Literal["adam", "muon"] = Field(default="adam", description="muon learns faster from random weights")
+    learning_rate: float = Field(default=1e-3, gt=0, description="highest learning rate, after the warm-up")
+    final_learning_rate: float = Field(default=1e-6, ge=0, description="lowest learning rate, at the end of the cosine")
+    warmup_steps: int = Field(default=200, ge=0, description="steps in which the learning rate rises from zero")
+    betas: tuple[float, float] = Field(default=(0.9, 0.99), description="decay rates of Adam's two averages")
+    gradient_clip: float = Field(
+        default=0.5, gt=0, description="largest norm of the gradient; larger gradients are scaled down"
+    )
+    ema_decay: float = Field(
+        default=0.999, ge=0, lt=1, description="decay of the averaged weights, which are the result; 0: no averaging"
+    )
     precision: TrainingPrecision = Field(default="auto", description="auto: bf16 where the machine is fast at it")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: int = Field(default=1, ge=0, description="processes that make batches")
-    save_every_steps: int = Field(default=250, ge=1)
-    trackers: list[Literal["tensorboard", "wandb"]] = Field(default=["tensorboard"], description="what logs the run")
-    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA if there is one")
+    workers: int = Field(default=1, ge=0, description="processes that load data")
+    save_every_steps: int = Field(default=250, ge=1, description="steps between two saved states")
+    trackers: list[Literal["tensorboard", "wandb"]] = Field(
+        default=["tensorboard"], description="tools that log the run"
+    )
+    seed: int = Field(default=0, description="seed of everything random")
 
 
 class Hook:

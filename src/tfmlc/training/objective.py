@@ -26,19 +26,27 @@ LEAST_ERROR = 1e-6
 class LossConfig(Config):
     """The loss beside the pixels: ``control`` is none, ``fmlc`` frozen features, ``tfmlc`` adapted ones."""
 
-    kind: Literal["control", "fmlc", "tfmlc", "LPIPS-alex", "LPIPS-vgg", "DISTS"] = "control"
+    kind: Literal["control", "fmlc", "tfmlc", "LPIPS-alex", "LPIPS-vgg", "DISTS"] = Field(
+        default="control",
+        description="control: pixel loss only; fmlc: frozen features; tfmlc: adapted features; or a baseline",
+    )
     weight: float | Literal["paper", "auto"] = Field(
-        default="paper", description="paper: 1000 for hinet, 1 for mprnet; auto: from gradients, see gradient_ratio"
+        default="paper",
+        description="a number; paper: 1000 for hinet, 1 for mprnet; auto: from the gradients, see gradient_ratio",
     )
     gradient_ratio: float = Field(
-        default=1.0, gt=0, description="auto: norm of the feature loss's gradient relative to that of the pixel loss"
+        default=1.0, gt=0, description="auto: norm of the feature loss's gradient relative to the pixel loss's"
     )
-    auto_steps: int = Field(default=10, ge=1, description="auto: batches on which the gradients are measured")
-    backbone: str = "clip-vit-b16"
-    weights: str = Field(default="hub", description="of the backbone: hub, a file, or random")
-    block: Annotated[int, Field(ge=0)] | Literal["final"] = 3
+    auto_steps: int = Field(default=10, ge=1, description="auto: number of batches on which the gradients are measured")
+    backbone: str = Field(
+        default="clip-vit-b16", description="fmlc: name of the backbone; tfmlc takes it from the adapter's file"
+    )
+    weights: str = Field(default="hub", description="weights of the backbone: hub, a file, or random")
+    block: Annotated[int, Field(ge=0)] | Literal["final"] = Field(
+        default=3, description="fmlc: block whose features are compared, counted from zero"
+    )
     adapter: str | None = Field(default=None, description="tfmlc: file of the adapter, or random")
-    adapter_mode: Mode = Field(default="flatten", description="of a random adapter")
+    adapter_mode: Mode = Field(default="flatten", description="mode of a random adapter")
 
     @model_validator(mode="after")
     def _check_adapter(self) -> LossConfig:

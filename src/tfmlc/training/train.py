@@ -36,9 +36,13 @@ from tfmlc.training.objective import (
 class NetworkConfig(Config):
     """Which network, of which sizes, from which weights."""
 
-    name: str = "hinet"
-    sizes: dict[str, Any] = Field(default_factory=dict, description="hyperparameters; see docs/reference/networks.md")
-    start: str | None = Field(default=None, description="a model's name or weights file to start from; None: random")
+    name: str = Field(default="hinet", description="name of the network")
+    sizes: dict[str, Any] = Field(
+        default_factory=dict, description="sizes of the network, such as {width: 32}; see docs/reference/networks.md"
+    )
+    start: str | None = Field(
+        default=None, description="name or weights file of the model to start from; None: random weights"
+    )
 
 
 class TrainConfig(Config):
@@ -53,7 +57,7 @@ class TrainConfig(Config):
         default=0.0, ge=0, description="weight of a second task, to predict the blur's spectrum; needs photos"
     )
     mesh: float = Field(default=0.0, ge=0, description="weight of a penalty on errors that repeat every 4 px")
-    licence: str = Field(default="Apache-2.0", description="of the weights; stored with them")
+    licence: str = Field(default="Apache-2.0", description="licence of the weights, stored with them")
 
 
 class MeasuredWeight(BaseModel):

@@ -37,9 +37,9 @@ class Triplet:
 class Augmentation(Config):
     """Random crop, colour jitter and flips; defaults as the paper's code."""
 
-    crop_px: int = Field(default=224, ge=8)
-    brightness: float = Field(default=0.5, ge=0, le=1)
-    hue: float = Field(default=0.5, ge=0, le=0.5)
+    crop_px: int = Field(default=224, ge=8, description="side of the random crop")
+    brightness: float = Field(default=0.5, ge=0, le=1, description="largest relative change of brightness")
+    hue: float = Field(default=0.5, ge=0, le=0.5, description="largest change of hue, in turns")
     flip: float = Field(default=0.85, ge=0, le=1, description="probability of each of the two flips")
 
 

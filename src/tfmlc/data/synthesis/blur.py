@@ -22,21 +22,33 @@ LINEAR_GAMMA = 2.2
 class BlurConfig(Config):
     """Ranges from which the blur of one image is drawn; each pair is (lowest, highest)."""
 
-    strength_px: tuple[float, float] = Field(default=(4.0, 32.0), description="mean image motion during the exposure")
-    exposure: tuple[float, float] = Field(default=(0.2, 1.2), description="in periods of hand tremor")
+    strength_px: tuple[float, float] = Field(
+        default=(4.0, 32.0), description="mean motion of the image during the exposure"
+    )
+    exposure: tuple[float, float] = Field(default=(0.2, 1.2), description="exposure time, in periods of hand tremor")
     direction_deg: tuple[float, float] = Field(
-        default=(-90.0, 90.0), description="of the shift; from the x to the y axis"
+        default=(-90.0, 90.0), description="direction of the motion, from the x to the y axis"
     )
-    turning: float = Field(default=1.0, ge=0, description="roll, zoom and tilt, relative to what is usual")
-    sub_exposures: tuple[int, int] = Field(default=(9, 41), description="instants averaged, about one a px")
-    moving_patches: tuple[int, int] = Field(default=(0, 3), description="objects that move on their own")
+    turning: float = Field(default=1.0, ge=0, description="roll, zoom and tilt, relative to the usual amount; 0: none")
+    sub_exposures: tuple[int, int] = Field(
+        default=(9, 41), description="instants that are averaged, about one per px of motion"
+    )
+    moving_patches: tuple[int, int] = Field(default=(0, 3), description="number of objects that move on their own")
     light: Literal["stored", "linear", "mixed"] = Field(
-        default="stored", description="what is averaged; mixed draws one"
+        default="stored", description="what is averaged: stored values or linear light; mixed draws one"
     )
-    highlight_gain: tuple[float, float] = Field(default=(1.0, 1.0), description="light of clipped areas")
-    shot_noise: tuple[float, float] = Field(default=(0.0, 1e-4), description="Poisson variance at full signal")
-    read_noise: tuple[float, float] = Field(default=(0.0, 0.004), description="standard std of Gaussian noise")
-    jpeg_quality: tuple[int, int] | None = Field(default=None, description="compress the blurry image; None: do not")
+    highlight_gain: tuple[float, float] = Field(
+        default=(1.0, 1.0), description="factor on the light of clipped areas, so that lamps leave bright streaks"
+    )
+    shot_noise: tuple[float, float] = Field(
+        default=(0.0, 1e-4), description="variance of the Poisson noise at full signal"
+    )
+    read_noise: tuple[float, float] = Field(
+        default=(0.0, 0.004), description="standard deviation of the Gaussian noise"
+    )
+    jpeg_quality: tuple[int, int] | None = Field(
+        default=None, description="JPEG quality of the blurry image; None: no JPEG"
+    )
 
     @model_validator(mode="after")
     def _check_ranges(self) -> BlurConfig:

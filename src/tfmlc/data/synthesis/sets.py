@@ -46,14 +46,14 @@ class SyntheticImage:
 class SetConfig(Config):
     """What a synthesized set holds and how it is made."""
 
-    kind: Kind = "triplets"
+    kind: Kind = Field(default="triplets", description="what to make")
     images: Literal["photos", "frames"] = Field(
         default="frames", description="what the images in a folder are: single photos, or the frames of a video"
     )
     per_photo: int = Field(default=1, ge=1, description="blurry versions of each photo")
-    seed: int = 0
-    blur: BlurConfig = Field(default=BlurConfig(), description="of photos")
-    video: VideoBlurConfig = Field(default=VideoBlurConfig(), description="of videos")
+    seed: int = Field(default=0, description="seed of everything random")
+    blur: BlurConfig = Field(default=BlurConfig(), description="blur of photos")
+    video: VideoBlurConfig = Field(default=VideoBlurConfig(), description="blur of videos")
 
 
 @dataclass

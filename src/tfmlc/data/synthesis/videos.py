@@ -28,13 +28,15 @@ Light = NDArray[np.float32]
 class VideoBlurConfig(Config):
     """How windows are found in a video and averaged."""
 
-    min_frames: int = Field(default=15, ge=2, description="least frames of a window")
-    min_displacement_px: float = Field(default=25.0, ge=0, description="least motion of a window")
-    levels: int = Field(default=2, ge=1, description="strengths of blur of one window; the paper has two")
-    light: Literal["stored", "linear"] = Field(default="stored", description="what is averaged")
-    interpolate: int = Field(default=1, ge=1, description="frames that are made of each one, by optical flow")
-    scale: float = Field(default=1.0, gt=0, le=1, description="of the frames, before anything else")
-    on_bad: OnBad = Field(default="stop", description="what a frame that cannot be read does")
+    min_frames: int = Field(default=15, ge=2, description="smallest number of frames of a window")
+    min_displacement_px: float = Field(default=25.0, ge=0, description="smallest motion of a window")
+    levels: int = Field(default=2, ge=1, description="number of blur strengths per window; the paper has two")
+    light: Literal["stored", "linear"] = Field(
+        default="stored", description="what is averaged: stored values or linear light"
+    )
+    interpolate: int = Field(default=1, ge=1, description="frames made of each frame by optical flow; 8 suits 30 fps")
+    scale: float = Field(default=1.0, gt=0, le=1, description="factor by which frames are shrunk first")
+    on_bad: OnBad = Field(default="stop", description="what to do at a frame that cannot be read")
 
 
 @dataclass(frozen=True)
