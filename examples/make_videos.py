@@ -9,8 +9,8 @@ from tfmlc.io.images import Image, read_rgb8, write_image
 
 EXAMPLES = Path(__file__).parent
 
-for name in ("short-motion", "long-motion"):
-    photo = read_rgb8(EXAMPLES / f"{name}-sharp.webp")
+street = read_rgb8(EXAMPLES / "street.png")
+for name, photo in (("left", street[:, :400]), ("right", street[:, 240:])):
     for number, view in enumerate((photo, photo[:, ::-1], photo[::-1])):
         positions_px = np.cumsum(2 + np.sin(np.arange(70) / 6 + number)).astype(int)
         for frame, left in enumerate(positions_px):

@@ -23,14 +23,14 @@ from tfmlc.losses import Adapter
 from tfmlc.losses.triplet import distance, triplet_loss
 
 LEVELS, CROP_PX = 4, 64
-folder = Path.cwd() if Path("short-motion-sharp.webp").exists() else Path("examples")
-photos = [read_rgb8(folder / f"{name}-motion-sharp.webp") for name in ("short", "long")]
+folder = Path.cwd() if Path("street.png").exists() else Path("examples")
+photo = read_rgb8(folder / "street.png")
 backbone = build_backbone("dinov2-vit-s14", weights=None, last_block=3)
 blur = BlurConfig(strength_px=(16, 16), moving_patches=(0, 0))
 rng = np.random.default_rng(0)
 
 
-def features_of(column: int, row: int, photo: np.ndarray) -> torch.Tensor:
+def features_of(column: int, row: int) -> torch.Tensor:
     """Features of a crop and of the same crop at every level of blur, weakest first."""
     crop = photo[row : row + CROP_PX, column : column + CROP_PX]
     blurry, sharp, _ = blur_levels(np.ascontiguousarray(crop), blur, rng, levels=LEVELS)
@@ -38,7 +38,8 @@ def features_of(column: int, row: int, photo: np.ndarray) -> torch.Tensor:
     return backbone(images, block=3)
 
 
-crops = [(column, row, photo) for photo in photos for row in range(0, 200, 64) for column in range(0, 336, 64)]
+height, width = photo.shape[:2]
+crops = [(x, y) for y in range(0, height - CROP_PX, 64) for x in range(0, width - CROP_PX, 64)]
 features = torch.stack([features_of(*crop) for crop in crops])  # crop, level, token, number
 unseen = torch.arange(len(crops)) % 4 == 0
 

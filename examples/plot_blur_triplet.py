@@ -17,8 +17,8 @@ import numpy as np
 from tfmlc.data import blur_windows
 from tfmlc.io.images import read_rgb8
 
-folder = Path.cwd() if Path("short-motion-sharp.webp").exists() else Path("examples")
-photo = read_rgb8(folder / "long-motion-sharp.webp")
+folder = Path.cwd() if Path("street.png").exists() else Path("examples")
+photo = read_rgb8(folder / "street.png")
 shifts_px = np.cumsum(1.5 + np.sin(np.arange(40) / 6)).round().astype(int)
 frames = [photo[:, shift : shift + 240] for shift in shifts_px]
 
