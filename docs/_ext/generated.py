@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_origin
 
 from docutils import nodes
 from pydantic import BaseModel
@@ -52,7 +53,8 @@ def _group(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> I
     for name, field in model.model_fields.items():
         kind = _model_of(field)
         if kind is not None:
-            inner.append((f"{prefix}{name}.", kind))
+            by_name = "NAME." if get_origin(field.annotation) is dict else ""
+            inner.append((f"{prefix}{name}.{by_name}", kind))
             continue
         default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
         rows.append((f"`{prefix}{name}`", f"`{_type(field)}`", _code(default), _words(field)))
@@ -77,6 +79,7 @@ def _model_of(field: FieldInfo) -> type[BaseModel] | None:
 def _type(field: FieldInfo) -> str:
     kind = field.annotation
     text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
+    text = re.sub(r"Literal\[(.*?)\]", lambda values: values[1].replace("'", "").replace(", ", " or "), text)
     return text.replace("typing.", "").replace("pathlib.", "").replace("|", "or").replace("NoneType", "None")
 
 
@@ -105,6 +108,7 @@ class Generated(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # Sphinx does not see when the code changes
         make = {"commands": commands, "settings": settings}[self.arguments[0]]
         return self.parse_text_to_nodes("\n".join(make()), allow_section_headings=True)
 
