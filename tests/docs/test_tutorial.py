@@ -20,6 +20,7 @@ def test_tutorial(tmp_path: Path) -> None:
     blocks = re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL)
     steps = [code if kind == "sh" else f"python - <<'END'\n{code}END\n" for kind, code in blocks]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(["bash", "-ec", "".join(steps)], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
+    (tmp_path / "tutorial.sh").write_text("".join(steps), encoding="utf-8")
+    subprocess.run(["bash", "-e", "tutorial.sh"], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
     report = tmp_path / "runs" / "tutorial" / "report" / "report.html"
     assert "mine" in report.read_text(encoding="utf-8")
