@@ -36,7 +36,7 @@ def test_the_second_run_is_refused_while_the_first_lives(tmp_path: Path) -> None
     folder = tmp_path / "new" / "folder"
     with (
         holder(folder) as first,
-        pytest.raises(UserError, match=rf"another run of tfmlc \(process {first.pid}\) is at work in {folder}"),
+        pytest.raises(UserError, match=rf"another run of tfmlc \(process {first.pid}\) is working in {folder}"),
         folder_lock(folder),
     ):
         pass
@@ -92,5 +92,5 @@ def test_waiting_is_for_the_end_of_the_other(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write into"), folder_lock(tmp_path / "file" / "folder"):
+    with pytest.raises(UserError, match="cannot write to"), folder_lock(tmp_path / "file" / "folder"):
         pass

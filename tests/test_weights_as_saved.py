@@ -88,7 +88,7 @@ NOT_WEIGHTS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "is empty"),
     "page": (b"<!DOCTYPE html><html><body>Google Drive - Virus scan warning</body></html>", "is a web page"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
-    "zeros": (bytes(5000), "nothing but zeros"),
+    "zeros": (bytes(5000), "only zeros"),
     "json": (b'{"message": "not found"}', "JSON file"),
     "photo": (b"\xff\xd8\xff\xe0\0\x10JFIF", "not weights"),
 }
@@ -107,7 +107,7 @@ def test_files_that_hold_no_weights_are_said_to_be_what_they_are(tmp_path: Path,
 def test_archives(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("weights.pth", b"x")
-    with pytest.raises(UserError, match=r"zip archive, but no checkpoint: it holds weights\.pth"):
+    with pytest.raises(UserError, match=r"zip archive but not a checkpoint: it holds weights\.pth"):
         load_network(tmp_path / "a.zip")
     torch.save(network_state(), tmp_path / "whole.pth")
     whole = (tmp_path / "whole.pth").read_bytes()

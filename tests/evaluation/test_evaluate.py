@@ -167,7 +167,7 @@ def test_all_protocols_and_what_is_not_finite_or_not_there(
     write_image(pairs / "blur" / "0.png", Image(read_rgb8(pairs / "sharp" / "0.png")))
 
     def none(*_: object) -> float:
-        raise UserError("metric pi is not available: NRQM_model.mat cannot be had")
+        raise UserError("metric pi is not available: cannot load NRQM_model.mat")
 
     row = METRICS["pi"]
     monkeypatch.setitem(METRICS, "pi", replace(row, load=none))

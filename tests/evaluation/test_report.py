@@ -108,7 +108,7 @@ def test_files_it_does_not_believe(tmp_path: Path, files: list[Path]) -> None:
         with pytest.raises(UserError, match=said or "is not a scores file"):
             write_report([other], tmp_path / "out")
     (tmp_path / "text.json").write_text("no")
-    with pytest.raises(UserError, match="is no JSON"):
+    with pytest.raises(UserError, match="is not JSON"):
         write_report([tmp_path / "text.json"], tmp_path / "out")
 
 

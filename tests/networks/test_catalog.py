@@ -171,7 +171,7 @@ def bad_weights(folder: Path, case: str) -> Path:
         ("pickle", "refused"),
         ("text", "refused|not a weights file"),
         ("damaged", "damaged"),
-        ("cut", "is cut short, or damaged"),
+        ("cut", "is cut short or damaged"),
     ],
 )
 def test_bad_weights_are_refused_in_one_line(

@@ -1,1 +1,1 @@
-"""Files in and out: images, videos, weights, checkpoints, atomic writes and locks."""
+"""Reading and writing of images, videos, weights and checkpoints; atomic writes and locks."""

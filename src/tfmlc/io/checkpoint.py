@@ -1,4 +1,4 @@
-"""The one checkpoint form: safetensors with metadata, and a careful reader of foreign files."""
+"""Checkpoints: safetensors files with metadata, and a safe reader of other programs' weights files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,16 @@ METADATA_KEY = "tfmlc"
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a weights file says of itself; empty fields where it says nothing."""
+    """The description that is stored in a weights file; a field is empty if the file does not have it.
+
+    Attributes:
+        kind: ``"network"``, ``"adapter"`` or ``"backbone"``.
+        name: The name of the network or backbone.
+        hyperparameters: The arguments that rebuild the module.
+        origin: How the weights came to be.
+        licence: The licence of the weights.
+        sha256: The fingerprint of the tensors.
+    """
 
     kind: str = ""
     name: str = ""
@@ -42,7 +51,7 @@ class CheckpointInfo:
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Fingerprint of names, types, shapes and values, whatever file they are stored in."""
+    """Return the fingerprint of tensors: their names, types, shapes and values, whatever the file format."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
@@ -52,9 +61,20 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], info: CheckpointInfo) -> CheckpointInfo:
-    """Write tensors as safetensors with metadata; return the metadata with its fingerprint filled in.
+    """Write tensors to a safetensors file with a description.
 
-    A tensor that appears under several names (MPRNet's shared PReLU) is stored once, under the first.
+    A tensor with several names, such as MPRNet's shared PReLU, is stored once, under its first name.
+
+    Args:
+        path: The file to write.
+        tensors: The tensors by name.
+        info: The description.
+
+    Returns:
+        The description, with the fingerprint added.
+
+    Raises:
+        UserError: If the file cannot be written.
     """
     stored: dict[str, Tensor] = {}
     seen: set[int] = set()
@@ -68,18 +88,26 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], info: Checkpoint
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
-    """Read a weights file: ours or another's safetensors, or what ``torch.save`` or ``torch.jit.save`` wrote.
+    """Read a weights file: safetensors, or what ``torch.save`` or ``torch.jit.save`` wrote.
 
-    A file is told by its content, not by its suffix. The tensors may lie under any containers (``state_dict``,
-    ``params``, ``model``, ...), prefixes and wrappers (``module.``, ``_orig_mod.``, ...), beside an optimiser's state
-    and anything else; see ``state_dicts.pick_state_dict``. Averaged weights are preferred, and the origin says so.
-    Nothing in a file is run. Raises UserError for a missing file, one that is no weights file, by name where it is
-    known, one that is damaged, and a pickle that calls functions.
+    The content decides, not the suffix. The tensors can be in any containers (``state_dict``, ``params``, ``model``,
+    ...) with any wrappers (``module.``, ``_orig_mod.``, ...), beside the state of an optimiser and other things; see
+    ``state_dicts.pick_state_dict``. Averaged weights are preferred, and the origin says so. Code in a file is never
+    run.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tensors by name, and the description.
+
+    Raises:
+        UserError: If the file is missing, damaged or not a weights file, or its pickle calls functions.
     """
     content, metadata = _read_content(path)
     info = _read_info(path, metadata)
     if info.sha256 and info.sha256 != tensors_sha256(cast("dict[str, Tensor]", content)):
-        raise UserError(f"{path} is damaged: its tensors do not match the fingerprint stored with them")
+        raise UserError(f"{path} is damaged: its tensors do not match their stored fingerprint")
     if info.kind:
         return cast("dict[str, Tensor]", content), info
     try:
@@ -88,7 +116,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
         raise UserError(f"{path} {error}") from error
     odd = [name for name, value in tensors.items() if value.layout != torch.strided or value.is_complex()]
     if odd:
-        raise UserError(f"{path} holds {odd[0]} as {tensors[odd[0]].dtype}, {tensors[odd[0]].layout}: not weights")
+        raise UserError(f"{path} holds {odd[0]} as {tensors[odd[0]].dtype}, {tensors[odd[0]].layout}, not as weights")
     if note:
         Progress("").say(f"{path}: {note}")
         info = replace(info, origin=f"{path.name}: {note}")
@@ -96,7 +124,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; raises UserError where it is none."""
+    """Read the tensors and the metadata of a safetensors file; raises UserError if it is not one."""
     with open_regular(path) as file:
         head, size = file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
     if not _is_safetensors(head):
@@ -106,21 +134,21 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             names = cast("list[str]", list(file.keys()))
             tensors = {name: cast(Tensor, file.get_tensor(name)) for name in names}
             return tensors, cast("dict[str, str]", file.metadata() or {})
-    except Exception as error:  # whatever the library and torch say of a damaged file
+    except Exception as error:  # the library and torch raise many types for a damaged file
         whole = 8 + int.from_bytes(head[:8], "little") < size and "ncomplete" not in str(error)
-        state = "not a safetensors file" if whole else f"cut short, or damaged; {AGAIN}"
+        state = "not a safetensors file" if whole else f"cut short or damaged; {AGAIN}"
         raise UserError(f"{path} is {state} ({_first_line(error)})") from error
 
 
 def _read_content(path: Path) -> tuple[object, dict[str, str]]:
-    """What a file holds, by its first bytes."""
+    """Read the content and the metadata of a file, whose first bytes tell its format."""
     with open_regular(path) as file:
         head, size = file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
         if _is_safetensors(head):
             return read_safetensors(path)
         try:
             with warnings.catch_warnings(), torch.device("cpu"), torch.inference_mode(False):
-                warnings.simplefilter("ignore")  # what cannot be read is an error
+                warnings.simplefilter("ignore")  # what cannot be read becomes an error
                 if head.startswith(b"PK\3\4"):
                     with zipfile.ZipFile(path) as archive:
                         return read_archive(archive), {}
@@ -129,17 +157,17 @@ def _read_content(path: Path) -> tuple[object, dict[str, str]]:
                     return read_legacy(file), {}
         except CodeError as error:
             raise UserError(
-                f"{path} is refused: its pickle calls {error}, and code from a file is never run; "
-                "where it is trusted, save its state dict alone"
+                f"{path} is refused: its pickle calls {error}, and code in a file is never run; "
+                "if you trust the file, load it with torch and save only its state dict"
             ) from error
         except TornError as error:
             raise UserError(f"{path} cannot be read: {error}") from error
         except MemoryError as error:
             raise UserError(f"{path} does not fit into memory") from error
-        except Exception as error:  # whatever zipfile, pickle and torch say of a damaged file
+        except Exception as error:  # zipfile, pickle and torch raise many types for a damaged file
             if head.startswith(b"PK\3\4") and not _has_checkpoint(path):
                 raise UserError(describe_zip(path)) from error
-            raise UserError(f"{path} is damaged, or cut short ({_first_line(error)}); {AGAIN}") from error
+            raise UserError(f"{path} is damaged or cut short ({_first_line(error)}); {AGAIN}") from error
     raise UserError(describe(path, head, size))
 
 
@@ -151,7 +179,7 @@ def _has_checkpoint(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.split("/")[-1] == "data.pkl" for name in archive.namelist())
-    except Exception:  # a torn archive
+    except Exception:  # a damaged archive
         return False
 
 
@@ -159,7 +187,7 @@ def _read_info(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
     try:
         return TypeAdapter(CheckpointInfo).validate_json(metadata.get(METADATA_KEY, "{}"), strict=True)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} was written by another version of tfmlc: its metadata does not fit") from error
+        raise UserError(f"{path} was written by another version of tfmlc: its metadata cannot be read") from error
 
 
 def _first_line(error: BaseException) -> str:

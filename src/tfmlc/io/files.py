@@ -1,4 +1,4 @@
-"""Files that are opened only if they are files, and written whole or not at all."""
+"""Safe reading and writing: only regular files are opened, and files are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import psutil
 
 from tfmlc.errors import UserError
 
-TEMPORARY = ".tfmlc-"  # begins the name of a file that is being written; short, so that any legal name can be written
+TEMPORARY = ".tfmlc-"  # start of the name of a temporary file; short, because names have a maximum length
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, in bytes; a pipe, socket or device is refused instead of waited for.
+    """Open a file for reading bytes.
 
-    Raises UserError where there is no such file, it may not be read, or it is a folder or no regular file.
+    Raises UserError if the file is missing, cannot be read, or is not a regular file. A pipe would wait forever.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -29,24 +29,24 @@ def open_regular(path: Path) -> BinaryIO:
         raise UserError(f"cannot read {path}: {kind or (error.strerror or str(error)).lower()}") from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise UserError(f"cannot read {path}: {_kind_of_special(path) or 'it is no regular file'}")
+        raise UserError(f"cannot read {path}: {_kind_of_special(path) or 'it is not a regular file'}")
     return os.fdopen(handle, "rb")
 
 
 def real_path(path: Path) -> Path:
-    """The path behind links, as far as they lead; a link that leads to itself is no error here."""
+    """Resolve the links in a path as far as possible; a link to itself does not raise an error."""
     return Path(os.path.realpath(path))
 
 
 def _kind_of_special(path: Path) -> str | None:
-    """What a path is that is no regular file, in a half sentence."""
+    """Describe what a path is if it is not a regular file."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return None
     named = {
         stat.S_IFDIR: "is a directory",
-        stat.S_IFIFO: "it is a pipe, not a file; write its content to a file first",
+        stat.S_IFIFO: "it is a pipe, not a file: write its content to a file first",
         stat.S_IFSOCK: "it is a socket, not a file",
         stat.S_IFCHR: "it is a device, not a file",
         stat.S_IFBLK: "it is a device, not a file",
@@ -55,40 +55,47 @@ def _kind_of_special(path: Path) -> str | None:
 
 
 def read_utf8(path: Path) -> str:
-    """The text of a file; raises UserError where there is none, or it is not UTF-8."""
+    """Return the text of a file; raises UserError if it cannot be read or is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): is it the right file?") from error
+        raise UserError(f"{path} is not UTF-8 text (at byte {error.start}): is it the right file?") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; raises UserError for any other."""
+    """Return the content of a JSON file; raises UserError if it is not valid."""
     return parse_json(read_utf8(path), path)
 
 
 def parse_json(text: str, source: object) -> Any:
-    """The content of a JSON text; raises UserError, which names its source, for any other."""
+    """Return the content of a JSON text; raises UserError, which names the source, if it is not valid."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{source} is no JSON: {error.msg} in line {error.lineno}") from error
-    except (RecursionError, ValueError) as error:  # a number of too many digits
-        raise UserError(f"{source} is no JSON: {str(error)[:200]}") from error
+        raise UserError(f"{source} is not JSON: {error.msg} in line {error.lineno}") from error
+    except (RecursionError, ValueError) as error:  # the latter for a number with too many digits
+        raise UserError(f"{source} is not JSON: {str(error)[:200]}") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: an interruption or a full disk leaves what was there before.
+    """Write a file completely or not at all.
 
-    Makes the folder where it is missing, follows a link, and keeps the mode, owner and extended attributes of a file
-    that was there; raises UserError where the disk refuses.
+    An interruption or a full disk does not change an existing file. Its mode, owner and extended attributes are kept,
+    and links are followed. A missing folder is created.
+
+    Args:
+        path: The file.
+        content: Its new content.
+
+    Raises:
+        UserError: If the file cannot be written.
     """
     try:
         path = path.resolve() if path.is_symlink() else path
         if (path.exists() or path.is_symlink()) and not path.is_file():
-            raise UserError(f"cannot write {path}: {_kind_of_special(path) or 'it is no regular file'}")
+            raise UserError(f"cannot write {path}: {_kind_of_special(path) or 'it is not a regular file'}")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -99,7 +106,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             if path.exists():
-                os.fsync(file.fileno())  # what replaces a photo is on the disk before the photo goes
+                os.fsync(file.fileno())  # the new content is on the disk before it replaces the old
         if path.exists():
             _copy_standing(path, temporary)
         temporary.replace(path)
@@ -110,7 +117,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder; what a living process writes stays."""
+    """Remove temporary files that killed processes left in a folder; those of running processes stay."""
     for path in folder.glob(f"{TEMPORARY}*-*"):
         process = path.name.removeprefix(TEMPORARY).partition("-")[0]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
@@ -119,7 +126,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _copy_standing(old: Path, new: Path) -> None:
-    """Give a new file the mode, and as far as the system allows the owner and attributes, of the one it replaces."""
+    """Copy the mode, and if possible the owner and the extended attributes, from an old file to a new one."""
     was = old.stat()
     with contextlib.suppress(OSError):
         if (was.st_uid, was.st_gid) != (new.stat().st_uid, new.stat().st_gid):

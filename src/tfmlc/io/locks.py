@@ -1,4 +1,4 @@
-"""One run a folder: the second is refused while the first lives."""
+"""Locks: only one run at a time can use a folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ WAIT_FOREVER_S = -1
 
 
 def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[None]:
-    """Hold a folder, which is made where it is missing, for one run.
+    """Lock a folder for one run; a missing folder is created.
 
-    The operating system frees the lock when its process ends, in whatever way: the file that a killed run leaves
-    blocks nobody. ``wait``: wait for the other run to end. Raises UserError while another run holds the folder, and
-    where the folder cannot be written.
+    The operating system releases the lock when the process ends, so the file of a killed run blocks nobody.
+
+    Args:
+        folder: The folder.
+        wait: Whether to wait until another run ends.
+
+    Raises:
+        UserError: If another run uses the folder, or it cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, folder_lock(Path(folder)):
@@ -31,7 +36,7 @@ def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[N
 
 
 def file_lock(file: Path) -> AbstractContextManager[None]:
-    """The same for one file that a run writes; others may be written in its folder."""
+    """Lock one file that a run writes; other files of its folder stay free."""
     return _hold(file.with_name(f".{file.name}{LOCK}"), f"on {file}: wait for it, or choose another file")
 
 
@@ -42,36 +47,36 @@ def _hold(path: Path, where: str, *, wait: bool = False) -> Generator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise UserError(f"another run of tfmlc{_holder(path)} is at work {where}") from None
+        raise UserError(f"another run of tfmlc{_holder(path)} is working {where}") from None
     except OSError as error:
-        raise UserError(f"cannot write into {path.parent}: {(error.strerror or str(error)).lower()}") from error
+        raise UserError(f"cannot write to {path.parent}: {(error.strerror or str(error)).lower()}") from error
     try:
-        with suppress(OSError):  # a system that locks the content as well
+        with suppress(OSError):  # some systems also lock the content
             path.write_text(str(os.getpid()), encoding="ascii")
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone and makes a new one
+        path.unlink(missing_ok=True)  # before the release, so that a waiting run notices and makes a new file
         lock.release()
 
 
 def run_lock(folder: Path) -> AbstractContextManager[None]:
-    """The same for a training, which may run in many processes: the first one holds the folder for all."""
+    """Lock the folder of a training, which can run in several processes; the first one locks it for all."""
     return folder_lock(folder) if _is_first_process() else nullcontext()
 
 
 def check_unlocked(folder: Path) -> None:
-    """Raise UserError at once where another run holds the folder, before heavy packages are loaded."""
+    """Raise UserError at once if another run uses the folder, before heavy packages are imported."""
     if (folder / LOCK).exists() and _is_first_process():
         with folder_lock(folder):
             pass
 
 
 def _is_first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"  # as launchers of many processes set it
+    return os.environ.get("RANK", "0") == "0"  # set by launchers of several processes
 
 
 def _holder(path: Path) -> str:
-    """Which process holds a lock, as its file says."""
+    """Return which process holds a lock, as its file says."""
     try:
         number = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):

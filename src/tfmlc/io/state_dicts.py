@@ -1,4 +1,4 @@
-"""The weights out of what people save: under any containers, prefixes and wrappers, averaged ones first."""
+"""Selection of the weights from a checkpoint, whatever its containers, prefixes and wrappers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 from tfmlc.errors import UserError
 from tfmlc.io.torch_files import as_mapping
 
-# Parts of a name that wrappers add anywhere: DataParallel, torch.compile, FSDP, activation checkpointing, DeepSpeed.
+# Parts that wrappers add to names: DataParallel, torch.compile, FSDP, activation checkpointing, DeepSpeed.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_model"}
-# What weights are stored under, as a dict or a prefix; the first one that is there is taken.
+# Names of containers of weights, as a dict or a prefix; the first one that exists is used.
 CONTAINERS = (
     "state_dict",
     "model_state_dict",
@@ -26,7 +26,7 @@ CONTAINERS = (
 )
 OTHER_CONTAINERS = {"weights", "params_ema", "module", "checkpoint"}
 AVERAGED = re.compile(r"(^|_)(ema|swa|polyak|averaged|average|shadow|avg)(_|$)|_?ema(model|_params)?$", re.I)
-# Entries beside the weights: of the optimiser, the schedule, the run.
+# Entries that are not weights: of the optimiser, the schedule, the run.
 BESIDE = re.compile(
     r"optim|sched|scaler|(^|_)rng|callback|hparam|hyper|config|(^|_)args$|^opt$|history|^meta$|(^|_)amp$|loops|message_hub"
     r"|^states?$|^loss|trainer",
@@ -38,11 +38,19 @@ Groups = dict[tuple[str, ...], dict[str, Tensor]]
 
 
 def pick_state_dict(content: object) -> tuple[dict[str, Tensor], str]:
-    """The weights in a checkpoint's content, their names without wrappers, and a note where there was a choice.
+    """Select the weights from the content of a checkpoint.
 
-    ``content`` is a nest of dicts that ends in tensors, or a flat dict with dots in its names. Averaged weights (EMA,
-    SWA) are preferred; what they leave out, as buffers, is taken from those that they are the average of. Raises
-    UserError where there are no named tensors.
+    Averaged weights (EMA, SWA) are preferred. Tensors that they lack, such as buffers, are taken from the weights
+    that they average.
+
+    Args:
+        content: Nested dicts with tensors, or a flat dict with dots in its names.
+
+    Returns:
+        The tensors, under names without wrappers, and a note if there was a choice.
+
+    Raises:
+        UserError: If there are no named tensors.
 
     >>> import torch
     >>> one = torch.ones(1, 2)
@@ -68,7 +76,7 @@ def pick_state_dict(content: object) -> tuple[dict[str, Tensor], str]:
 
 
 def without_wrappers(name: str) -> str:
-    """A tensor's name without what DataParallel, ``torch.compile`` and the like add to it.
+    """Remove from a tensor's name what DataParallel, ``torch.compile`` and other wrappers added.
 
     >>> without_wrappers("module._orig_mod.encoder._orig_mod.0.weight")
     'encoder.0.weight'
@@ -77,7 +85,7 @@ def without_wrappers(name: str) -> str:
 
 
 def _groups(content: object) -> Groups:
-    """Tensors by the containers they lie in, and their names in there."""
+    """Group the tensors by container."""
     found: Groups = {}
     for path, name, value in _walk(content):
         inner, short = _split(name)
@@ -93,9 +101,9 @@ def _groups(content: object) -> Groups:
 
 
 def _walk(content: object) -> Iterator[tuple[tuple[str, ...], str, Tensor]]:
-    """Every named tensor: the dicts that it lies in, its name in the last, and the tensor.
+    """Yield each named tensor with the keys of the dicts that contain it and its name in the innermost dict.
 
-    Modules in modules (a whole model that was pickled or scripted) are parts of the name.
+    The modules of a pickled or scripted model become parts of the name.
     """
     seen: set[int] = set()
 
@@ -118,7 +126,7 @@ def _walk(content: object) -> Iterator[tuple[tuple[str, ...], str, Tensor]]:
 
 
 def _split(name: str) -> tuple[list[str], str]:
-    """Containers that a name begins with, and the rest of it without wrappers."""
+    """Split a name into the containers that it begins with and the rest, without wrappers."""
     parts = without_wrappers(name).split(".") or [name]
     inner: list[str] = []
     while len(parts) > 1 and (AVERAGED.search(parts[0]) or parts[0] in ("state_dict", "params", *OTHER_CONTAINERS)):
@@ -127,7 +135,7 @@ def _split(name: str) -> tuple[list[str], str]:
 
 
 def _common(tensors: Mapping[str, Tensor]) -> tuple[tuple[str, ...], dict[str, Tensor]]:
-    """Containers that all names of a group begin with, and the group without them."""
+    """Remove the containers that all names of a group begin with; return them and the group."""
     inner: list[str] = []
     named = dict(tensors)
     while len(heads := {name.partition(".")[0] if "." in name else "" for name in named}) == 1:
@@ -144,13 +152,13 @@ def _is_averaged(path: tuple[str, ...]) -> bool:
 
 
 def _rank(path: tuple[str, ...], tensors: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Known containers first, in their order; then the larger group."""
+    """Return a sort key: known containers first, in their order, then larger groups."""
     known = [CONTAINERS.index(part) for part in path if part in CONTAINERS]
     return min(known, default=0 if not path else len(CONTAINERS)), -sum(value.numel() for value in tensors.values())
 
 
 def _renamed(averaged: dict[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Averaged weights under the names of the others; some programs store them without the dots."""
+    """Rename averaged weights like the others; some programs remove the dots from their names."""
     dotless = {name.replace(".", ""): name for name in base}
     if averaged.keys() & base.keys() or not all(name in dotless for name in averaged):
         return averaged
@@ -164,5 +172,5 @@ def _said(path: tuple[str, ...]) -> str:
 def _keys(content: object) -> str:
     members = as_mapping(content)
     if not members:
-        return f": its content is of type {type(content).__name__}" if members is None else ", nothing at all"
+        return f": its content is of type {type(content).__name__}" if members is None else ": it is empty"
     return f"; its keys are {', '.join(str(key)[:40] for key in list(members)[:5])}"

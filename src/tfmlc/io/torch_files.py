@@ -1,8 +1,8 @@
-"""What ``torch.save`` and ``torch.jit.save`` wrote, read without running anything of it.
+"""A safe reader of files that ``torch.save`` and ``torch.jit.save`` wrote: it never runs code of a file.
 
-``torch.load(weights_only=True)`` refuses checkpoints that hold as little as a NumPy number or an ``argparse.Namespace``
-beside their tensors, and ``torch.jit.load`` runs code of the archive. Here every name in a pickle but those that make
-tensors is replaced by an inert stand-in, and the checksums of an archive are checked.
+``torch.load(weights_only=True)`` refuses many real checkpoints, for example if a NumPy number or an
+``argparse.Namespace`` is stored beside the tensors, and ``torch.jit.load`` runs code. This reader replaces each name
+in the pickle that does not make a tensor by an inert stand-in. It also checks the checksums of archives.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
-MAGIC = 0x1950A86A20F9469CFC6C  # the number that older versions of torch.save begin with
-HARMLESS_CALLS = (  # of data beside the weights: what they would make is left out
+MAGIC = 0x1950A86A20F9469CFC6C  # files of older versions of torch.save begin with it
+HARMLESS_CALLS = (  # make data beside the weights, which is not read
     *("numpy.", "pathlib.", "datetime.", "collections.", "argparse.", "uuid.", "decimal.", "fractions.", "omegaconf."),
     *("torch._utils.", "torch._tensor.", "torch.device", "torch.Size", "torch.serialization._get_layout"),
     *("builtins.set", "builtins.frozenset", "builtins.complex", "builtins.bytearray", "builtins.slice"),
     *("builtins.range", "builtins.list", "builtins.dict", "builtins.tuple", "_codecs.encode"),
 )
 OBJECT_MAKERS = ("copy_reg._reconstructor", "copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
-MOST_EXPANDED = 1 << 24  # values that a tensor may have beyond those that are stored for it
+MOST_EXPANDED = 1 << 24  # how many more values a tensor can have than are stored, by repetition
 
 
 class CodeError(Exception):
-    """A pickle calls a function that is neither of a tensor nor of common data; its text is the function's name."""
+    """A pickle calls a function that makes neither tensors nor common data; the text is the function's name."""
 
 
 class TornError(Exception):
-    """A file that is not whole, or whose content does not fit itself; its text says what is wrong."""
+    """A file is incomplete or inconsistent; the text says what is wrong."""
 
 
 class StandIn:
-    """Stands for an object of a class that is not loaded; keeps what the class would have been given."""
+    """Replaces an object of a class that is not loaded, and keeps the state of the object."""
 
     name = ""
 
     def __new__(cls, *_: object, **__: object) -> StandIn:
-        """Take any arguments, and do nothing with them."""
+        """Accept and ignore any arguments."""
         made = super().__new__(cls)
         made.state = {}
         return made
@@ -60,16 +60,16 @@ class StandIn:
         self.state[key] = value
 
     def append(self, value: object) -> None:
-        """Take an item of a list, and leave it out."""
+        """Ignore an item of a list."""
 
     def extend(self, values: object) -> None:
-        """Take items of a list, and leave them out."""
+        """Ignore items of a list."""
 
     def add(self, value: object) -> None:
-        """Take an item of a set, and leave it out."""
+        """Ignore an item of a set."""
 
     def members(self) -> dict[Any, Any]:
-        """What the object holds by name: a module's parameters, buffers and modules, else its state."""
+        """Return the members of the object: a module's parameters, buffers and submodules, else its state."""
         if isinstance(self.state.get("_parameters"), dict):
             return {
                 k: v for part in ("_parameters", "_buffers", "_modules") for k, v in self.state.get(part, {}).items()
@@ -78,7 +78,7 @@ class StandIn:
 
 
 class _Name(type):
-    """The class of stand-ins' classes: a pickle that calls one like a function runs nothing."""
+    """The metaclass of stand-ins; calling one like a function runs nothing."""
 
     name: str
 
@@ -90,26 +90,26 @@ class _Name(type):
 
 
 def _stand_in(name: str) -> type:
-    return _Name("StandIn", (StandIn,), {"name": name.replace("__builtin__.", "builtins.")})  # as protocol 2 calls them
+    return _Name("StandIn", (StandIn,), {"name": name.replace("__builtin__.", "builtins.")})  # protocol 2's name
 
 
 def read_archive(archive: zipfile.ZipFile) -> object:
-    """Content of an archive that ``torch.save`` or ``torch.jit.save`` wrote; raises KeyError where it is none."""
+    """Return the content of an archive that ``torch.save`` or ``torch.jit.save`` wrote."""
     entries = {info.filename: info for info in archive.infolist()}
     root = next(name.removesuffix("data.pkl") for name in entries if name == "data.pkl" or name.endswith("/data.pkl"))
     if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") == b"big":
-        raise TornError("it was written on a machine of the other byte order: save it again on this one")
+        raise TornError("it was written on a big-endian machine: save it again on this machine")
     stored: dict[str, Tensor] = {}
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:  # noqa: ARG001 - the archive knows its size
         if key not in stored:
             info = entries[f"{root}data/{key}"]
             if info.file_size > 64 * (info.compress_size + 64):
-                raise TornError("it is compressed as no weights are")
+                raise TornError("its compression is far too high for weights")
             content = torch.empty(info.file_size, dtype=torch.uint8)
             with archive.open(info) as file:
                 cast(Any, file).readinto(_bytes_of(content))
-                file.read()  # at the end the checksum is looked at
+                file.read()  # checks the checksum
             stored[key] = content
         return stored[key]
 
@@ -117,11 +117,11 @@ def read_archive(archive: zipfile.ZipFile) -> object:
 
 
 def read_legacy(file: BinaryIO) -> object:
-    """Content of a file that ``torch.save`` wrote before PyTorch 1.6 or in that way."""
+    """Return the content of a file in the format of ``torch.save`` before PyTorch 1.6."""
     whole = file.read()
     stream = io.BytesIO(whole)
     if _Unpickler(_next_pickle(stream), _no_storage).load() != MAGIC:
-        raise TornError("it is a Python pickle that torch.save did not write: save the state dict with torch.save")
+        raise TornError("it is a pickle that torch.save did not write: save the state dict with torch.save")
     for _ in ("protocol", "machine"):
         _next_pickle(stream)
     stored: dict[str, Tensor] = {}
@@ -130,7 +130,7 @@ def read_legacy(file: BinaryIO) -> object:
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
         if key not in stored:
             if not 0 <= count * dtype.itemsize <= len(whole):
-                raise TornError("it is cut short: get it again")
+                raise TornError("it is cut short: download it again")
             stored[key] = torch.empty(count * dtype.itemsize, dtype=torch.uint8)
             widths[key] = dtype.itemsize
         return stored[key]
@@ -139,7 +139,7 @@ def read_legacy(file: BinaryIO) -> object:
     for key in cast("list[str]", _Unpickler(_next_pickle(stream), _no_storage).load()):
         size = int.from_bytes(stream.read(8), "little") * widths[str(key)]
         if size != stored[str(key)].numel() or stream.readinto(_bytes_of(stored[str(key)])) != size:
-            raise TornError("it is cut short: get it again")
+            raise TornError("it is cut short: download it again")
         stored.pop(str(key))
     return content
 
@@ -149,7 +149,7 @@ def _bytes_of(storage: Tensor) -> memoryview:
 
 
 def _next_pickle(stream: io.BytesIO) -> bytes:
-    """The bytes of the pickle that a stream stands at."""
+    """Return the bytes of the pickle at the current position of a stream."""
     start = stream.tell()
     for _ in pickletools.genops(stream):
         pass
@@ -159,16 +159,16 @@ def _next_pickle(stream: io.BytesIO) -> bytes:
 
 
 def _no_storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
-    raise TornError(f"it stores {count} values of {dtype} under {key} where none belong")
+    raise TornError(f"it stores {count} values of {dtype} as {key} in an unexpected place")
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads tensors, containers, numbers and text; everything else becomes a stand-in."""
+    """Reads tensors, containers, numbers and text; replaces everything else by stand-ins."""
 
     def __init__(self, content: bytes, storage: Callable[[str, torch.dtype, int], Tensor]) -> None:
         for code, argument, _ in pickletools.genops(content):
             if "PUT" in code.name and isinstance(argument, int) and argument > len(content):
-                raise TornError("its pickle is damaged")  # and would take the memory of a list of that length
+                raise TornError("its pickle is damaged")  # and would allocate a list of that length
         super().__init__(io.BytesIO(content))
         self._storage = storage
         self._makers: dict[str, Any] = {
@@ -196,9 +196,9 @@ class _Unpickler(pickle.Unpickler):
             return pid[1]
         dtype = pid[1]
         if not isinstance(dtype, torch.dtype):
-            raise TornError(f"its tensors are of a kind that is not read here ({dtype}): save them as floats")
+            raise TornError(f"tensors of type {dtype} are not supported: save them as floats")
         content = self._storage(str(pid[2]), dtype, int(pid[4])).view(dtype)
-        if len(pid) > 5 and pid[5] is not None:  # a part of another storage, in older files
+        if len(pid) > 5 and pid[5] is not None:  # older files have views of other storages
             _, start, count = pid[5]
             return content[start : start + count]
         return content
@@ -212,12 +212,12 @@ STORAGES: dict[str, torch.dtype] = {
 
 
 def _view(storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: object) -> Tensor:
-    """A tensor on a storage; torch checks that it lies inside."""
+    """Return a tensor that is a view of a storage; torch checks its bounds."""
     count = 1
     for side in size:
         count *= side
     if count > storage.numel() + MOST_EXPANDED:
-        raise TornError("it claims more values than it holds")
+        raise TornError("a tensor claims more values than the file holds")
     return storage.as_strided(tuple(size), tuple(stride), offset)
 
 
@@ -237,7 +237,7 @@ def _of_type(make: Any, kind: object, args: Sequence[Any], *_: object) -> Any:  
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:
-    """A dict, or what a stand-in holds by name, or None."""
+    """Return a dict, or the members of a stand-in; None for other values."""
     if isinstance(value, StandIn):
         return value.members()
     return cast("Mapping[Any, Any]", value) if isinstance(value, Mapping) else None

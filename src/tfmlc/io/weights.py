@@ -1,4 +1,4 @@
-"""Where weights come from: those that ship in the package, by name; files; and downloads that are checked."""
+"""Where weights are found: in the package, in files, or by download."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfmlc.errors import UserError, unknown_name
 from tfmlc.runtime.progress import Progress
 
 SHIPPED = Path(__file__).parent.parent / "pretrained"
-BEST = "default-psnr"  # what the name "default" stands for
+BEST = "default-psnr"  # "default" means this model
 FOLDER_VARIABLE = "TFMLC_WEIGHTS"
 WARNINGS = {  # of models that ship, by name
     "default-perceptual": f"draws a faint mesh of 4 px over every image, {BEST} does not",
@@ -21,7 +21,13 @@ SUFFIXES = (".safetensors", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class Download:
-    """A weights file on the net: address, sha256 (or how it begins; empty where its owner states none), licence."""
+    """A weights file that can be downloaded.
+
+    Attributes:
+        url: Its address.
+        sha256: Its checksum or the start of it; empty if its publisher states none.
+        licence: Its licence.
+    """
 
     url: str
     sha256: str
@@ -29,18 +35,18 @@ class Download:
 
     @property
     def file(self) -> str:
-        """Name of the file."""
+        """The name of the file."""
         return self.url.rsplit("/", 1)[-1]
 
 
 def shipped_models() -> dict[str, Path]:
-    """Deblurring models in the package, by name; ``default`` is the one to use."""
+    """Return the files of the models that ship with the package, by name."""
     files = {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
     return {"default": files[BEST], **files}
 
 
 def shipped_warning(path: Path) -> str | None:
-    """What to know of a model before it is used, if it is one that ships.
+    """Return the known problem of a model that ships with the package; None if there is none.
 
     >>> shipped_warning(shipped_models()["default-perceptual"])
     'draws a faint mesh of 4 px over every image, default-psnr does not'
@@ -49,9 +55,21 @@ def shipped_warning(path: Path) -> str | None:
 
 
 def find_model(model: str | Path) -> Path:
-    """The weights file behind a model's name or path; an unknown name is answered with the nearest one.
+    """Return the weights file of a model.
 
-    Files are also looked for in the folder that ``TFMLC_WEIGHTS`` names.
+    Args:
+        model: The name of a model that ships with the package, or a path. Relative paths are also searched in the
+            folder that the environment variable ``TFMLC_WEIGHTS`` names.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        UserError: If the name is unknown.
+
+    Example:
+        >>> find_model("default").name
+        'default-psnr.safetensors'
     """
     shipped = shipped_models()
     if str(model) in shipped:
@@ -66,11 +84,11 @@ def find_model(model: str | Path) -> Path:
 
 
 def find_weights(name: str, download: Download) -> Path:
-    """The weights file of a backbone: from the folder that ``TFMLC_WEIGHTS`` names, torch's cache, or the net.
+    """Return the weights file of a backbone, and download it if it is not on this machine.
 
-    In the folder it is the file under its official name or one whose name begins with ``name``. What is
-    downloaded is kept in torch's cache (``TORCH_HOME``). Raises UserError where it cannot be had, which names
-    the file and where to put it.
+    It is searched in the folder that the environment variable ``TFMLC_WEIGHTS`` names, under its official name or
+    one that begins with ``name``, and in torch's cache (``TORCH_HOME``), where downloads are kept. Raises UserError
+    if it cannot be downloaded.
     """
     kept = kept_weights(name, download)
     if kept is None:
@@ -80,11 +98,11 @@ def find_weights(name: str, download: Download) -> Path:
 
 
 def kept_weights(name: str, download: Download) -> Path | None:
-    """The same, if it is on this machine."""
+    """Return the weights file of a backbone if it is on this machine, else None."""
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         if not Path(folder).is_dir():
-            raise UserError(f"{FOLDER_VARIABLE} names {folder}, which is no folder")
+            raise UserError(f"the environment variable {FOLDER_VARIABLE} names {folder}, which is not a folder")
         found = sorted(path for path in Path(folder).iterdir() if path.suffix in SUFFIXES)
         official = [path for path in found if path.name == download.file]
         for path in official or [path for path in found if path.name.startswith((f"{name}.", f"{name}-"))]:
@@ -107,10 +125,10 @@ def _fetch(name: str, download: Download, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         download_url_to_file(download.url, str(path), hash_prefix=download.sha256 or None, progress=False)
-    except (OSError, RuntimeError) as error:  # no network, no space, or another content than the address promises
+    except (OSError, RuntimeError) as error:  # no network, no space, or a wrong checksum
         raise UserError(
-            f"no weights for {name}: {download.url} cannot be had ({error}); get {download.file} elsewhere and put "
-            f"it into a folder that the environment variable {FOLDER_VARIABLE} names, or give its path"
+            f"no weights for {name}: cannot download {download.url} ({error}); download {download.file} by other "
+            f"means into the folder that the environment variable {FOLDER_VARIABLE} names, or give its path"
         ) from error
     with Progress(name) as progress:
         progress.say(f"{path}: sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
