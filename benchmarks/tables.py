@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tfmlc.evaluation.tables import markdown
 from tfmlc.reproduce.comparison import as_table
 
 REPOSITORY = Path(__file__).parent.parent
@@ -35,40 +36,37 @@ DIGITS = {"psnr": 3, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
 
 
 def scores_table() -> str:
-    lines = [
-        "| images | | " + " | ".join(METRICS.values()) + " |",
-        "| --- | --- |" + " ---: |" * len(METRICS),
-    ]
+    rows: list[list[str]] = []
     for dataset, title in SETS.items():
         files = {"blurry": "study/{}-blurry", "default": "default/{}-psnr", "default-perceptual": "default/{}"}
         for model, file in files.items():
             mean = _read(f"{file.format(dataset)}.json")["mean"]
             values = [f"{mean[name]:.{DIGITS[name]}f}" if name in mean else "" for name in METRICS]
             shown = title if model == "blurry" else ""
-            lines.append(f"| {shown} | {model} | " + " | ".join(values) + " |")
-    return "\n".join(lines)
+            rows.append([shown, model, *values])
+    return markdown(["images", "", *METRICS.values()], rows, labels=2)
 
 
 def costs_table() -> str:
-    content = json.loads((REPOSITORY / "results" / "bench" / "loss.json").read_text(encoding="utf-8"))
-    lines = ["| loss | precision | seconds | extra memory, MiB |", "| --- | --- | ---: | ---: |"]
+    content = _read("bench/loss.json")
+    costs: list[list[str]] = []
     for row in content["rows"]:
-        values = f"{row['seconds']:.2f} | {row['extra_mib']:.0f}" if "seconds" in row else "not available | "
-        lines.append(f"| {row['loss']} | {row['precision']} | {values} |")
-    titles = ("times faster than released", "samples at once", "memory of released", "time of the bare products")
-    lines += ["", "| | " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(titles)]
+        values = (f"{row['seconds']:.2f}", f"{row['extra_mib']:.0f}") if "seconds" in row else ("not available", "")
+        costs.append([row["loss"], row["precision"], *values])
+    ratios: list[list[str]] = []
     for name, ratio in content["ratios"].items():
-        over = f"{ratio['over_bare_products']:.2f} x"
-        faster = f"{ratio['times_faster']:.1f} x | {ratio['times_faster_at_once']:.1f} x"
-        lines.append(f"| {name} | {faster} | {ratio['memory']:.2f} x | {over} |")
-    return "\n".join([*lines, "", f"{content['device']}, commit {content['commit']}."])
+        faster = (f"{ratio['times_faster']:.1f} x", f"{ratio['times_faster_at_once']:.1f} x")
+        ratios.append([name, *faster, f"{ratio['memory']:.2f} x", f"{ratio['over_bare_products']:.2f} x"])
+    titles = ("times faster than released", "samples at once", "memory of released", "time of the bare products")
+    return _with(
+        f"{content['device']}, commit {content['commit']}.",
+        markdown(["loss", "precision", "seconds", "extra memory, MiB"], costs, labels=2),
+        markdown(["", *titles], ratios),
+    )
 
 
 def adapters_table() -> str:
-    lines = [
-        "| unseen | distance | within | across | pairs in order | blur/shift | blur/noise | blur/JPEG | periodicity |",
-        "| --- | --- |" + " ---: |" * 7,
-    ]
+    rows: list[list[str]] = []
     shown: set[tuple[str, str]] = set()
     for path in sorted((REPOSITORY / "results" / "adapt").glob("*.report.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -82,8 +80,9 @@ def adapters_table() -> str:
             values = [row[key] for key in ("within", "across", "accuracy")]
             ratios = [row[f"to_{key}"] for key in ("shift", "noise", "jpeg")]
             cells = [*(f"{value:.3f}" for value in values), *(f"{value:.2f}" for value in ratios)]
-            lines.append(f"| {kind} | {name} | " + " | ".join([*cells, f"{row['periodicity']:.3f}"]) + " |")
-    return "\n".join(lines)
+            rows.append([kind, name, *cells, f"{row['periodicity']:.3f}"])
+    titles = ("within", "across", "pairs in order", "blur/shift", "blur/noise", "blur/JPEG", "periodicity")
+    return markdown(["unseen", "distance", *titles], rows, labels=2)
 
 
 def synthesis_table() -> str:
@@ -93,102 +92,96 @@ def synthesis_table() -> str:
         "speed relative to decoding",
         "extra memory, windows of 15 / 150 frames",
     )
-    lines = ["| video | frames from | " + " | ".join(titles) + " |", "| --- | --- |" + " ---: |" * len(titles)]
+    rows: list[list[object]] = []
     device = ""
     for path in sorted((REPOSITORY / "results" / "bench").glob("synthesize-*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         peaks = " / ".join(f"{mib} MiB" for mib in content["extra_mib"].values())
         device = f"{content['device']}, commit {content['commit']}."
         for row in content["rows"]:
-            numbers = [str(row["processes"]), str(row["triplets"] // row["processes"]), f"{row['relative_speed']:.2f}"]
-            lines.append("| " + " | ".join([content["video"], row["source"], *numbers, peaks]) + " |")
-    return "\n".join([*lines, "", device])
+            numbers = (row["processes"], row["triplets"] // row["processes"], f"{row['relative_speed']:.2f}")
+            rows.append([content["video"], row["source"], *numbers, peaks])
+    return _with(device, markdown(["video", "frames from", *titles], rows, labels=2))
 
 
 def steps_table() -> str:
     content = _read("bench/step.json")
-    lines = ["| network | loss | seconds | relative to pixels only |", "| --- | --- | ---: | ---: |"]
-    lines += [f"| {r['network']} | {r['loss']} | {r['seconds']:.2f} | {r['relative']:.2f} |" for r in content["rows"]]
+    rows = [[row["network"], row["loss"], f"{row['seconds']:.2f}", f"{row['relative']:.2f}"] for row in content["rows"]]
+    table = markdown(["network", "loss", "seconds", "relative to pixels only"], rows, labels=2)
     precision = content["rows"][0]["precision"]
-    return "\n".join(
-        [*lines, "", f"One image of 256 px, {precision}, {content['device']}, commit {content['commit']}."]
-    )
+    return _with(f"One image of 256 px, {precision}, {content['device']}, commit {content['commit']}.", table)
 
 
 def blend_factors_table() -> str:
     content = _read("default/onto.json")
     columns = list(content["rows"][0])[1:]
-    lines = [
-        "| blend factor | " + " | ".join(METRICS[name] for name in columns) + " |",
-        "| ---: |" + " ---: |" * len(columns),
-    ]
-    for row in content["rows"]:
-        values = [f"{row[name]:.{DIGITS[name]}f}" for name in columns]
-        lines.append(f"| {row['factor']:g} | " + " | ".join(values) + " |")
-    return "\n".join([*lines, "", f"{content['images']} images: {content['of']}."])
+    rows = [[f"{row['factor']:g}", *(f"{row[name]:.{DIGITS[name]}f}" for name in columns)] for row in content["rows"]]
+    table = markdown(["blend factor", *(METRICS[name] for name in columns)], rows, labels=0)
+    return _with(f"{content['images']} images: {content['of']}.", table)
 
 
 def blends_table() -> str:
     content = {name: _read(f"default/blends-{name}.json") for name in ("gopro", "reds")}
     titles = ("gain, dB", "periodicity", "most, relative to the input's", "images within 3")
-    lines = ["| frames | blend | " + " | ".join(titles) + " |", "| --- | ---: |" + " ---: |" * len(titles)]
+    rows: list[list[str]] = []
     for name, found in content.items():
         for row in found["rows"]:
             values = (f"{row['gain_db']:.2f}", f"{row['periodicity']:.1f}", f"{row['largest_ratio']:.1f}")
             cells = [f"{row['blend']:g}", *values, f"{row['within']} of {row['images']}"]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            rows.append([name, *cells])
     before = ", ".join(f"{name} {found['rows'][0]['periodicity_blurry']:.1f}" for name, found in content.items())
-    return "\n".join([*lines, "", f"Periodicity of the blurry inputs: {before}."])
+    return _with(f"Periodicity of the blurry inputs: {before}.", markdown(["frames", "blend", *titles], rows))
 
 
 def scoring_table() -> str:
     content = _read("bench/evaluate.json")
-    lines = ["| models scored together | times faster than the plain loop |", "| ---: | ---: |"]
-    lines += [f"| {row['models']} | {row['times_faster']:.2f} |" for row in content["rows"]]
+    rows = [[row["models"], f"{row['times_faster']:.2f}"] for row in content["rows"]]
+    table = markdown(["models scored together", "times faster than the plain loop"], rows, labels=0)
     whole = sum(content["plain_s"].values())
     parts = sorted(((seconds / whole, name) for name, seconds in content["plain_s"].items()), reverse=True)
     listed = ", ".join(f"{name} {part:.0%}" for part, name in parts)
     origin = f"{content['device']}, commit {content['commit']}"
-    return "\n".join([*lines, "", f"{content['images']} pairs, {origin}. Of the plain loop's time: {listed}."])
+    return _with(f"{content['images']} pairs, {origin}. Of the plain loop's time: {listed}.", table)
 
 
 def deblurring_table() -> str:
     content = _read("bench/deblur.json")
-    lines = ["| image | precision | tile, px | megapixels a second | extra memory, MiB | relative to fp32, auto |"]
-    lines.append("| --- | --- | --- | ---: | ---: | ---: |")
+    rows: list[list[object]] = []
     for row in content["rows"]:
-        cells = [row["image"], row["precision"], str(row["tile_px"]), f"{row['megapixels_per_s']:.2f}"]
-        lines.append("| " + " | ".join([*cells, f"{row['extra_mib']:.0f}", f"{row['times_faster']:.2f}"]) + " |")
-    return "\n".join([*lines, "", f"{content['model']}, {content['device']}, commit {content['commit']}."])
+        numbers = (f"{row['megapixels_per_s']:.2f}", f"{row['extra_mib']:.0f}", f"{row['times_faster']:.2f}")
+        rows.append([row["image"], row["precision"], row["tile_px"], *numbers])
+    titles = ("megapixels a second", "extra memory, MiB", "relative to fp32, auto")
+    table = markdown(["image", "precision", "tile, px", *titles], rows, labels=3)
+    return _with(f"{content['model']}, {content['device']}, commit {content['commit']}.", table)
 
 
 def study_table() -> str:
     content = _read("study/summary.json")
-    return "\n".join([as_table(content["rows"]), "", f"{content['device']}, commit {content['commit']}."])
+    return _with(f"{content['device']}, commit {content['commit']}.", as_table(content["rows"]))
 
 
 def periodicity_table() -> str:
     content = _read("periodicity.json")
     periods = [key for key in content["rows"][0] if key.isdecimal()]
-    lines = ["| images | number | " + " | ".join(f"{period} px" for period in periods) + " |"]
-    lines.append("| --- | ---: |" + " ---: |" * len(periods))
+    rows: list[list[object]] = []
     for row in content["rows"]:
         values = [" / ".join(f"{value:.1f}" for value in row[period].values()) for period in periods]
-        lines.append(f"| {row['images']} | {row['count']} | " + " | ".join(values) + " |")
+        rows.append([row["images"], row["count"], *values])
+    table = markdown(["images", "number", *(f"{period} px" for period in periods)], rows)
     origin = f"{content['device']}, commit {content['commit']}"
-    return "\n".join([*lines, "", f"Median, what one in ten exceeds, and the most; {origin}."])
+    return _with(f"Median, what one in ten exceeds, and the most; {origin}.", table)
 
 
 def fuzz_table() -> str:
     titles = ("cases", "read", "refused", "faults", "slowest, s", "most memory, MiB")
-    lines = ["| spoiled | " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(titles)]
+    rows: list[list[object]] = []
     runs = [_read(f"fuzz/{kind}.json") for kind in ("image", "weights", "text", "values", "video")]
     for run in runs:
         counts = (run["cases"], *(run["outcomes"].get(name, 0) for name in ("read", "refused", "fault")))
-        cells = [*map(str, counts), f"{run['slowest']['seconds']:.1f}", str(run["peak_mib"])]
-        lines.append(f"| {run['kind']} | " + " | ".join(cells) + " |")
+        rows.append([run["kind"], *counts, f"{run['slowest']['seconds']:.1f}", run["peak_mib"]])
     commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
-    return "\n".join([*lines, "", f"{sum(run['cases'] for run in runs)} cases, {runs[0]['device']}, commit {commits}."])
+    cases = sum(run["cases"] for run in runs)
+    return _with(f"{cases} cases, {runs[0]['device']}, commit {commits}.", markdown(["spoiled", *titles], rows))
 
 
 def pixels_table() -> str:
@@ -204,13 +197,12 @@ def metadata_table() -> str:
 
 def _by_target(titles: tuple[str, str], names: dict[tuple[str, str], Any], cell_of: Any) -> str:
     targets = list(dict.fromkeys(row["target"] for row in _formats()))
-    lines = ["| " + " | ".join((*titles, *targets)) + " |", "| --- | --- |" + " --- |" * len(targets)]
+    rows: list[list[str]] = []
     shown = ""
     for first, second in names:
-        cells = [cell_of(first, second, target) for target in targets]
-        lines.append("| " + " | ".join(("" if first == shown else first, second, *cells)) + " |")
+        rows.append(["" if first == shown else first, second, *(cell_of(first, second, target) for target in targets)])
         shown = first
-    return "\n".join(lines)
+    return markdown([*titles, *targets], rows, labels=len(titles) + len(targets))
 
 
 def _pixels_of(source: str, kind: str, target: str) -> str:
@@ -228,6 +220,10 @@ def _metadata_of(name: str, source: str, target: str) -> str:
 
 def _formats() -> list[dict[str, Any]]:
     return _read("formats.json")["rows"]
+
+
+def _with(note: str, *tables: str) -> str:
+    return "\n\n".join([*tables, note])
 
 
 def _read(name: str) -> Any:

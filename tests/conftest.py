@@ -66,6 +66,12 @@ def run_and_measure(*command: str) -> tuple[str, float]:
     return "\n".join(said), float(peak)
 
 
+def cells(table: str) -> list[list[str]]:
+    """The cells of a Markdown table, row by row, without the line below its head."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return [row for row in rows if not set("".join(row)) <= set(":-")]
+
+
 def make_photo(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 7 + y / 11), np.cos(x / 13 - y / 5), np.sin((x + y) / 17)]

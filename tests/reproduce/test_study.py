@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import make_photo
+from conftest import cells, make_photo
 from tfmlc.config import checked
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import is_scored
@@ -53,12 +53,10 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         write_image(tmp_path / folder / f"{number}.png", Image(make_photo(230, 240) // 2 + number + noise))
     save_network(tmp_path / "start.safetensors", build_network("hinet", width=8, depth=2), origin="", licence="")
     table = study(config_of(tmp_path), tmp_path / "results", tmp_path / "work")
-    lines = [line for line in table.splitlines() if line.startswith("| test")]
-    assert [line.split("|")[2].strip() for line in lines] == [
-        *("blurry", "start", "control", "FMLC", "TFMLC", "TFMLC untrained")
-    ]
-    assert "±" in lines[2]
-    assert "±" not in lines[1]
+    lines = cells(table)[1:]
+    assert [line[1] for line in lines] == [*("blurry", "start", "control", "FMLC", "TFMLC", "TFMLC untrained")]
+    assert "±" in lines[2][3]
+    assert "±" not in lines[1][3]
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())
     assert [row["seeds"] for row in summary["rows"]] == [1, 1, 2, 2, 2, 1]
     assert summary["settings"]["steps"] == 2

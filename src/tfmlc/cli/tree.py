@@ -43,8 +43,8 @@ OPTIONS = {  # what is added to an error that names a keyword argument
     "allow_large": ": use --yes-large if you trust the file",
 }
 EXTRAS = {
-    "train": ("accelerate", "tensorboard", "matplotlib"),
-    "metrics": ("pyiqa", "scipy"),
+    "train": ("accelerate", "tensorboard", "matplotlib", "scipy", "tabulate"),
+    "metrics": ("pyiqa",),
     "video": ("av",),
     "app": ("gradio",),
     "heic": ("pi_heif",),

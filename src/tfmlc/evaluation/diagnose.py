@@ -18,6 +18,7 @@ from tfmlc.backbones import build_backbone
 from tfmlc.config import read_record
 from tfmlc.data.datasets.triplets import Triplet, centred, find_triplets, split_by_size
 from tfmlc.errors import UserError
+from tfmlc.evaluation.tables import markdown
 from tfmlc.losses import BASELINES, BaselineLoss, FeatureMatchingLoss
 from tfmlc.losses.adapter import NATIVE_PX, Size
 from tfmlc.results import write_result
@@ -117,21 +118,17 @@ def diagnose(
 
 
 def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return Spearman's rank correlation; equal values get their mean rank.
+    """Return Spearman's rank correlation, 0 if all values of one side are equal.
 
     >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]))
     1.0
     """
-    ranks = [_ranks(values) for values in (one, other)]
-    centred_ranks = [rank - rank.mean() for rank in ranks]
-    scale = float(np.sqrt((centred_ranks[0] ** 2).sum() * (centred_ranks[1] ** 2).sum()))
-    return round(float((centred_ranks[0] * centred_ranks[1]).sum()) / scale, 12) if scale else 0.0
+    from scipy import stats
 
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    below: NDArray[np.int64] = np.sum(values[:, None] > values, axis=1)
-    equal: NDArray[np.int64] = np.sum(values[:, None] == values, axis=1)
-    return below + (equal - 1) / 2
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    found: Any = stats.spearmanr(one, other)
+    return round(float(found.statistic), 12)
 
 
 def equal_psnr(sharp: Tensor, blurry: Tensor) -> dict[str, Tensor]:
@@ -242,9 +239,7 @@ def draw(
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
     columns = ["distance", "within", "across", "accuracy", "to_shift", "to_noise", "to_jpeg", "periodicity"]
-    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
-    lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
-    return "\n".join(lines)
+    return markdown(columns, [[row[column] for column in columns] for row in rows])
 
 
 class _Open(BaseModel):

@@ -35,12 +35,13 @@ class Table:
     def as_markdown(self) -> str:
         """Return GitHub Markdown, the best values in bold."""
         head = ["", *(f"{column} {arrow(column)}" for column in self.columns)]
-        lines = [_line(head), "| --- |" + " ---: |" * len(self.columns)]
+        rows: list[list[str]] = []
         for label, cells in self.rows:
             texts = [cell.text(digits(column)) for cell, column in zip(cells, self.columns, strict=True)]
-            marked = [f"**{text}**" if cell.best else text for text, cell in zip(texts, cells, strict=True)]
-            lines.append(_line([label, *marked]))
-        return "\n".join(lines) + "\n"
+            rows.append(
+                [label, *(f"**{text}**" if cell.best else text for text, cell in zip(texts, cells, strict=True))]
+            )
+        return markdown(head, rows) + "\n"
 
     def as_latex(self) -> str:
         """Return a tabular for the booktabs package, the best values in bold."""
@@ -58,6 +59,22 @@ class Table:
         """Return CSV with all digits, without marks."""
         rows = [[label, *(cell.value for cell in cells)] for label, cells in self.rows]
         return csv_text(["model", *self.columns], rows)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]], labels: int = 1) -> str:
+    """Return a table as GitHub Markdown, the first ``labels`` columns aligned to the left, the others to the right.
+
+    >>> print(markdown(["", "psnr"], [["blurry", "24.050"], ["default", "26.1"]]))
+    |         |   psnr |
+    |:--------|-------:|
+    | blurry  | 24.050 |
+    | default |   26.1 |
+    """
+    from tabulate import tabulate
+
+    sides = ["left"] * labels + ["right"] * (len(head) - labels)
+    cells = [[str(cell).replace("|", r"\|") for cell in row] for row in rows]
+    return tabulate(cells, head, "pipe", colalign=sides, disable_numparse=True)
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
@@ -148,7 +165,3 @@ def digits(column: str) -> int:
     if name.startswith("periodicity"):
         return 1
     return {"psnr": 3, "niqe": 3, "pi": 3, "brisque": 2, "aligned": 2}.get(name, 4)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.sources import BLURRY
+from tfmlc.evaluation.tables import markdown
 from tfmlc.reproduce.plan import METRICS, START, StudyConfig, fingerprint, losses, read_share, sets_of, slug
 from tfmlc.results import write_result
 
@@ -66,7 +67,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def as_table(rows: Iterable[Mapping[str, Any]]) -> str:
     """The summary as a Markdown table, mean and spread over seeds."""
     digits = {"psnr": 3, "ssim_3d": 4, "ssim_2d": 4, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
-    lines = ["| set | loss | seeds | " + " | ".join(METRICS) + " |", "| --- | --- | ---: |" + " ---: |" * len(METRICS)]
+    lines: list[list[object]] = []
     for row in rows:
         cells = [f"{row[metric]:.{digits[metric]}f}" for metric in METRICS]
         spreads = [row[f"{metric}_spread"] for metric in METRICS]
@@ -74,5 +75,5 @@ def as_table(rows: Iterable[Mapping[str, Any]]) -> str:
             cell if spread is None else f"{cell} ± {spread:.{digits[metric]}f}"
             for cell, spread, metric in zip(cells, spreads, METRICS, strict=True)
         ]
-        lines.append(f"| {row['set']} | {row['loss']} | {row['seeds']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([row["set"], row["loss"], row["seeds"], *cells])
+    return markdown(["set", "loss", "seeds", *METRICS], lines, labels=2)

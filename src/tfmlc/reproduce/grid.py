@@ -20,7 +20,7 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.report import write_report
-from tfmlc.evaluation.tables import beside_published
+from tfmlc.evaluation.tables import beside_published, markdown
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.weights import FOLDER_VARIABLE, find_model, kept_weights
 from tfmlc.metrics.registry import unavailable
@@ -284,11 +284,11 @@ def _row(cell: Cell, path: Path, *, quick: bool) -> dict[str, Any]:
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Ours, the paper's and the difference, as Markdown; a dash where there is none. A rehearsal's row stands alone."""
-    lines = [f"| set | run | | {' | '.join(paper.COLUMNS)} |", "| --- | --- | --- |" + " ---: |" * len(paper.COLUMNS)]
+    lines: list[list[str]] = []
     for row in rows:
         texts = beside_published(row["ours"], row.get("paper", {}), paper.COLUMNS)
         kinds = {"rehearsal": texts["ours"]} if row.get("rehearsal") else texts
         for kind, cells in kinds.items():
-            names = f"{row['set']} | {row['run']}" if kind in ("ours", "rehearsal") else " | "
-            lines.append(f"| {names} | {kind} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            names = [row["set"], row["run"]] if kind in ("ours", "rehearsal") else ["", ""]
+            lines.append([*names, kind, *cells])
+    return markdown(["set", "run", "", *paper.COLUMNS], lines, labels=3)
