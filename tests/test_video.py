@@ -114,7 +114,7 @@ def test_a_title_need_not_be_utf8(tmp_path: Path) -> None:
 def test_a_codec_that_is_not_known_is_refused_in_one_line(tmp_path: Path, on_bad: str) -> None:
     content = write_video(tmp_path / "a.avi", "MJPG")
     (tmp_path / "a.avi").write_bytes(content.replace(b"MJPG", b"ZZZZ"))
-    with pytest.raises(UserError, match=r"a\.avi cannot be decoded: .* a codec that is not known here"):
+    with pytest.raises(UserError, match=r"a\.avi cannot be decoded: .* has an unknown codec"):
         read(tmp_path / "a.avi", on_bad)
 
 

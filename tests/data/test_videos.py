@@ -292,7 +292,7 @@ class TestBadFilms:
         (tmp_path / "empty.mp4").touch()
         self.refuse(tmp_path / "empty.mp4", "cannot be decoded")
         (tmp_path / "note.txt").write_text("no video")
-        with pytest.raises(UserError, match="is no video"):
+        with pytest.raises(UserError, match="is not a video"):
             find_videos([tmp_path / "note.txt"])
         with pytest.raises(UserError, match="there is no file or folder"):
             find_videos([tmp_path / "missing.mp4"])
@@ -312,7 +312,7 @@ class TestBadFilms:
 
     def test_changing_size(self, tmp_path: Path) -> None:
         write_frames(tmp_path / "video", [*pan(2), make_photo(20, 30)])
-        self.refuse(tmp_path / "video", r"2\.png is 30x20, the frames before it 200x160")
+        self.refuse(tmp_path / "video", r"2\.png is 30x20, the frames before are 200x160")
 
     def test_mixed_names(self, tmp_path: Path) -> None:
         write_frames(tmp_path / "video", pan(2))
@@ -343,7 +343,7 @@ class TestBadFilms:
     def test_two_films_of_one_name(self, tmp_path: Path) -> None:
         for folder in ("x", "y"):
             write_frames(tmp_path / folder / "video", pan(1))
-        with pytest.raises(UserError, match="have one name"):
+        with pytest.raises(UserError, match="have the same name"):
             find_videos([tmp_path / "x" / "video", tmp_path / "y" / "video"])
 
 

@@ -1,4 +1,4 @@
-"""Videos as arrays: video files and folders of frames, looked at one frame at a time."""
+"""Videos: files and folders of frames, read one frame at a time."""
 
 from tfmlc.io.video.decoding import Frame, OnBad
 from tfmlc.io.video.reading import read_frames

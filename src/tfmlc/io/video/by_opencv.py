@@ -1,4 +1,4 @@
-"""Decoding by OpenCV, which does not tell damage: only the promise of the header can be compared."""
+"""Decoding with OpenCV, which does not report damage: only the frame count in the header can be checked."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import numpy as np
 
 from tfmlc.io.video.decoding import Damage, Frame, broken_promise
 
-COUNTING = {".avi": 0, ".mp4": 2, ".mov": 2, ".m4v": 2}  # headers that count frames, and how many an edit list may drop
-SPARE_S, SPARE_FRACTION = 0.5, 0.1  # by which the sound may be longer, where the header tells the time alone
+COUNTING = {".avi": 0, ".mp4": 2, ".mov": 2, ".m4v": 2}  # headers that count frames; frames that edit lists can drop
+SPARE_S, SPARE_FRACTION = 0.5, 0.1  # other headers have a duration, and the sound can be longer by this
 
 
 def decode(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
-    """Frames of a video file, RGB uint8 ``h w 3``, and damage at its end; ``times`` gets each frame's time in s."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what goes wrong is told in a line
+    """Yield the frames of a video file, RGB uint8 ``h w 3``, and damage at its end.
+
+    The time of each frame, in s, is appended to ``times``.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are reported in our own lines
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     index = 0

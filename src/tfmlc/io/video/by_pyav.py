@@ -1,4 +1,4 @@
-"""Decoding by PyAV: packet by packet, so that damage is seen where it is."""
+"""Decoding with PyAV, packet by packet, which shows where a video is damaged."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-BROKEN, HANGS, LOST = "frames are damaged", "frames hang on damaged ones", "frames are missing"
-SPARE_FRAMES = 2  # by which a header that tells the time alone may be off
-LONGER = 1.5  # than the usual time between two frames: one is missing
-LARGEST_HEADER = 100  # bytes between two packets; more of them hold something
+BROKEN, HANGS, LOST = "frames are damaged", "frames depend on damaged ones", "frames are missing"
+SPARE_FRAMES = 2  # by which a frame count from the duration in the header can be wrong
+LONGER = 1.5  # a step of this many usual frame intervals means that a frame is missing
+LARGEST_HEADER = 100  # more bytes between two packets are a lost packet
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A container whose packets lie one after the other.
+    """A container format that stores its packets one after the other.
 
-    ``header_bytes`` lie between a packet's place and its data; ``fillers`` are the first bytes of what else may lie
-    between two packets.
+    Attributes:
+        header_bytes: The bytes between a packet's position and its data.
+        fillers: The first bytes of other things between packets.
+        keeps_time: Whether packets store their time. Then a lost packet also leaves a gap in time.
     """
 
     header_bytes: int
     fillers: tuple[bytes, ...]
-    keeps_time: bool  # whether a packet tells its time: then one that is missing leaves a gap in time, too
+    keeps_time: bool
 
 
 LAYOUTS = {
     "avi": Layout(8, (b"ix", b"JUNK", b"LIST", b"RIFF", b"idx1"), keeps_time=False),
-    "matroska": Layout(  # cues, void, tags, attachments, chapters; what is added to a block
+    "matroska": Layout(  # cues, void, tags, attachments, chapters, block additions
         4, (b"\x1c\x53\xbb\x6b", b"\xec", b"\x12\x54\xc3\x67", b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70", b"\x75\xa1"),
         keeps_time=True,
     ),
@@ -49,14 +51,14 @@ LAYOUTS = {
 
 
 def decode(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
-    """Frames of a video file, RGB uint8 ``h w 3``, and its damage; ``times`` gets each frame's time in s.
+    """Yield the frames of a video file, RGB uint8 ``h w 3``, and its damage.
 
-    Damaged is what the decoder says is, and what is decoded from it up to the next key frame. Packets that are missing
-    leave a hole in the file. At the end the header's number of frames, or its time, is compared with what was there.
-    Raises UserError where the size of the frames changes.
+    A frame is damaged if the decoder says so, or if it depends on a damaged frame, up to the next key frame. A lost
+    packet is recognised by a hole in the file. At the end the number of frames is compared with the header. The time
+    of each frame, in s, is appended to ``times``. Raises UserError if the size of the frames changes.
     """
     try:
-        container = av.open(str(path), metadata_errors="replace")  # a title need not be UTF-8
+        container = av.open(str(path), metadata_errors="replace")  # a title can be something else than UTF-8
     except (FFmpegError, OSError):
         return
     with container:
@@ -72,7 +74,7 @@ class _Decoding:
         self.path, self.container, self.stream, self.times = path, container, stream, times
         self.intra_only = bool(getattr(stream.codec_context.codec, "intra_only", False))
         stream.thread_type = "AUTO"
-        if self.intra_only:  # others go on after an error, and say which frame is damaged
+        if self.intra_only:  # other codecs continue after an error and mark damaged frames
             stream.codec_context.options = {"err_detect": "explode"}
         self.layout = next((layout for kind, layout in LAYOUTS.items() if kind in container.format.name), None)
         self.waits_for_key = False
@@ -81,7 +83,7 @@ class _Decoding:
         self.size: tuple[int, int] | None = None
 
     def run(self) -> Iterator[Frame | Damage]:
-        """Frames and damage in order."""
+        """Yield frames and damage in order."""
         last_stop: int | None = None
         try:
             for packet in self.container.demux():
@@ -90,7 +92,7 @@ class _Decoding:
                     last_stop = packet.pos + self.layout.header_bytes + packet.size
                 if packet.pts is not None:
                     self.end_s = max(self.end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-                if packet.stream.index == self.stream.index:  # of flushing packets stream_index says nothing
+                if packet.stream.index == self.stream.index:  # flushing packets have no stream_index
                     self.packets += packet.size > 0
                     yield from self._decode(packet)
         except (FFmpegError, OSError) as error:
@@ -109,7 +111,7 @@ class _Decoding:
             yield from self._judged(frame)
 
     def _judged(self, frame: VideoFrame) -> Iterator[Frame | Damage]:
-        """A frame, if it can be trusted; before it, what is missing."""
+        """Yield a frame if it can be trusted, and before it the frames that are missing."""
         time_s = self._now() if frame.pts is None else frame.time
         if self.hole and self.layout and (not self.layout.keeps_time or self._jumps_to(time_s)):
             self.hole = False
@@ -132,7 +134,7 @@ class _Decoding:
             before = f"{self.size[0]}x{self.size[1]}"
             raise UserError(f"{self.path} changes from {before} to {size[0]}x{size[1]} at {time_s:.2f} s: cut it there")
         pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-        turns = round(frame.rotation / 90) % 4  # how phones are held
+        turns = round(frame.rotation / 90) % 4  # phones store how they were held
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
     def _now(self) -> float:
@@ -143,7 +145,7 @@ class _Decoding:
         return rate is not None and bool(self.times) and time_s - self.times[-1] > LONGER / float(rate)
 
     def _is_hole(self, layout: Layout, stop: int, start: int) -> bool:
-        """Whether what lies from byte ``stop`` to ``start`` is a packet that cannot be read."""
+        """Whether the bytes from ``stop`` to ``start`` are a packet that could not be read."""
         if start - stop <= LARGEST_HEADER:
             return False
         with self.path.open("rb") as file:
@@ -153,12 +155,12 @@ class _Decoding:
         return not padded.startswith(layout.fillers)
 
     def _promise(self) -> Damage | None:
-        """What the header promised and the file did not hold."""
+        """Return the damage if the file has fewer frames than its header says."""
         promised = self.stream.frames
         if promised:
             return broken_promise(self.packets, promised) if self.packets < promised else None
         rate, duration = self.stream.average_rate, self.container.duration
         if not (rate and duration and self.packets and "matroska" in self.container.format.name):
-            return None  # the time is an estimate
+            return None  # other formats only estimate the duration
         missing = int((duration / av.time_base - self.end_s) * float(rate))
         return broken_promise(self.packets, self.packets + missing) if missing > SPARE_FRAMES else None

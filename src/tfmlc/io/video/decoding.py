@@ -1,4 +1,4 @@
-"""What a decoder gives: frames, and stretches of the video that it could not read."""
+"""What a decoder yields: frames, and damage where frames cannot be read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ OnBad = Literal["stop", "skip"]
 
 @dataclass(frozen=True)
 class Damage:
-    """One or more frames that are not there or cannot be trusted: why, and at what time where that is known."""
+    """One or more frames that are missing or damaged: the reason and, if it is known, the time."""
 
     why: str
     time_s: float | None = None
 
 
 def broken_promise(found: int, promised: int) -> Damage:
-    """The damage of a video that ends before the end its header names."""
+    """Return the damage of a video with fewer frames than its header says."""
     return Damage(f"ends after {found} of {promised} frames: it is cut off or damaged")

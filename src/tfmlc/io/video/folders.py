@@ -1,4 +1,4 @@
-"""The frames of a folder: in the order of their counter, with gaps where numbers are missing."""
+"""Reading the frames of a folder in the order of their numbers, with gaps where numbers are missing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DIGITS = re.compile(r"\d+")
 
 
 def frame_numbers(names: Sequence[str]) -> list[int | None]:
-    """The number of each frame: the one counter that changes from name to name, wherever in the name it stands.
+    """Return the number of each frame: the only number that changes from name to name.
 
-    Raises UserError for names of two kinds, and for two names of one number.
+    Raises UserError if the names have different forms, or two names have the same number.
 
     >>> frame_numbers(["walk_0012.png", "walk_0013.png"]), frame_numbers(["0001_left.png", "0003_left.png"])
     ([12, 13], [1, 3])
@@ -29,21 +29,26 @@ def frame_numbers(names: Sequence[str]) -> list[int | None]:
     stems = [Path(name).stem for name in names]
     kinds = {DIGITS.sub("#", stem): name for stem, name in zip(stems, names, strict=True)}
     if len(kinds) > 1:
-        raise UserError(f"mixes names ({', '.join(list(kinds.values())[:3])}): one video a folder")
+        raise UserError(f"mixes names ({', '.join(list(kinds.values())[:3])}): put each video into its own folder")
     counters = list(zip(*([int(digits) for digits in DIGITS.findall(stem)] for stem in stems), strict=True))
     changing = [counter for counter in counters if len(set(counter)) > 1] or counters[-1:]
     if len(changing) > 1:
-        raise UserError(f"mixes names ({names[0]}, {names[-1]}: several numbers change): one video a folder")
+        raise UserError(
+            f"mixes names ({names[0]}, {names[-1]}: several numbers change): put each video into its own folder"
+        )
     numbers: list[int | None] = list(changing[0]) if changing else [None for _ in names]
     taken: dict[int | None, str] = {}
     for number, name in zip(numbers, names, strict=True):
         if (other := taken.setdefault(number, name)) != name:
-            raise UserError(f"has one frame twice, {other} and {name}: move one of them away")
+            raise UserError(f"has one frame twice, {other} and {name}: remove one of them")
     return numbers
 
 
 def read_folder(video: Video, on_bad: OnBad, tell: Callable[[str], None]) -> Iterator[Frame | None]:
-    """Frames of a folder, RGB uint8 ``h w 3``; None where numbers are missing or, with ``"skip"``, a file is broken."""
+    """Yield the frames of a folder, RGB uint8 ``h w 3``, and None for each gap.
+
+    Gaps are missing numbers and, with ``"skip"``, files that cannot be read.
+    """
     try:
         numbers = frame_numbers(video.frames)
     except UserError as error:
@@ -67,14 +72,14 @@ def read_folder(video: Video, on_bad: OnBad, tell: Callable[[str], None]) -> Ite
             continue
         if size is not None and frame.shape != size:
             raise UserError(
-                f"{video.path / name} is {frame.shape[1]}x{frame.shape[0]}, the frames before it {size[1]}x{size[0]}"
+                f"{video.path / name} is {frame.shape[1]}x{frame.shape[0]}, the frames before are {size[1]}x{size[0]}"
             )
         size = frame.shape
         yield frame
 
 
 def usual_step(numbers: Sequence[int]) -> int:
-    """From one number to the next, in most places: 1, but where every n-th frame was kept.
+    """Return the usual difference of neighbouring numbers: 1, or n if every n-th frame was kept.
 
     >>> usual_step([4, 5, 6, 9]), usual_step([0, 10, 20, 40]), usual_step([7])
     (1, 10, 1)

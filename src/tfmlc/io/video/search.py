@@ -1,4 +1,4 @@
-"""Finding videos: video files and folders of frames."""
+"""The search for videos: video files and folders of frames."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
 
 @dataclass(frozen=True)
 class Video:
-    """A video: a video file, or a folder of frames in natural order (``frames``, file names).
+    """A video file or a folder of frames.
 
-    ``name`` tells it apart from the others of the same search, without suffix.
+    Attributes:
+        path: The file or folder.
+        name: A name without suffix, unique in its search.
+        frames: The names of the frames' files in natural order; empty for a video file.
     """
 
     path: Path
@@ -25,26 +28,35 @@ class Video:
 
 
 def is_video_name(path: Path) -> bool:
-    """Whether a file's name says that it is a video of a kind read here; hidden files are none."""
+    """Whether a file has the suffix of a supported video format and is not hidden."""
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
 def find_videos(inputs: Iterable[Path], *, leave_out: Path | None = None, of_frames: bool = True) -> list[Video]:
-    """Every video in ``inputs``: video files, folders of frames, and folders that hold such (as GOPRO_Large_all).
+    """Find the videos in files and folders.
 
-    The folder ``leave_out`` and hidden ones are not searched; without ``of_frames``, images in a folder are no frames.
-    Raises UserError for a missing path, a file that is no video, a folder without videos, and two videos of one name.
+    Args:
+        inputs: Video files, folders of frames, and folders that contain either (such as GOPRO_Large_all).
+        leave_out: A folder that is not searched. Hidden folders are never searched.
+        of_frames: Whether images in a folder are the frames of a video.
+
+    Returns:
+        The videos.
+
+    Raises:
+        UserError: If a path is missing, a file is not a video, a folder has no videos, or two videos have the same
+            name.
     """
     videos: dict[str, Video] = {}
     for path in inputs:
         found = list(_videos_at(path, leave_out.resolve() if leave_out is not None else None, of_frames=of_frames))
         if not found:
-            raise UserError(f"no videos in {path}: {' '.join(VIDEO_SUFFIXES)} and folders of frames are looked for")
+            raise UserError(f"no videos in {path}: it has no {' '.join(VIDEO_SUFFIXES)} files and no folders of frames")
         for video in found:
             other = videos.setdefault(video.name, video)
             if other.path != video.path:
-                way_out = "rename one" if other.path.parent == video.path.parent else "give the folder they share"
-                raise UserError(f"{other.path} and {video.path} have one name; {way_out}")
+                way_out = "rename one" if other.path.parent == video.path.parent else "give the folder that has both"
+                raise UserError(f"{other.path} and {video.path} have the same name: {way_out}")
     return list(videos.values())
 
 
@@ -53,7 +65,7 @@ def _videos_at(path: Path, leave_out: Path | None, *, of_frames: bool) -> Iterat
         raise UserError(f"there is no file or folder {path}")
     if path.is_file():
         if not is_video_name(path):
-            raise UserError(f"{path} is no video: {' '.join(VIDEO_SUFFIXES)} and folders of frames are taken")
+            raise UserError(f"{path} is not a video: give {' '.join(VIDEO_SUFFIXES)} files or folders of frames")
         yield Video(path, path.stem)
         return
     for inner in sorted([path, *path.rglob("*")], key=natural_key):
