@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from conftest import make_photo
-from tfmlc.data.datasets.triplets import find_triplets
+from tfmlc.data.datasets.triplets import centred, find_triplets
 from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.data.synthesis.videos import VideoBlurConfig
-from tfmlc.evaluation.diagnose import as_table, diagnose, draw, equal_psnr, spearman
+from tfmlc.evaluation.diagnose import as_table, diagnose, equal_psnr, gradient_map, spearman
+from tfmlc.evaluation.plots import draw_diagnosis
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,9 @@ def test_good_and_bad_distances(folder: Path) -> None:
     assert good["to_shift"] == pytest.approx(1, rel=0.05)
     assert periodic["periodicity"] > 5 * max(good["periodicity"], 0.01)
     assert as_table([good, bad]).count("\n") == 3
-    draw(folder / "figure.png", [good, bad, periodic], distances, triplets[0])
+    members = centred(triplets[0], 96)
+    gradients = {name: gradient_map(distance, members[-1:], members[:1]) for name, distance in distances.items()}
+    draw_diagnosis(folder / "figure.png", [good, bad, periodic], gradients)
     assert (folder / "figure.png").stat().st_size > 5000
 
 

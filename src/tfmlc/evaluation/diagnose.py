@@ -18,6 +18,7 @@ from tfmlc.backbones import build_backbone
 from tfmlc.config import read_record
 from tfmlc.data.datasets.triplets import Triplet, centred, find_triplets, split_by_size
 from tfmlc.errors import UserError
+from tfmlc.evaluation.plots import draw_diagnosis
 from tfmlc.evaluation.tables import markdown
 from tfmlc.losses import BASELINES, BaselineLoss, FeatureMatchingLoss
 from tfmlc.losses.adapter import NATIVE_PX, Size
@@ -199,43 +200,6 @@ def periodicity(image: NDArray[np.float64]) -> float:
     return max(0.0, *fractions)
 
 
-def draw(
-    path: Path,
-    rows: Sequence[dict[str, Any]],
-    distances: Mapping[str, Distance],
-    triplet: Triplet,
-    crop_px: int = CROP_PX,
-) -> None:
-    """Draw one figure: growth with blur, rank correlations, and the gradient of each distance on one image."""
-    from matplotlib.figure import Figure
-
-    columns = max(len(rows), 3)
-    figure = Figure(figsize=(2.4 * columns, 6.4), layout="constrained")
-    grid = figure.add_gridspec(2, columns)
-    curves, bars = figure.add_subplot(grid[0, : columns // 2]), figure.add_subplot(grid[0, columns // 2 :])
-    for row in rows:
-        curve = np.array(row["curve"]) / row["curve"][-1]
-        curves.plot(range(1, len(curve) + 1), curve, marker="o", label=row["distance"])
-    curves.set_xticks(range(1, len(rows[0]["curve"]) + 1))
-    curves.set(xlabel="blur level", ylabel="distance relative to the strongest blur")
-    curves.legend(fontsize=7)
-    names = [row["distance"] for row in rows]
-    places = np.arange(len(rows))
-    for offset, key in ((-0.2, "within"), (0.2, "across")):
-        bars.bar(places + offset, [row[key] for row in rows], 0.4, label=f"{key} images")
-    bars.set_xticks(places, names, rotation=20, ha="right", fontsize=7)
-    bars.set(ylabel="rank correlation of distance and strength", ylim=(None, 1.25))
-    bars.legend(fontsize=7, ncols=2, loc="upper right")
-    members = centred(triplet, crop_px)
-    for column, (name, distance) in enumerate(distances.items()):
-        panel = figure.add_subplot(grid[1, column])
-        gradient = gradient_map(distance, members[-1:], members[:1])
-        panel.imshow(gradient, cmap="magma", vmax=float(np.quantile(gradient, 0.995)))
-        panel.set_title(f"gradient of {name}", fontsize=7)
-        panel.axis("off")
-    figure.savefig(path, dpi=110)
-
-
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
     columns = ["distance", "within", "across", "accuracy", "to_shift", "to_noise", "to_jpeg", "periodicity"]
@@ -308,5 +272,7 @@ def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> st
     info = {"triplets": len(held), "too_small": len(small), "crop_px": crop_px}
     content = {"rows": rows, **info, "config": config.model_dump(mode="json")}
     write_result(adapter.with_suffix(".report.json"), content)
-    draw(adapter.with_suffix(".report.png"), rows, distances, held[0], crop_px)
+    members = centred(held[0], crop_px)
+    gradients = {name: gradient_map(distance, members[-1:], members[:1]) for name, distance in distances.items()}
+    draw_diagnosis(adapter.with_suffix(".report.png"), rows, gradients)
     return as_table(rows)

@@ -18,6 +18,7 @@ from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import WHY_NOT_FINITE
 from tfmlc.evaluation.identity import DataSet, read_sections
+from tfmlc.evaluation.plots import LPIPS, svg_before_and_after, svg_of_models
 from tfmlc.evaluation.record import FORMAT, images_of
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.evaluation.tables import arrow, beside_published, build_table, digits, higher_is_better
@@ -300,15 +301,8 @@ def draw_plane(scores: Sequence[Scores]) -> str:
     """Plot LPIPS over PSNR, one point per model, as SVG; empty if fewer than two models have both."""
     column = _psnr_column(scores)
     points = [(item.label, item.mean.get(column), item.mean.get("lpips")) for item in scores]
-    there = [(label, x, y) for label, x, y in points if x is not None and y is not None]
-    if len(there) < 2:
-        return ""
-    figure, panel = _panel(f"{column} in dB (higher is better)", "LPIPS (lower is better)")
-    for label, x, y in there:
-        panel.scatter([x], [y], s=40, label=label)
-    panel.legend(fontsize=8, labelcolor=GREY, framealpha=0)
-    panel.margins(0.1)
-    return _as_svg(figure)
+    there = {label: (x, y) for label, x, y in points if x is not None and y is not None}
+    return svg_of_models(there, f"{column} in dB (higher is better)", LPIPS) if len(there) > 1 else ""
 
 
 def draw_scatter(scores: Sequence[Scores]) -> str:
@@ -317,45 +311,10 @@ def draw_scatter(scores: Sequence[Scores]) -> str:
     column = _psnr_column(scores)
     if before is None or len(scores) < 2 or not column:
         return ""
-    figure, panel = _panel(f"blurry input, {column}", f"restored, {column}")
-    ends: list[float] = []
+    points: dict[str, list[tuple[float, float]]] = {}
     for item in scores:
-        if item is before:
-            continue
-        names = [name for name in item.per_image if name in before.per_image]
+        names = [name for name in item.per_image if name in before.per_image and item is not before]
         rows = [(before.per_image[name].get(column), item.per_image[name].get(column)) for name in names]
-        there = [(x, y) for x, y in rows if x is not None and y is not None]
-        panel.scatter([x for x, _ in there], [y for _, y in there], s=14, alpha=0.8, label=item.label)
-        ends += [value for pair in there for value in pair]
-    if not ends:
-        return ""
-    panel.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GREY, linewidth=0.8)
-    panel.legend(fontsize=8, labelcolor=GREY, framealpha=0)
-    return _as_svg(figure)
-
-
-GREY = "#808080"  # readable on a white and on a black page
-
-
-def _panel(x_label: str, y_label: str) -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("the report's plots need matplotlib: pip install 'tfmlc[train]'") from error
-    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
-    panel = figure.subplots()
-    panel.set_facecolor("none")
-    panel.set_xlabel(x_label, color=GREY)
-    panel.set_ylabel(y_label, color=GREY)
-    panel.tick_params(colors=GREY)
-    for spine in panel.spines.values():
-        spine.set_color(GREY)
-    return figure, panel
-
-
-def _as_svg(figure: Any) -> str:
-    """Return the SVG element, without the XML header."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    drawing = text.getvalue()
-    return drawing[drawing.index("<svg") :]
+        if there := [(x, y) for x, y in rows if x is not None and y is not None]:
+            points[item.label] = there
+    return svg_before_and_after(points, column) if points else ""

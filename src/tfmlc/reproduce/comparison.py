@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfmlc.evaluation.identity import read_sections
+from tfmlc.evaluation.plots import draw_study
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.evaluation.tables import markdown
 from tfmlc.reproduce.plan import METRICS, START, StudyConfig, fingerprint, losses, read_share, sets_of, slug
@@ -39,29 +40,8 @@ def summarize(config: StudyConfig, output: Path, work: Path) -> str:
             rows.append(row)
     settings = config.model_dump(mode="json", exclude={"photos", "pairs", "sharp", "only"})
     write_result(output / "summary.json", {"rows": rows, "settings": settings})
-    draw(rows, output / "study.png")
+    draw_study(output / "study.png", [row for row in rows if row["loss"] != BLURRY])
     return as_table(rows)
-
-
-def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Plot LPIPS over PSNR, a panel a set, a point a loss, with the spread over seeds."""
-    from matplotlib.figure import Figure
-
-    places = list(dict.fromkeys(row["set"] for row in rows))
-    if not places:
-        return
-    figure = Figure(figsize=(4.2 * len(places), 4.4), layout="constrained")
-    panels = figure.subplots(1, len(places), squeeze=False)[0]
-    for panel, place in zip(panels, places, strict=True):
-        for row in rows:
-            if row["set"] == place and row["loss"] != BLURRY:
-                spread = {"xerr": row["psnr_spread"], "yerr": row["lpips_spread"]}
-                panel.errorbar(row["psnr"], row["lpips"], **spread, marker="o", capsize=2, label=row["loss"])
-        panel.set(title=place, xlabel="PSNR, dB (right is better)")
-    panels[0].set_ylabel("LPIPS (down is better)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
-    figure.savefig(path, dpi=110)
 
 
 def as_table(rows: Iterable[Mapping[str, Any]]) -> str:

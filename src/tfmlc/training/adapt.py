@@ -29,6 +29,7 @@ from tfmlc.data.datasets.triplets import (
 from tfmlc.data.synthesis.manifest import MANIFEST, file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.diagnose import read_learned
+from tfmlc.evaluation.plots import draw_adaptation
 from tfmlc.io.checkpoint import CheckpointInfo
 from tfmlc.io.files import read_json, write_atomically
 from tfmlc.io.locks import run_lock
@@ -256,7 +257,8 @@ def _adapt(
         "sha256": save_adapter(output, best, config).sha256,
     }
     report = write_result(output.with_suffix(".json"), report)
-    draw_history(output.with_suffix(".png"), report, distances)
+    margins = {kind: (values[:, -1] - values[:, 0]).numpy() for kind, values in distances.items()}
+    draw_adaptation(output.with_suffix(".png"), report["history"], margins, config.margin)
     if line := warning_of(report):
         Progress(output.name).say(f"{output.name}: {line}")
     (run / "features.npy").unlink(missing_ok=True)  # large, and made again if need be
@@ -367,21 +369,3 @@ def _independent_views(triplets: Sequence[Triplet], config: AdaptConfig) -> list
         augmented(triplet, config.augmentation, "independent", np.random.default_rng([config.seed, 4, row]))
         for row, triplet in enumerate(triplets)
     ]
-
-
-def draw_history(path: Path, report: dict[str, Any], distances: dict[str, Tensor]) -> None:
-    """Plot validation loss, accuracy and the margins that the best adapter leaves."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for panel, key, label in ((panels[0], "loss", "validation loss"), (panels[1], "accuracy", "triplet accuracy")):
-        panel.plot(range(1, report["epochs"] + 1), [row[key] for row in report["history"]])
-        panel.set(xlabel="epoch", ylabel=label)
-    for kind, values in distances.items():
-        margins = (values[:, -1] - values[:, 0]).numpy()
-        panels[2].hist(margins, bins=20, alpha=0.6, label=f"members {kind}")
-    panels[2].axvline(report["config"]["margin"], color="black", linewidth=0.8)
-    panels[2].set(xlabel="d(sharp, strong) - d(sharp, weak)", ylabel="unseen triplets")
-    panels[2].legend()
-    figure.savefig(path, dpi=120)

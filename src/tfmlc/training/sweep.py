@@ -8,6 +8,7 @@ from typing import Any
 from tfmlc.config import checked
 from tfmlc.data.datasets.pairs import find_pairs
 from tfmlc.errors import UserError
+from tfmlc.evaluation.plots import draw_sweep
 from tfmlc.results import write_result
 from tfmlc.training.state import last_scores
 from tfmlc.training.train import TrainConfig, train_network
@@ -39,19 +40,5 @@ def sweep_ratios(config: TrainConfig, folder: Path, ratios: str) -> str:
         scores = last_scores(run)
         rows.append({"ratio": ratio, **{key: scores[key] for key in SCORES}})
     write_result(folder / "sweep.json", {"rows": rows})
-    draw(folder / "sweep.png", rows)
+    draw_sweep(folder / "sweep.png", rows)
     return "\n".join(f"ratio {row['ratio']:g}: " + "  ".join(f"{key} {row[key]:.4f}" for key in SCORES) for row in rows)
-
-
-def draw(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Plot LPIPS over PSNR, a point for each ratio."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    panel = figure.subplots()
-    panel.plot([row["psnr"] for row in rows], [row["lpips"] for row in rows], marker="o")
-    for row in rows:
-        label = "no feature loss" if row["ratio"] == 0 else f"{row['ratio']:g}"
-        panel.annotate(label, (row["psnr"], row["lpips"]), textcoords="offset points", xytext=(5, 5), fontsize=8)
-    panel.set(xlabel="PSNR, dB (right is better)", ylabel="LPIPS (down is better)", title="ratio of the gradient")
-    figure.savefig(path, dpi=120)

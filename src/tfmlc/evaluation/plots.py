@@ -1,0 +1,145 @@
+"""All plots: of a report, a sweep, a study, an adaptation and a diagnosis. They draw numbers and compute none."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfmlc.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GREY = "#808080"  # readable on a white and on a black page
+PSNR, LPIPS = "PSNR in dB (higher is better)", "LPIPS (lower is better)"
+Points = Sequence[tuple[float, float]]
+
+
+def svg_of_models(points: Mapping[str, tuple[float, float]], x_label: str, y_label: str) -> str:
+    """Return an SVG element with one labelled point per model."""
+    figure, panel = _for_a_page(x_label, y_label)
+    for label, (x, y) in points.items():
+        panel.scatter([x], [y], s=40, label=label)
+    panel.legend(fontsize=8, labelcolor=GREY, framealpha=0)
+    panel.margins(0.1)
+    return _as_svg(figure)
+
+
+def svg_before_and_after(points: Mapping[str, Points], column: str) -> str:
+    """Return an SVG element with the score of each image after over before, per model, and the line of no change."""
+    figure, panel = _for_a_page(f"blurry input, {column}", f"restored, {column}")
+    for label, pairs in points.items():
+        panel.scatter([x for x, _ in pairs], [y for _, y in pairs], s=14, alpha=0.8, label=label)
+    ends = [value for pairs in points.values() for pair in pairs for value in pair]
+    panel.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GREY, linewidth=0.8)
+    panel.legend(fontsize=8, labelcolor=GREY, framealpha=0)
+    return _as_svg(figure)
+
+
+def draw_sweep(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Plot LPIPS over PSNR, one point per gradient ratio."""
+    figure = _figure(5, 4)
+    panel = figure.subplots()
+    panel.plot([row["psnr"] for row in rows], [row["lpips"] for row in rows], marker="o")
+    for row in rows:
+        label = "no feature loss" if row["ratio"] == 0 else f"{row['ratio']:g}"
+        panel.annotate(label, (row["psnr"], row["lpips"]), textcoords="offset points", xytext=(5, 5), fontsize=8)
+    panel.set(xlabel=PSNR, ylabel=LPIPS, title="gradient ratio")
+    figure.savefig(path, dpi=120)
+
+
+def draw_study(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Plot LPIPS over PSNR, one panel per set, one point per loss with its spread over seeds."""
+    places = list(dict.fromkeys(row["set"] for row in rows))
+    if not places:
+        return
+    figure = _figure(4.2 * len(places), 4.4)
+    panels = figure.subplots(1, len(places), squeeze=False)[0]
+    for panel, place in zip(panels, places, strict=True):
+        for row in rows:
+            if row["set"] == place:
+                spread = {"xerr": row["psnr_spread"], "yerr": row["lpips_spread"]}
+                panel.errorbar(row["psnr"], row["lpips"], **spread, marker="o", capsize=2, label=row["loss"])
+        panel.set(title=place, xlabel=PSNR)
+    panels[0].set_ylabel(LPIPS)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def draw_adaptation(
+    path: Path, history: Sequence[Mapping[str, float]], margins: Mapping[str, NDArray[Any]], wanted_margin: float
+) -> None:
+    """Plot validation loss and accuracy by epoch, and the margins of the best adapter by alignment."""
+    figure = _figure(11, 3.2)
+    panels = figure.subplots(1, 3)
+    for panel, key, label in ((panels[0], "loss", "validation loss"), (panels[1], "accuracy", "triplet accuracy")):
+        panel.plot(range(1, len(history) + 1), [row[key] for row in history])
+        panel.set(xlabel="epoch", ylabel=label)
+    for kind, values in margins.items():
+        panels[2].hist(values, bins=20, alpha=0.6, label=f"members {kind}")
+    panels[2].axvline(wanted_margin, color="black", linewidth=0.8)
+    panels[2].set(xlabel="d(sharp, strong) - d(sharp, weak)", ylabel="unseen triplets")
+    panels[2].legend()
+    figure.savefig(path, dpi=120)
+
+
+def draw_diagnosis(path: Path, rows: Sequence[Mapping[str, Any]], gradients: Mapping[str, NDArray[np.float64]]) -> None:
+    """Plot growth with blur, rank correlations, and the gradient of each distance on one image."""
+    columns = max(len(rows), 3)
+    figure = _figure(2.4 * columns, 6.4)
+    grid = figure.add_gridspec(2, columns)
+    curves, bars = figure.add_subplot(grid[0, : columns // 2]), figure.add_subplot(grid[0, columns // 2 :])
+    for row in rows:
+        curve = np.array(row["curve"]) / row["curve"][-1]
+        curves.plot(range(1, len(curve) + 1), curve, marker="o", label=row["distance"])
+    curves.set_xticks(range(1, len(rows[0]["curve"]) + 1))
+    curves.set(xlabel="blur level", ylabel="distance relative to the strongest blur")
+    curves.legend(fontsize=7)
+    names = [row["distance"] for row in rows]
+    places = np.arange(len(rows))
+    for offset, key in ((-0.2, "within"), (0.2, "across")):
+        bars.bar(places + offset, [row[key] for row in rows], 0.4, label=f"{key} images")
+    bars.set_xticks(places, names, rotation=20, ha="right", fontsize=7)
+    bars.set(ylabel="rank correlation of distance and strength", ylim=(None, 1.25))
+    bars.legend(fontsize=7, ncols=2, loc="upper right")
+    for column, (name, gradient) in enumerate(gradients.items()):
+        panel = figure.add_subplot(grid[1, column])
+        panel.imshow(gradient, cmap="magma", vmax=float(np.quantile(gradient, 0.995)))
+        panel.set_title(f"gradient of {name}", fontsize=7)
+        panel.axis("off")
+    figure.savefig(path, dpi=110)
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("plots need matplotlib: pip install 'tfmlc[train]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _for_a_page(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = _figure(5.2, 3.8)
+    panel = figure.subplots()
+    panel.set_facecolor("none")
+    panel.set_xlabel(x_label, color=GREY)
+    panel.set_ylabel(y_label, color=GREY)
+    panel.tick_params(colors=GREY)
+    for spine in panel.spines.values():
+        spine.set_color(GREY)
+    return figure, panel
+
+
+def _as_svg(figure: Figure) -> str:
+    """Return the SVG element, without the XML header."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    drawing = text.getvalue()
+    return drawing[drawing.index("<svg") :]

@@ -1,0 +1,41 @@
+"""Plots are drawn from plain numbers, and say what they need."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfmlc.errors import UserError
+from tfmlc.evaluation import plots
+
+
+def test_plots_on_a_page_hold_their_labels() -> None:
+    page = plots.svg_of_models({"first": (30.0, 0.2), "second": (31.0, 0.1)}, "psnr in dB", plots.LPIPS)
+    assert page.startswith("<svg")
+    assert all(f"<!-- {text} -->" in page for text in ("first", "second", "psnr in dB", plots.LPIPS))
+    page = plots.svg_before_and_after({"model": [(24.0, 25.0), (26.0, 25.5)]}, "psnr")
+    assert "<!-- restored, psnr -->" in page
+
+
+def test_plots_in_files(tmp_path: Path) -> None:
+    sweep = [{"ratio": ratio, "psnr": 30 - ratio, "lpips": 0.2 - 0.1 * ratio} for ratio in (0.0, 0.5)]
+    plots.draw_sweep(tmp_path / "sweep.png", sweep)
+    rows = [
+        {"set": place, "loss": loss, "psnr": 30.0, "lpips": 0.2, "psnr_spread": spread, "lpips_spread": spread}
+        for place in ("a", "b")
+        for loss, spread in (("control", 0.1), ("FMLC", None))
+    ]
+    plots.draw_study(tmp_path / "study.png", rows)
+    plots.draw_study(tmp_path / "nothing.png", [])
+    history = [{"loss": 0.5, "accuracy": 0.6}, {"loss": 0.4, "accuracy": 0.8}]
+    plots.draw_adaptation(tmp_path / "adapter.png", history, {"shared": np.array([0.1, 0.4])}, 1.0)
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep.png", "study.png", "adapter.png"}
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match=r"plots need matplotlib: pip install 'tfmlc\[train\]'"):
+        plots.svg_of_models({"first": (30.0, 0.2)}, "", "")
