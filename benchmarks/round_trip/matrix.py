@@ -28,8 +28,8 @@ SAID = {  # words in a note that tell of a loss
     "text": ("text (Description)",),
     "further image": ("what follows the image",),
     "further planes": ("planes",),
-    "EXIF: maker note at its offset": ("maker note", "room for the colour profile, EXIF", "room for EXIF"),
-    "EXIF: thumbnail": ("EXIF thumbnail", "room for the colour profile, EXIF", "room for EXIF"),
+    "EXIF: maker note at its offset": ("maker note", "store the colour profile, EXIF", "store EXIF"),
+    "EXIF: thumbnail": ("EXIF thumbnail", "store the colour profile, EXIF", "store EXIF"),
 }
 CONVERTED = {"EXIF: thumbnail": "made anew"}
 
@@ -78,7 +78,7 @@ def _turned(before: dict[str, Any]) -> dict[str, Any]:
 def _block(name: str, before: Any, after: Any, notes: list[str]) -> str:
     if before == after:
         return CONVERTED.get(name, "kept")
-    words = SAID.get(name, ("room for the colour profile, EXIF", "room for EXIF") if "EXIF" in name else (name,))
+    words = SAID.get(name, ("store the colour profile, EXIF", "store EXIF") if "EXIF" in name else (name,))
     if any(word in note for note in notes for word in words):
         return "said"
     return SILENT
@@ -94,14 +94,14 @@ def _pixels(source: Source, target: str, content: bytes, notes: list[str]) -> st
     bits = _bits(content, found)
     changes: dict[str, str] = {}
     if wanted.shape[2] in (2, 4) and found.shape[2] in (1, 3) and (wanted[..., -1] != _white(wanted)).any():
-        changes["on white"] = "laid on white"
+        changes["on white"] = "transparent areas become white"
     if "CMYK" in source.kind:
         changes["as sRGB"] = "became sRGB"
     fewer = bits < 8 * wanted.dtype.itemsize or (wanted.dtype.kind == "f") > (found.dtype.kind == "f")
     if fewer and not (source.bits and bits >= source.bits):
-        changes[f"{bits} bits"] = f"has {bits} bits a channel"
+        changes[f"{bits} bits"] = f"has {bits} bits per channel"
     if wanted.dtype == np.float64:
-        changes["through 32 bits"] = "were read as 32"
+        changes["through 32 bits"] = "were reduced to 32"
     if any(not any(words in note for note in notes) for words in changes.values()):
         return SILENT
     difference = _difference(found, wanted)

@@ -88,7 +88,7 @@ def test_a_thumbnail_without_room_is_said_to_be_left_out(tmp_path: Path) -> None
     (tmp_path / "in.jpg").write_bytes(jpeg_with(small))
     image = read_image(tmp_path / "in.jpg")
     notes = write_image(tmp_path / "out.jpg", image.with_pixels(image.pixels))
-    assert notes == ["the EXIF thumbnail is left out: the new one needs more room"]
+    assert notes == ["the EXIF thumbnail is left out: the new one needs more space"]
     found = read_image(tmp_path / "out.jpg").exif
     assert found is not None
     assert found[at:] == bytes(40)
@@ -160,7 +160,7 @@ def test_a_block_of_more_than_64_kilobytes_loses_its_largest_entries_by_name(tmp
     tags = [*photo_tags(80, 48), Tag(0xC4A5, UNDEFINED, bytes(3000)), Tag(0xFDE8, UNDEFINED, bytes(70_000))]
     block = block_of(tags)
     notes = write_image(tmp_path / "out.jpg", Image(PIXELS, exif=block))
-    assert notes == ["JPEG has no room for EXIF tag 65000 (70 kB)"]
+    assert notes == ["JPEG cannot store EXIF tag 65000 (70 kB)"]
     found = read_image(tmp_path / "out.jpg").exif
     assert found is not None
     assert len(found) < 65_536
@@ -174,7 +174,7 @@ def test_a_maker_note_that_has_to_move_is_said(tmp_path: Path) -> None:
     block = block_of([*photo_tags(80, 48), Tag(0x8649, UNDEFINED, bytes(70_000))])  # the note lies behind it
     notes = write_image(tmp_path / "out.jpg", Image(PIXELS, exif=block))
     assert notes == [
-        "JPEG has no room for Photoshop data (70 kB)",
-        "the camera's maker note lies elsewhere now: what it points to may not be found",
+        "JPEG cannot store Photoshop data (70 kB)",
+        "the camera's maker note was moved: its offsets can be wrong",
     ]
     assert MAKER_NOTE in (tmp_path / "out.jpg").read_bytes()

@@ -57,7 +57,7 @@ def test_segments_of_any_kind_are_carried(tmp_path: Path) -> None:
 
 def test_what_other_formats_have_no_room_for_is_named(tmp_path: Path) -> None:
     _, notes = again(tmp_path, with_segments(jpeg(), (0xEC, b"Ducky own"), (0xFE, b"hello"), (0xE1, b"x")), ".webp")
-    assert notes == ["WebP has no room for JPEG segment APP12, the comment, JPEG segment APP1"]
+    assert notes == ["WebP cannot store JPEG segment APP12, the comment, JPEG segment APP1"]
 
 
 def test_comments_go_into_png_and_back(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_further_image_stays_and_is_pointed_to(tmp_path: Path, orientation: in
 
 def test_a_further_image_is_said_where_there_is_no_room(tmp_path: Path) -> None:
     _, notes = again(tmp_path, two_images()[0], ".png")
-    assert notes == ["PNG has no room for what follows the image (gain map, depth, video)"]
+    assert notes == ["PNG cannot store what follows the image (gain map, depth, video)"]
 
 
 def test_the_video_behind_a_moving_photo_stays(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_ink_becomes_light_by_its_profile_or_without(tmp_path: Path) -> None:
 def test_12_bits_are_refused_by_name(tmp_path: Path) -> None:
     content = imagecodecs.jpeg_encode(scene(np.uint16, 1) >> 4, bitspersample=12)
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.jpg is a JPEG of 12 bits a channel: save it as PNG or TIFF of 16 bits"):
+    with pytest.raises(UserError, match=r"a\.jpg is a JPEG of 12 bits per channel: save it as PNG or TIFF of 16 bits"):
         read_image(tmp_path / "a.jpg")
 
 
@@ -184,9 +184,9 @@ def test_a_jpeg_that_is_cut_off_is_not_half_read(tmp_path: Path, fraction: float
 @pytest.mark.parametrize(
     ("suffix", "size", "words"),
     [
-        (".jpg", (65_501, 1), "JPEG holds 65500 px a side"),
-        (".webp", (1, 16_384), "WebP holds 16383 px a side"),
-        (".avif", (32_769, 1), "AVIF holds 32768 px a side"),
+        (".jpg", (65_501, 1), "JPEG allows 65500 px per side"),
+        (".webp", (1, 16_384), "WebP allows 16383 px per side"),
+        (".avif", (32_769, 1), "AVIF allows 32768 px per side"),
     ],
 )
 def test_what_is_too_long_for_a_format_is_refused_with_its_limit(

@@ -59,7 +59,7 @@ def test_a_chunk_that_is_not_safe_to_copy_is_said(tmp_path: Path) -> None:
 
 def test_what_follows_a_png_is_said(tmp_path: Path) -> None:
     _, notes = again(tmp_path, imagecodecs.png_encode(RGB) + b"more")
-    assert notes == ["4 bytes that follow the PNG are left out"]
+    assert notes == ["4 bytes after the end of the PNG are left out"]
 
 
 TEXTS = [
@@ -76,7 +76,7 @@ def test_text_is_carried_byte_for_byte_or_named(tmp_path: Path, dtype: Any) -> N
     assert notes == []
     assert all(chunk(*text) in written for text in TEXTS)
     _, notes = again(tmp_path, content, ".avif")
-    assert "AVIF has no room for text (parameters), text (Description), text (Title)" in notes
+    assert "AVIF cannot store text (parameters), text (Description), text (Title)" in notes
 
 
 def raw(kind: str, data: bytes, header: str = "") -> tuple[str, bytes]:
@@ -193,7 +193,7 @@ def test_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
     frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
     kinds = {
         "moving.png": (buffer.getvalue(), "holds 2 images"),
-        "app.png": (b"\x89PNG\r\n\x1a\n" + chunk("CgBI", bytes(4)), "Apple's own kind"),
+        "app.png": (b"\x89PNG\r\n\x1a\n" + chunk("CgBI", bytes(4)), "Apple's format for apps"),
         "bomb.png": (png(8, 2, bytes(9), size=(60_000, 60_000)), "decompression bomb"),
         "none.png": (b"\x89PNG\r\n\x1a\n", "damaged or cut off"),
     }

@@ -121,7 +121,7 @@ def test_further_planes_stay_where_they_are(tmp_path: Path, kinds: tuple[int, ..
         plane.tobytes() for plane in np.moveaxis(samples, 2, 0)
     }
     notes = write_image(tmp_path / "b.png", image)
-    assert notes == ["PNG has no room for IPTC and Photoshop data"] or any("planes" in note for note in notes)
+    assert notes == ["PNG cannot store IPTC and Photoshop data"] or any("planes" in note for note in notes)
 
 
 def test_alpha_that_is_not_said_to_be_alpha_is_a_plane(tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def test_colour_differences(tmp_path: Path, name: str) -> None:
 
 
 REFUSED = {
-    "signed": (made(np.zeros((8, 8), np.int16), photometric="minisblack"), "signed whole numbers of 16 bits"),
-    "signed 8": (made(np.zeros((8, 8), np.int8), photometric="minisblack"), "signed whole numbers of 8 bits"),
-    "32 bits": (made(np.zeros((8, 8), np.uint32), photometric="minisblack"), "whole numbers of 32 bits"),
+    "signed": (made(np.zeros((8, 8), np.int16), photometric="minisblack"), "signed integers of 16 bits"),
+    "signed 8": (made(np.zeros((8, 8), np.int8), photometric="minisblack"), "signed integers of 8 bits"),
+    "32 bits": (made(np.zeros((8, 8), np.uint32), photometric="minisblack"), "integers of 32 bits"),
     "complex": (made(np.zeros((8, 8), np.complex64), photometric="minisblack"), "complex numbers"),
     "float beyond 1": (
         made(np.full((8, 8), 255, np.float32), photometric="minisblack"),
@@ -164,7 +164,7 @@ REFUSED = {
     "Lab": (made(np.zeros((8, 8, 3), np.uint8), photometric="cielab"), "CIELab"),
     "raw": (made(np.zeros((8, 8), np.uint16), photometric="cfa"), "camera raw"),
     "DNG": (tiff(scene(np.uint16, 3), 2, tags=(Tag(50706, 1, b"\1\4\0\0"),)), "camera raw photo"),
-    "two channels as RGB": (tiff(scene(np.uint8, 2), 2), "calls itself RGB and has 2 channels"),
+    "two channels as RGB": (tiff(scene(np.uint8, 2), 2), "is marked as RGB but has 2 channels"),
 }
 
 
@@ -264,7 +264,7 @@ def test_odd_tags_are_no_noise(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 def test_more_than_4_gigabytes_are_refused(tmp_path: Path) -> None:
     large = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint16), (40_000, 30_000, 3), (0, 0, 0))
-    with pytest.raises(UserError, match="TIFF holds 4 GB: cut the image into parts"):
+    with pytest.raises(UserError, match="TIFF is limited to 4 GB: split the image"):
         write_image(tmp_path / "a.tif", Image(large))
 
 

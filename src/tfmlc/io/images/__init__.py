@@ -1,4 +1,4 @@
-"""The door between image files and arrays: what a file says of its pixels goes in, travels along, and comes out."""
+"""Reading and writing of image files, with all their metadata."""
 
 from tfmlc.io.images.formats import FORMATS, READ_ONLY, FileKind, is_image_name, kind_of_file, kind_of_name
 from tfmlc.io.images.image import Image, Pixels, check_range, to_depth

@@ -1,4 +1,4 @@
-"""AVIF of 8, 10 and 12 bits; lossless stays lossless, what it says of its colours is kept."""
+"""Reading and writing of AVIF with 8, 10 and 12 bits; lossless files stay lossless."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tfmlc.io.images.modes import to_pillow
 
 QUALITY, DEEP_QUALITY, LOSSLESS, SPEED = 90, 95, 100, 6
 DEEPEST = 12
-IDENTITY = 0  # of the matrix coefficients in ITU-T H.273: RGB as it is
+IDENTITY = 0  # matrix coefficients in ITU-T H.273: RGB without conversion
 ORIENTATIONS: dict[
     tuple[int, int | None], int
-] = {  # EXIF's, by quarter turns to the left and then the axis of a mirror
+] = {  # EXIF orientations, by the quarter turns to the left and the axis of the mirror that follows
     (0, None): 1,
     (0, 1): 2,
     (2, None): 3,
@@ -37,11 +37,11 @@ ORIENTATIONS: dict[
     (2, 1): 4,
     (3, 1): 5,
 }
-SRGB = ((1, 13), (2, 2), (1, 2), (2, 13))  # primaries and transfer that are sRGB, said or not
+SRGB = ((1, 13), (2, 2), (1, 2), (2, 13))  # primaries and transfer that mean sRGB, also if unspecified
 
 
 class _AsItIs(Pillow.Exif):
-    """An EXIF block that Pillow hands on without taking it apart."""
+    """An EXIF block that Pillow writes without parsing it."""
 
     def __init__(self, block: bytes) -> None:
         super().__init__()
@@ -56,20 +56,20 @@ class _AsItIs(Pillow.Exif):
 
 
 def head_of_avif(content: Content) -> Head:
-    """Size and metadata of an AVIF; raises UserError for a sequence of images."""
+    """Read the size and the metadata of an AVIF; raises UserError for a sequence of images."""
     whole = content[:]
     if any(box.kind == b"moov" for box in boxes(bytes(whole))):
-        raise UserError("holds several images; save the one you want as a file of its own")
+        raise UserError("holds several images: save the one you want as a separate file")
     items = Items(bytes(whole))
     size = items.property(b"ispe")
     if size is None or len(size) < 12:
-        raise ValueError("it does not say its size")
+        raise ValueError("its size is missing")
     width, height = struct.unpack_from(">II", size, 4)
     return Head(width, height, 4 * (2 if _bits(items) > 8 else 1), items.exif(), items.xmp(), orientation_of(items))
 
 
 def read_avif(content: bytes) -> Image:
-    """Read an AVIF as it is stored; 10 and 12 bits become 16. Raises UserError for a sequence of images."""
+    """Read an AVIF as it is stored; 10 and 12 bits are scaled to 16. Raises UserError for a sequence of images."""
     head = head_of_avif(content)
     items = Items(content)
     bits = _bits(items)
@@ -91,7 +91,7 @@ def read_avif(content: bytes) -> Image:
 
 
 def write_avif(image: Image) -> tuple[bytes, list[str]]:
-    """The file of an image: of 8 bits, or of 10 or 12 where there are more; lossless where its source was."""
+    """Return the content of an AVIF file with 8, 10 or 12 bits; lossless if the source was."""
     lossless = image.source is not None and image.source.is_lossless
     lost: list[str] = []
     exif = image.exif
@@ -103,7 +103,7 @@ def write_avif(image: Image) -> tuple[bytes, list[str]]:
     if deep or lossless:
         bits = depth_of(image)
         if deep and (image.source is None or image.source.bits > bits):
-            lost.append(f"AVIF has {bits} bits a channel")
+            lost.append(f"AVIF has {bits} bits per channel")
         content = _encode(image, exif, bits, LOSSLESS if lossless or image.source is None else DEEP_QUALITY)
     else:
         options: dict[str, Any] = {"icc_profile": image.icc, "xmp": image.xmp}
@@ -117,26 +117,26 @@ def write_avif(image: Image) -> tuple[bytes, list[str]]:
 
 
 def depth_of(image: Image) -> int:
-    """Bits a channel of the AVIF that an image becomes."""
+    """Return the bits per channel with which an image is written."""
     if image.pixels.dtype == np.uint8:
         return 8
     return min(image.source.bits, DEEPEST) if image.source is not None and image.source.bits > 8 else DEEPEST
 
 
 def orientation_of(items: Items) -> int:
-    """The EXIF orientation that says what the container's rotation and mirroring do (ISO/IEC 23008-12, 6.5.10)."""
+    """Return the EXIF orientation for the rotation and the mirror of the container (ISO/IEC 23008-12, 6.5.10)."""
     turn, mirror = items.property(b"irot"), items.property(b"imir")
     return ORIENTATIONS[(turn[0] & 3) if turn else 0, (mirror[0] & 1) if mirror else None]
 
 
 def widen(pixels: Pixels, bits: int) -> Pixels:
-    """Values of 9 to 15 bits as 16, in place where they are 16 wide; white stays white."""
+    """Scale values of 9 to 15 bits to 16 bits; white stays white."""
     wide = pixels.astype(np.uint16, copy=False)
     return (wide << np.uint16(16 - bits)) | (wide >> np.uint16(2 * bits - 16))
 
 
 def narrow(pixels: Pixels, bits: int) -> Pixels:
-    """Values of 16 bits as 9 to 15, rounded: what ``widen`` made comes back exactly.
+    """Scale values of 16 bits to 9 to 15 bits, with rounding; this reverses ``widen`` exactly.
 
     >>> ten = np.arange(1024, dtype=np.uint16)
     >>> bool((narrow(widen(ten, 10), 10) == ten).all())
@@ -146,7 +146,7 @@ def narrow(pixels: Pixels, bits: int) -> Pixels:
 
 
 def _encode(image: Image, exif: bytes | None, bits: int, quality: int) -> bytes:
-    """OpenCV's encoder, which knows more than 8 bits and lossless."""
+    """Encode with OpenCV, which supports more than 8 bits and lossless compression."""
     pixels = image.pixels if bits == 8 else narrow(image.pixels, bits)
     channels = {1: [0], 2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
     blocks = {
@@ -171,13 +171,13 @@ def _bits(items: Items) -> int:
 
 
 def _may_be_lossless(items: Items) -> bool:
-    """Whether RGB is stored as it is; grey may be, for it has no matrix that would tell."""
+    """Whether the file can be lossless: RGB is stored without conversion, or the image is grey."""
     config, cicp = items.property(b"av1C") or b"", items.cicp()
     return (cicp is not None and cicp[2] == IDENTITY) or bool(config[2:3] and config[2] & 0x10)
 
 
 def _with_cicp(content: bytes, cicp: tuple[int, int, int, int]) -> bytes:
-    """The file with other primaries and transfer; matrix and range say how the encoder stored the colours."""
+    """Set the primaries and the transfer of a file; matrix and range stay as the encoder stored the colours."""
     items = Items(content)
     place = next((box for box in items.properties if content.startswith(b"nclx", box.start)), None)
     if place is None:

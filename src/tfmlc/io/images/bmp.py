@@ -1,4 +1,4 @@
-"""BMP: pixels, resolution, the colour profile of its fifth version; XMP behind the pixels, where no reader looks."""
+"""Reading and writing of BMP; an XMP packet is stored after the pixels, where other readers ignore it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tfmlc.io.images.modes import simplify, to_pillow
 CORE, FIFTH = 12, 124  # bytes of the first and of the last header
 EMBEDDED = b"DEBM"
 INCH_M = 0.0254
-FOOTER = b"tfmlcXMP"  # after the packet: this, and the packet's length
+FOOTER = b"tfmlcXMP"  # follows the packet, before the packet's length
 
 
 def head_of_bmp(content: Content) -> Head:
-    """Size of a BMP."""
+    """Read the size of a BMP."""
     head = bytes(content[14:30])
     if int.from_bytes(head[:4], "little") == CORE:
         width, height = struct.unpack_from("<HH", head, 4)
@@ -44,7 +44,7 @@ def read_bmp(content: bytes) -> Image:
 
 
 def write_bmp(image: Image) -> tuple[bytes, list[str]]:
-    """The file of an image of 8 bits without alpha."""
+    """Return the content of a BMP file, from 8 bits without alpha."""
     buffer = io.BytesIO()
     given = {} if image.resolution is None else {"dpi": image.resolution}
     to_pillow(image.pixels).save(buffer, "BMP", **given)
@@ -53,13 +53,13 @@ def write_bmp(image: Image) -> tuple[bytes, list[str]]:
 
 
 def with_xmp(content: bytes, xmp: bytes) -> bytes:
-    """A BMP file's content with an XMP packet behind it; the file's size in its head covers it."""
+    """Append an XMP packet to the content of a BMP file and include it in the file size of the header."""
     longer = content + xmp + FOOTER + struct.pack("<I", len(xmp))
     return longer[:2] + struct.pack("<I", len(longer) & 0xFFFFFFFF) + longer[6:]
 
 
 def xmp_behind(content: Content) -> bytes | None:
-    """The XMP packet behind a BMP file, or None.
+    """Return the XMP packet at the end of a BMP file, or None.
 
     >>> xmp_behind(with_xmp(b"BM    and so on", b"<xmp/>"))
     b'<xmp/>'

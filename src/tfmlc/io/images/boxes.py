@@ -1,4 +1,4 @@
-"""The boxes of ISO base media files, of which AVIF and HEIC are made: items, their properties and where they lie."""
+"""The boxes of ISO base media files such as AVIF and HEIC: items, their properties and their positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FULL_BOX_BYTES = 4  # version and flags
 
 @dataclass(frozen=True)
 class Box:
-    """A box: its type, and where its content begins and ends."""
+    """A box: its type, and the start and the end of its content."""
 
     kind: bytes
     start: int
@@ -20,7 +20,16 @@ class Box:
 
 @dataclass
 class Items:
-    """The items of an AVIF or HEIC file (ISO/IEC 23008-12): types by number, and properties of the primary image."""
+    """The items of an AVIF or HEIC file (ISO/IEC 23008-12).
+
+    Attributes:
+        content: The content of the file.
+        types: The type of each item, by its number.
+        places: The positions and sizes of each item's data, by its number.
+        primary: The number of the primary image.
+        properties: The properties of the primary image.
+        auxiliary: The types of the auxiliary images.
+    """
 
     content: bytes
     types: dict[int, bytes] = field(default_factory=dict[int, bytes])
@@ -32,11 +41,11 @@ class Items:
     def __post_init__(self) -> None:
         try:
             self._read()
-        except (struct.error, IndexError):  # cut off: what was found until then
+        except (struct.error, IndexError):  # cut off: keep what was found
             return
 
     def data(self, kind: bytes) -> bytes | None:
-        """The content of the first item of a type, or None."""
+        """Return the content of the first item of a type, or None."""
         number = next((number for number, named in self.types.items() if named == kind), None)
         places = [] if number is None else self.places.get(number, [])
         if not places or sum(size for _, size in places) > len(self.content):
@@ -44,28 +53,28 @@ class Items:
         return b"".join(self.content[at : at + size] for at, size in places)
 
     def property(self, kind: bytes, begins: bytes = b"") -> bytes | None:
-        """The content of the primary image's first property of a type that begins so, or None."""
+        """Return the content of the primary image's first property of a type and with a beginning, or None."""
         for box in self.properties:
             if box.kind == kind and self.content.startswith(begins, box.start):
                 return self.content[box.start : box.stop]
         return None
 
     def exif(self) -> bytes | None:
-        """The EXIF block from its TIFF header on (Annex A.2.1: an offset of four bytes comes first)."""
+        """Return the EXIF block from its TIFF header on, after an offset of four bytes (Annex A.2.1); or None."""
         item = self.data(b"Exif")
         return None if item is None or len(item) < 4 else item[4 + int.from_bytes(item[:4]) :] or None
 
     def xmp(self) -> bytes | None:
-        """The XMP packet, or None."""
+        """Return the XMP packet, or None."""
         return self.data(b"mime")
 
     def icc(self) -> bytes | None:
-        """The colour profile of the primary image, or None."""
+        """Return the colour profile of the primary image, or None."""
         profile = self.property(b"colr", b"prof") or self.property(b"colr", b"rICC")
         return None if profile is None else profile[4:]
 
     def cicp(self) -> tuple[int, int, int, int] | None:
-        """Colour primaries, transfer, matrix and range by their numbers in ITU-T H.273, or None."""
+        """Return colour primaries, transfer, matrix and range as numbered in ITU-T H.273, or None."""
         colours = self.property(b"colr", b"nclx")
         if colours is None or len(colours) < 11:
             return None
@@ -98,7 +107,7 @@ class Items:
                 self.types[self._number(at, size)] = self.content[at + size + 2 : at + size + 6]
 
     def _read_places(self, box: Box, idat: int) -> None:
-        """Item locations (ISO/IEC 14496-12, 8.11.3)."""
+        """Read the item locations (ISO/IEC 14496-12, 8.11.3)."""
         version, at = self.content[box.start], box.start + FULL_BOX_BYTES
         sizes = self._number(at, 2)
         offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
@@ -110,7 +119,7 @@ class Items:
             at += (2 if version in (1, 2) else 0) + 2
             base, at = self._number(at, base_size), at + base_size
             extents, at = self._number(at, 2), at + 2
-            extents = extents if offset_size + length_size else min(extents, 1)  # those without a place are all alike
+            extents = extents if offset_size + length_size else min(extents, 1)  # without sizes they are all equal
             found: list[tuple[int, int]] = []
             for _ in range(extents):
                 at += index_size if version in (1, 2) else 0
@@ -150,7 +159,7 @@ class Items:
 
 
 def boxes(content: bytes, start: int = 0, stop: int | None = None) -> Iterator[Box]:
-    r"""The boxes between two offsets, one after the other, as far as they are whole.
+    r"""Yield the boxes between two offsets that are complete.
 
     >>> [box.kind for box in boxes(b"\0\0\0\x08free\0\0\0\x0cmdatabcd")]
     [b'free', b'mdat']

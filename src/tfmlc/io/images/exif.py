@@ -1,4 +1,4 @@
-"""EXIF blocks: handed on as they are; orientation, size and thumbnail are changed where they lie."""
+"""EXIF blocks: they are copied unchanged, except for orientation, size and thumbnail, which are changed in place."""
 
 from __future__ import annotations
 
@@ -35,39 +35,39 @@ NAMES = {
     0x010E: "the description",
     0x9286: "the user comment",
 }
-MAKER_NOTE_MOVED = "the camera's maker note lies elsewhere now: what it points to may not be found"
+MAKER_NOTE_MOVED = "the camera's maker note was moved: its offsets can be wrong"
 UNREADABLE = "an EXIF block that cannot be read is left out"
-MOST_NAMED = 20  # of what is left out
+MOST_NAMED = 20  # entries that are listed when they are left out
 PREFIX = b"Exif\0\0"
 
 
 def without_prefix(block: bytes | None) -> bytes | None:
-    """An EXIF block from its TIFF header on, whatever a container puts before it; None where there is no block."""
+    """Return an EXIF block from its TIFF header on, without the prefix of a container; None if there is no block."""
     while block is not None and block.startswith(PREFIX):
         block = block[len(PREFIX) :]
     return block or None
 
 
 def orientation_of(block: bytes | None) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none that is valid."""
+    """Return the EXIF orientation, 1 to 8; 1 if it is missing or not valid."""
     tags = _tags(block)
     value = None if tags is None else tags.number(tags.find(ORIENTATION))
     return value if value is not None and 1 <= value <= 8 else 1
 
 
 def is_readable(block: bytes | None) -> bool:
-    """Whether the block begins as one has to; AVIF and TIFF hold no other."""
+    """Whether the block has a valid header, which AVIF and TIFF require."""
     return _tags(block) is not None
 
 
 def has_orientation(block: bytes | None) -> bool:
-    """Whether the block says anything of orientation, valid or not."""
+    """Whether the block has an orientation, valid or not."""
     tags = _tags(block)
     return tags is not None and tags.find(ORIENTATION) is not None
 
 
 def resolution_of(block: bytes | None) -> tuple[float, float] | None:
-    """Dots per inch, across and down, or None where the block says nothing that has a sense."""
+    """Return the resolution in dots per inch, horizontal and vertical; None if it is missing or not valid."""
     tags = _tags(block)
     if tags is None:
         return None
@@ -77,7 +77,7 @@ def resolution_of(block: bytes | None) -> tuple[float, float] | None:
 
 
 def with_orientation(block: bytes, orientation: int, *, swap: bool = False) -> bytes:
-    """The block with another orientation in place; ``swap`` also exchanges what it says of width and height."""
+    """Set the orientation in a block; ``swap`` also exchanges width and height."""
     changed = bytearray(block)
     tags = _tags(changed)
     if tags is None:
@@ -92,7 +92,7 @@ def with_orientation(block: bytes, orientation: int, *, swap: bool = False) -> b
 
 
 def with_size(block: bytes, width: int, height: int) -> bytes:
-    """The block with the image's size in the places that repeat it, where it has them."""
+    """Set the size of the image in the tags that repeat it, if the block has them."""
     changed = bytearray(block)
     tags = _tags(changed)
     if tags is None:
@@ -103,10 +103,16 @@ def with_size(block: bytes, width: int, height: int) -> bytes:
 
 
 def with_thumbnail(block: bytes, make: Callable[[int], bytes | None]) -> tuple[bytes, bool]:
-    """The block with its thumbnail made anew in the room of the old one, and whether none is lost by that.
+    """Replace the thumbnail in a block by a new one of at most the same size.
 
-    ``make`` gets the bytes there are. A thumbnail that is no JPEG, or for which there is too little room, is blanked
-    and no longer pointed to.
+    A thumbnail that is not a JPEG, or for which there is too little space, is erased.
+
+    Args:
+        block: The block.
+        make: Makes the new thumbnail; it gets the number of bytes that are available.
+
+    Returns:
+        The block, and whether it has a thumbnail as before.
     """
     changed = bytearray(block)
     tags = _tags(changed)
@@ -129,7 +135,7 @@ def with_thumbnail(block: bytes, make: Callable[[int], bytes | None]) -> tuple[b
 
 
 def with_resolution(block: bytes | None, resolution: tuple[float, float]) -> bytes:
-    """The block, or a new one, with dots per inch added to its first directory where it says nothing of them."""
+    """Add a resolution in dots per inch to a block that has none; a missing block is created."""
     order = "<" if (tags := _tags(block)) is None else tags.order
     across, down = (struct.pack(f"{order}II", round(value * 1000), 1000) for value in resolution)
     added = [
@@ -146,9 +152,9 @@ def with_resolution(block: bytes | None, resolution: tuple[float, float]) -> byt
 
 
 def within(block: bytes, most_bytes: int) -> tuple[bytes | None, list[str], list[str]]:
-    """The block made small enough by leaving out its largest entries, the thumbnail first.
+    """Reduce a block to a size by leaving out the thumbnail and then the largest entries.
 
-    With what was left out, and with sentences on what was changed beyond that.
+    Also returns the names of what was left out, and lines about other changes.
     """
     if len(block) <= most_bytes:
         return block, [], []

@@ -1,4 +1,4 @@
-"""What each format has room for, and making an image fit: every loss is named."""
+"""What each format can store, and the reduction of an image to it; each loss is reported."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ from tfmlc.io.images.pngtext import TEXTS, text_of
 
 JPEG_COMMENT, COMMENT = "FE", b"Comment"  # the marker, the keyword in PNG
 MOST_COMMENT_BYTES = 65_533
-EXTENDED_XMP, MULTI = b"http://ns.adobe.com/xmp/extension/\0", b"MPF\0"  # how JPEG segments begin
+EXTENDED_XMP, MULTI = b"http://ns.adobe.com/xmp/extension/\0", b"MPF\0"  # first bytes of JPEG segments
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a format holds: bits a channel, alpha, kinds of metadata by their field, and how long a side may be.
+    """What a format can store.
 
-    ``says_depth``: these are the bits that the file has; its writer tells where it takes fewer.
+    Attributes:
+        name: The name of the format.
+        bits: The possible bits per channel.
+        alpha: Whether it has an alpha channel.
+        fields: The fields of ``Image`` that it can store.
+        most_side_px: The maximum length of a side.
+        most_px: The maximum number of pixels.
+        says_depth: Whether a lower depth is reported here; if not, the writer of the format reports it.
     """
 
     name: str
@@ -46,7 +53,7 @@ ROOMS = {
     "TIFF": Room("TIFF", (8, 16, 32), fields=("icc", "exif", "xmp", "iptc", "resolution", "extra")),
     "BMP": Room("BMP", (8,), alpha=False, fields=("xmp", "resolution"), most_px=(1 << 32) // 4),
 }
-"""By the names in ``FORMATS``. AVIF holds 10 or 12 of 16 bits, which its writer says."""
+"""What each format can store, by the names in ``FORMATS``. AVIF's writer reports that it stores 10 or 12 of 16 bits."""
 
 LABELS = {
     "icc": "the colour profile",
@@ -79,12 +86,15 @@ UNSAID = (
     "pHYs",
     "oFFs",
     "sPLT",
-)  # standing for what a file without them means, or carried by field
+)  # say the same as a file without them, or are stored in fields of Image
 SRGB_GAMMA, SRGB_PRIMARIES = 45455, (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 
 
 def fit(image: Image, format_name: str) -> tuple[Image, list[str]]:
-    """The image as a format can hold it, and what is lost by that; raises UserError where it is too large for it."""
+    """Reduce an image to what a format can store; also return lines about what is lost.
+
+    Raises UserError if the image is too large for the format.
+    """
     room = ROOMS[format_name]
     _check_size(image, room)
     lost: list[str] = []
@@ -92,10 +102,10 @@ def fit(image: Image, format_name: str) -> tuple[Image, list[str]]:
     depth = max((bits for bits in room.bits if bits <= image.bits), default=8)
     if depth != image.bits:
         if room.says_depth:
-            lost.append(f"{room.name} has {depth} bits a channel")
+            lost.append(f"{room.name} has {depth} bits per channel")
         pixels = to_depth(pixels, depth)
     if image.has_alpha and not room.alpha:
-        lost.append(f"{room.name} has no alpha channel: laid on white")
+        lost.append(f"{room.name} has no alpha channel: transparent areas become white")
         pixels = on_white(pixels)
     there = {
         "icc": image.icc,
@@ -111,13 +121,13 @@ def fit(image: Image, format_name: str) -> tuple[Image, list[str]]:
     parts = tuple(moved for part in image.parts for moved in _moved(part, format_name))
     labels += [label for part in parts if part.format != format_name and (label := _label(part, image))]
     if labels:
-        lost.append(f"{room.name} has no room for {', '.join(dict.fromkeys(labels))}")
+        lost.append(f"{room.name} cannot store {', '.join(dict.fromkeys(labels))}")
     kept = replace(image, pixels=pixels, parts=tuple(part for part in parts if part.format == format_name))
     return replace(kept, **dict.fromkeys(gone)), lost
 
 
 def on_white(pixels: Pixels) -> Pixels:
-    """Colours without alpha, laid on white."""
+    """Composite an image with alpha on white."""
     top = white_of(pixels)
     laid = np.empty((*pixels.shape[:2], pixels.shape[2] - 1), pixels.dtype)
     for row in range(0, len(pixels), BAND_ROWS):
@@ -131,17 +141,17 @@ def on_white(pixels: Pixels) -> Pixels:
 def _check_size(image: Image, room: Room) -> None:
     height, width = image.pixels.shape[:2]
     if not height or not width:
-        raise UserError("an image without pixels is not written")
-    most = f"{room.most_side_px} px a side"
+        raise UserError("the image has no pixels")
+    most = f"{room.most_side_px} px per side"
     if max(height, width) <= room.most_side_px:
         if height * width <= room.most_px:
             return
         most = f"{room.most_px // 1_000_000} megapixels"
-    raise UserError(f"it is {width}x{height} px and {room.name} holds {most}: write PNG or TIFF, or scale it")
+    raise UserError(f"it has {width}x{height} px, but {room.name} allows {most}: write PNG or TIFF, or scale it")
 
 
 def _moved(part: Part, format_name: str) -> list[Part]:
-    """A comment in the form of the new format, anything else as it is."""
+    """Convert a comment to the form of the new format; return any other part unchanged."""
     if part.format == "JPEG" and part.name == JPEG_COMMENT and format_name == "PNG":
         text = part.data.rstrip(b"\0")
         if text.isascii() or not _is_utf8(text):
@@ -163,7 +173,7 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _label(part: Part, image: Image) -> str | None:
-    """What a part is called where it is left out; None for what says no more than a file without it."""
+    """Return the name of a part that is left out; None if a file without it means the same."""
     if part.format == "PNG":
         return _label_of_chunk(part, image)
     return _label_of_segment(part) if part.format == "JPEG" else f"{part.format} chunk {part.name}"
@@ -184,6 +194,6 @@ def _label_of_chunk(part: Part, image: Image) -> str | None:
 def _label_of_segment(part: Part) -> str:
     if part.data.startswith(EXTENDED_XMP):
         return "extended XMP"
-    if part.data.startswith(MULTI):  # the index of what follows
+    if part.data.startswith(MULTI):  # the index of further images
         return PART_LABELS["trailer"]
     return PART_LABELS.get(part.name) or f"JPEG segment APP{int(part.name, 16) - 0xE0}"

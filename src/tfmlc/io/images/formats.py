@@ -1,4 +1,4 @@
-"""Image formats that are read and written, and the file kinds that are recognised by their first bytes."""
+"""The supported image formats, and the recognition of files by their first bytes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
-"""Suffixes that are read and written, and their formats."""
+"""The suffixes that can be read and written, with their formats."""
 
 READ_ONLY = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC"}
-"""Suffixes that are read with the extra ``heic`` and never written."""
+"""The suffixes that can be read with the extra ``heic``, but not written."""
 
 READABLE = "JPEG, PNG, WebP, AVIF, TIFF and BMP"
 HEAD_BYTES = 4096
@@ -39,10 +39,13 @@ FOR_HEIC = "install the extra: pip install 'tfmlc[heic]'"
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is, by its first bytes or its suffix: ``name`` with its article, and what to do with it.
+    """A kind of file.
 
-    ``remedy`` is empty for a format that is read. ``visual`` tells photos and videos from documents, archives and the
-    like.
+    Attributes:
+        name: Its name, with an article.
+        suffixes: Its suffixes.
+        remedy: What to do with such a file; empty if it can be read.
+        visual: Whether it is a photo or a video, unlike documents and archives.
     """
 
     name: str
@@ -52,7 +55,7 @@ class FileKind:
 
     @property
     def is_read(self) -> bool:
-        """Whether ``read_image`` takes it here and now; HEIC only where its extra is installed."""
+        """Whether ``read_image`` can read it; HEIC only if its extra is installed."""
         return not self.remedy or (self.remedy == FOR_HEIC and has_heic())
 
 
@@ -101,7 +104,7 @@ KINDS = {
     "AppleDouble": FileKind("a macOS companion file (AppleDouble)", (), "give the photo beside it", visual=False),
     "sound": FileKind("a sound file", (), GIVE_THE_PHOTO, visual=False),
 }
-"""Every kind of file that is recognised, by name; those without a remedy are read and written."""
+"""The kinds of files that are recognised, by name; kinds without a remedy can be read and written."""
 
 KIND_OF_SUFFIX = {suffix: kind for kind in KINDS.values() for suffix in kind.suffixes}
 MAGIC = (  # where, what, kind
@@ -162,13 +165,13 @@ def has_heic() -> bool:
 
 
 def is_image_name(path: Path) -> bool:
-    """Whether a file's name says that it is an image of a format read here."""
+    """Whether a file has the suffix of an image format that can be read."""
     suffix = path.suffix.lower()
     return suffix in FORMATS or (suffix in READ_ONLY and has_heic())
 
 
 def kind_of_name(path: Path) -> FileKind | None:
-    """What a file's suffix says that it is, read here or not.
+    """Return the kind of a file by its suffix; None if it is unknown.
 
     >>> kind_of_name(Path("holiday.HEIC")).name, kind_of_name(Path("holiday.txt"))
     ('a HEIC photo', None)
@@ -177,16 +180,16 @@ def kind_of_name(path: Path) -> FileKind | None:
 
 
 def kind_of_file(path: Path) -> FileKind | None:
-    """What a file is by its first bytes; by its suffix where TIFF is the base of a camera's own format.
+    """Return the kind of a file by its first bytes; camera raw files based on TIFF are recognised by their suffix.
 
-    Raises UserError where there is no such file, it cannot be read, or it is not a regular file.
+    Raises UserError if the file is missing, cannot be read or is not a regular file.
     """
     with open_regular(path) as file:
         return kind_of_bytes(file.read(HEAD_BYTES), path.suffix)
 
 
 def kind_of_bytes(head: bytes, suffix: str = "") -> FileKind | None:
-    """What a file is, by its first bytes and, for camera raw files built on TIFF, its suffix.
+    """Return the kind of a file by its first bytes and, for camera raw files based on TIFF, its suffix.
 
     >>> kind_of_bytes(b"GIF89a").name
     'a GIF file'
@@ -206,7 +209,7 @@ def kind_of_bytes(head: bytes, suffix: str = "") -> FileKind | None:
 
 
 def _kind_of_brands(head: bytes) -> str:
-    """The kind of an ISO base media file (ISO/IEC 14496-12, 4.3): by its major brand, then by the compatible ones."""
+    """Return the kind of an ISO base media file by its major and its compatible brands (ISO/IEC 14496-12, 4.3)."""
     size = min(int.from_bytes(head[:4]), len(head))
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4))]
     if brands[0] in (b"mif1", b"msf1", b"miaf"):

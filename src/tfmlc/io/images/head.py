@@ -1,4 +1,4 @@
-"""What the head of an image file says, without its pixels."""
+"""The header of an image file: its size and metadata, without the pixels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import BinaryIO, Protocol, overload
 
 @dataclass(frozen=True)
 class Head:
-    """Size as stored, bytes a pixel takes once decoded, and the metadata that tell how the image is to be seen.
+    """The header of an image file.
 
-    ``orientation`` is given by containers that have their own; then EXIF and XMP are not asked.
+    Attributes:
+        width: The width, as stored.
+        height: The height, as stored.
+        bytes_per_px: The memory per decoded pixel.
+        exif: The EXIF block.
+        xmp: The XMP packet.
+        orientation: The orientation of a container that has its own; it replaces those in EXIF and XMP.
     """
 
     width: int
@@ -22,7 +28,7 @@ class Head:
 
 
 class Content(Protocol):
-    """The bytes of a file, held or read where they are asked for."""
+    """The bytes of a file, in memory or read on demand."""
 
     def __len__(self) -> int: ...
     @overload
@@ -32,7 +38,7 @@ class Content(Protocol):
 
 
 class FileBytes:
-    """The bytes of an open file, read slice by slice."""
+    """The bytes of an open file, read on demand."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""HEIC, read by pi-heif where the extra is installed; it is never written."""
+"""Reading of HEIC with the package pi-heif (extra ``heic``); HEIC is never written."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ GAIN_MAP, DEPTH, ALPHA = b"hdrgainmap", b"auxid:2", (b"auxid:1", b":alpha")
 
 
 def head_of_heic(content: Content) -> Head:
-    """Size and metadata of a HEIC; the decoder turns the pixels itself."""
+    """Read the size and the metadata of a HEIC; the decoder itself makes the image upright."""
     items = Items(bytes(content[:]))
     size = items.property(b"ispe")
     if size is None or len(size) < 12:
-        raise ValueError("it does not say its size")
+        raise ValueError("its size is missing")
     width, height = struct.unpack_from(">II", size, 4)
     turn = items.property(b"irot")
     if turn and turn[0] & 1:
@@ -33,7 +33,7 @@ def head_of_heic(content: Content) -> Head:
 
 
 def read_heic(content: bytes) -> Image:
-    """Read a HEIC as it is to be seen; 10 and 12 bits become 16. Raises UserError where the extra is missing."""
+    """Read an upright HEIC; 10 and 12 bits are scaled to 16. Raises UserError if the extra is not installed."""
     try:
         import pi_heif
     except ImportError as error:
@@ -42,7 +42,7 @@ def read_heic(content: bytes) -> Image:
     items = Items(content)
     file = cast(Any, pi_heif).open_heif(io.BytesIO(content), convert_hdr_to_8bit=False)
     info = cast("dict[str, Any]", file.info)
-    pixels = np.array(file)  # a copy: the decoder's memory goes with the file
+    pixels = np.array(file)  # a copy, because the decoder frees its memory with the file
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     bits = int(info.get("bit_depth", 8))
     if pixels.dtype == np.uint16:
@@ -61,7 +61,7 @@ def read_heic(content: bytes) -> Image:
 
 
 def _left_out(items: Items, images: int) -> list[str]:
-    """What a HEIC holds beside the image, in words."""
+    """Return lines about what a HEIC holds in addition to the image."""
     left_out: list[str] = []
     if any(GAIN_MAP in kind for kind in items.auxiliary) or b"tmap" in items.types.values():
         left_out.append("the gain map is left out")

@@ -1,6 +1,6 @@
-"""The tag directories (IFDs) that TIFF files and EXIF blocks are made of: read leniently, changed byte by byte.
+"""The tag directories (IFDs) of TIFF files and EXIF blocks: read leniently, changed in place.
 
-Nothing here judges a value: an entry of an unknown type, or one whose value is cut off, is carried like any other.
+Values are not interpreted: entries of an unknown type, or with a value that is cut off, are kept like all others.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER, MAKER_NOTE = 34665, 34853, 40965, 37500
 FOLDERS = (EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER)
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, IFD, LONG8, SLONG8, IFD8 = 1, 2, 3, 4, 5, 7, 13, 16, 17, 18
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-SLIM = {LONG8: LONG, SLONG8: 9, IFD8: IFD}  # types of 8 bytes, and what they become in a block of 4
+SLIM = {LONG8: LONG, SLONG8: 9, IFD8: IFD}  # types of BigTIFF, and those of classic TIFF that replace them
 WIDTHS = {"H": 2, "I": 4, "Q": 8}
 INTEGERS = {BYTE: "B", SHORT: "H", LONG: "I", IFD: "I", LONG8: "Q", IFD8: "Q"}
-LAST_RESERVED = 60_000  # a maker note further back than this is moved: EXIF in a JPEG ends at 64 kB
+LAST_RESERVED = 60_000  # a maker note beyond this offset is moved, because EXIF in a JPEG is limited to 64 kB
 ENTRY_BYTES, SPARE_BYTES = 12, 1 << 20
 OVERLAP = "its tags claim more than it holds"
 Order = Literal["<", ">"]
@@ -27,10 +27,16 @@ Order = Literal["<", ">"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One tag: its type, count and values as they lie in the block, in the block's byte order.
+    """One tag.
 
-    ``at`` is where the entry begins, ``where`` where its values do; both are 0 for an entry that is new. ``folder``
-    holds the entries of the directory that the tag points to.
+    Attributes:
+        tag: Its number.
+        kind: Its type.
+        count: The number of values.
+        data: The values, in the byte order of the block.
+        at: The offset of the entry; 0 for a new entry.
+        where: The offset of its values; 0 for a new entry.
+        folder: The entries of the directory that the tag points to.
     """
 
     tag: int
@@ -44,7 +50,7 @@ class Entry:
 
 @dataclass
 class Tags:
-    """A view of a TIFF file or EXIF block, classic or BigTIFF. Raises ValueError where it has no TIFF header."""
+    """A view of a TIFF file or EXIF block, classic or BigTIFF. Raises ValueError if it has no TIFF header."""
 
     content: Content
     order: Order = field(init=False)
@@ -62,7 +68,7 @@ class Tags:
         self.first = self._unpack("Q", 8) if self.is_big else self._unpack("I", 4)
 
     def directory(self, at: int) -> tuple[list[Entry], int]:
-        """The entries of the directory at an offset, as many as the block holds, and the next directory's offset."""
+        """Return the entries of the directory at an offset that are complete, and the offset of the next directory."""
         head, width = (8, 20) if self.is_big else (2, 12)
         if not 8 <= at <= len(self.content) - head:
             return [], 0
@@ -80,11 +86,11 @@ class Tags:
         return found, self._unpack("Q" if self.is_big else "I", end) if there and self._has(end) else 0
 
     def entries(self, at: int | None = None) -> list[Entry]:
-        """The entries of a directory, the first one unless another offset is given."""
+        """Return the entries of the first directory, or of the one at an offset."""
         return self.directory(self.first if at is None else at)[0]
 
     def find(self, *path: int) -> Entry | None:
-        """An entry by its tag, or by the tags of the folders that lead to it and its own."""
+        """Return an entry by its tag, after the tags of the directories that contain it; None if it is missing."""
         entries = self.entries()
         for depth, tag in enumerate(path, start=1):
             found = next((entry for entry in entries if entry.tag == tag), None)
@@ -94,18 +100,18 @@ class Tags:
         return None
 
     def numbers(self, entry: Entry | None) -> list[int]:
-        """The values of an entry of whole numbers; none where it is of another type or cut off."""
+        """Return the values of an entry of integers; an empty list for other types."""
         letter = None if entry is None else INTEGERS.get(entry.kind)
         if entry is None or letter is None:
             return []
         return list(struct.unpack(f"{self.order}{len(entry.data) // SIZES[entry.kind]}{letter}", entry.data))
 
     def number(self, entry: Entry | None) -> int | None:
-        """The first value of an entry of whole numbers, or None."""
+        """Return the first value of an entry of integers, or None."""
         return next(iter(self.numbers(entry)), None)
 
     def tree(self, at: int | None = None) -> list[Entry]:
-        """The entries of a directory with those of its EXIF, GPS and interoperability folders."""
+        """Return the entries of a directory, with those of its EXIF, GPS and interoperability directories."""
         left = self._most_bytes()
 
         def read(at: int | None, depth: int) -> Iterator[Entry]:
@@ -120,7 +126,7 @@ class Tags:
         return list(read(at, 0))
 
     def store(self, entry: Entry, value: int) -> None:
-        """Change an entry's single whole number where it lies; the content must be a bytearray."""
+        """Change the value of an entry with one integer in place; the content must be a bytearray."""
         letter = INTEGERS.get(entry.kind)
         if letter is None or len(entry.data) != SIZES[entry.kind] or not isinstance(self.content, bytearray):
             return
@@ -138,7 +144,7 @@ class Tags:
         return Entry(tag, kind, count, data[: len(data) // SIZES.get(kind, 1) * SIZES.get(kind, 1)], at, where)
 
     def _most_bytes(self) -> int:
-        """What directories and values may take in all: values may share their bytes, but not without end."""
+        """Return a limit for the total size of directories and values, which can overlap."""
         return 2 * len(self.content) + SPARE_BYTES
 
     def _has(self, at: int) -> bool:
@@ -150,9 +156,9 @@ class Tags:
 
 
 def build(order: Order, entries: Iterable[Entry]) -> bytes:
-    """A new block of the entries and their folders. A maker note stays at its offset, for it may point into itself.
+    """Build a new block from entries and their directories.
 
-    The types of BigTIFF become those of classic TIFF.
+    A maker note keeps its offset, because it can contain offsets. Types of BigTIFF become those of classic TIFF.
     """
     entries = list(entries)
     note = _maker_note(entries)
@@ -163,15 +169,15 @@ def build(order: Order, entries: Iterable[Entry]) -> bytes:
 
 
 def keeps_maker_note(entries: Iterable[Entry]) -> bool:
-    """Whether ``build`` leaves the maker note of these entries at its offset, if there is one."""
+    """Whether ``build`` keeps the offset of the maker note of these entries, if there is one."""
     note = _maker_note(entries)
     return note is None or (note.where >= 8 and note.where + len(note.data) <= LAST_RESERVED)
 
 
 def with_first(block: bytes, entries: Iterable[Entry], after: int) -> bytes:
-    """The block with another first directory, appended, which points to the next directory ``after``.
+    """Append another first directory to a block; it points to the next directory ``after``.
 
-    Entries that were in the block keep their bytes and point to where their values already are.
+    Entries of the block keep their bytes, and so they point to the values that are already there.
     """
     order = Tags(block).order
     grown = bytearray(block) + bytes(len(block) % 2)
@@ -186,8 +192,8 @@ def _maker_note(entries: Iterable[Entry]) -> Entry | None:
 def _write(
     block: bytearray, order: Order, entries: list[Entry], reserved: tuple[int, int], *, after: int | None = None
 ) -> int:
-    """Put a directory and its values into the block; the offset of the directory."""
-    known = after is not None  # what is in the block already is pointed to, not copied
+    """Append a directory and its values to a block and return its offset."""
+    known = after is not None  # values that are in the block already are referred to, not copied
     entries = sorted((entry for entry in entries if known or entry.folder or entry.tag not in FOLDERS), key=_tag)
     at = _room(block, 2 + 12 * len(entries) + 4, reserved)
     struct.pack_into(order + "H", block, at, len(entries))
@@ -197,7 +203,7 @@ def _write(
             continue
         kind, data = _slim(entry, order)
         size = len(data) if kind in SIZES else 0
-        count = size // SIZES[kind] if kind in SIZES else entry.count  # fewer than were promised where it is cut off
+        count = size // SIZES[kind] if kind in SIZES else entry.count  # less than entry.count if it is cut off
         struct.pack_into(order + "HHI", block, place, entry.tag, kind, count)
         if entry.folder:
             struct.pack_into(order + "I", block, place + 8, _write(block, order, list(entry.folder), reserved))
@@ -214,7 +220,7 @@ def _write(
 
 
 def _room(block: bytearray, size: int, reserved: tuple[int, int]) -> int:
-    """Append room of a size, beyond what is reserved; an even offset, as TIFF wants it."""
+    """Append space of a size after the reserved bytes and return its offset, which is even as TIFF requires."""
     at = len(block) + len(block) % 2
     if at < reserved[1] and at + size > reserved[0]:
         at = reserved[1] + reserved[1] % 2

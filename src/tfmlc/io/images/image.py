@@ -1,4 +1,4 @@
-"""An image in memory: its pixels, and everything that its file said of them."""
+"""An image in memory: its pixels and all metadata of its file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ Pixels = NDArray[np.uint8 | np.uint16 | np.float32]
 Sample = Literal["uint", "float16", "float32", "float64"]
 BAND_ROWS = 256
 BACK = {6: 8, 8: 6}  # orientations that are not their own reverse
-FLOAT_RANGE = (-0.01, 1.01)  # what rounding and resampling may add to [0, 1]
+FLOAT_RANGE = (-0.01, 1.01)  # [0, 1] with a tolerance for rounding and resampling
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a file that only its own format has room for, as it lies there: a PNG chunk, a JPEG segment.
+    """A part of a file that only its own format can store, such as a PNG chunk or a JPEG segment.
 
-    ``at`` is where its content began in the file, for pieces that hold offsets.
+    Attributes:
+        format: The format of the file.
+        name: The type of the chunk or segment.
+        data: Its content.
+        at: The position of its content in the file, which some parts refer to.
     """
 
     format: str
@@ -32,30 +36,54 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """What the file that an image was read from was like: what is written back in kind."""
+    """The properties of the file that an image was read from. A new file gets the same, as far as it can.
+
+    Attributes:
+        format: The format, such as ``"JPEG"``.
+        is_lossless: Whether it is stored losslessly.
+        size: The width and height of the upright image.
+        bits: The bits per channel.
+        sample: The type of the samples.
+        orientation: The EXIF orientation that it was stored with.
+        premultiplied: Whether the colours are multiplied by alpha in the file.
+        extra_kinds: The kinds of the planes in ``Image.extra``, as TIFF numbers them.
+    """
 
     format: str
     is_lossless: bool
-    size: tuple[int, int]  # width and height, upright
+    size: tuple[int, int]
     bits: int = 8
     sample: Sample = "uint"
     orientation: int = 1
     premultiplied: bool = False
-    extra_kinds: tuple[int, ...] = ()  # of the planes in Image.extra, as TIFF numbers them
+    extra_kinds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Image:
-    """A decoded image: uint8, uint16 or float32 in [0, 1], ``h w c``, upright, and what travels with it.
+    """A decoded image with its metadata.
 
-    Channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; alpha is straight, colours are not multiplied by it.
-    ``icc`` is the colour profile. ``exif`` is the EXIF block as it was in the file, from its TIFF header on; only the
-    orientation in it is 1, for the pixels are already turned. ``resolution`` is in dots per inch, ``xmp`` the XMP
-    packet. ``restored`` is the mark of an image that was restored here and must not be again: what restored it, in a
-    word. ``iptc`` holds IPTC records, ``photoshop`` Photoshop's image resources, ``cicp`` the colour primaries,
-    transfer, matrix and range by their numbers in ITU-T H.273. ``extra`` are planes that are neither colour nor alpha,
-    ``h w n``. ``parts`` go only into a file of their own format. ``notes`` tell what reading has changed already,
-    ``changed`` whether the pixels are no longer those of the file.
+    Attributes:
+        pixels: Upright pixels ``h w c``: uint8, uint16 or float32 in [0, 1]. The channels are grey, grey and alpha,
+            RGB, or RGB and alpha. The colours are not multiplied by alpha.
+        icc: The colour profile.
+        exif: The EXIF block of the file, from its TIFF header on, with the orientation set to 1.
+        resolution: The resolution in dots per inch, horizontal and vertical.
+        xmp: The XMP packet.
+        restored: The mark of a restored image; it says what restored it.
+        iptc: The IPTC records.
+        photoshop: Photoshop's image resources.
+        cicp: Colour primaries, transfer, matrix and range, as numbered in ITU-T H.273.
+        extra: Planes that are neither colour nor alpha, ``h w n``.
+        parts: Parts that only a file of the same format can store.
+        source: The properties of the file.
+        notes: What reading has changed.
+        changed: Whether the pixels differ from those of the file.
+
+    Example:
+        >>> image = Image(np.zeros((2, 3, 4), np.uint8))
+        >>> image.bits, image.has_alpha
+        (8, True)
     """
 
     pixels: Pixels
@@ -75,7 +103,7 @@ class Image:
 
     @property
     def bits(self) -> int:
-        """Bits a channel: 8, 16, or 32 for float."""
+        """The bits per channel: 8, 16, or 32 for floats."""
         return self.pixels.dtype.itemsize * 8
 
     @property
@@ -84,25 +112,33 @@ class Image:
         return self.pixels.shape[2] in (2, 4)
 
     def with_pixels(self, pixels: Pixels) -> Image:
-        """The same image with other pixels."""
+        """Return the image with other pixels and the same metadata."""
         return replace(self, pixels=pixels, changed=True)
 
     def parts_of(self, format_name: str) -> list[Part]:
-        """The parts that only a file of this format has room for."""
+        """Return the parts for a file of this format."""
         return [part for part in self.parts if part.format == format_name]
 
 
 def to_depth(pixels: Pixels, bits: int) -> Pixels:
-    """Change between 8 and 16 bits a channel, and from float in [0, 1] to these, rounding; white stays white.
+    """Convert pixels to 8 or 16 bits per channel, with rounding; white stays white.
 
-    Raises UserError for float values that are not in [0, 1].
+    Args:
+        pixels: uint8, uint16 or float32 in [0, 1].
+        bits: 8 or 16.
+
+    Returns:
+        The pixels as uint8 or uint16.
+
+    Raises:
+        UserError: If float values are outside of [0, 1].
     """
     if pixels.dtype.itemsize * 8 == bits:
         return pixels
     if pixels.dtype == np.float32:
         check_range(pixels)
     answer = np.empty(pixels.shape, np.uint8 if bits == 8 else np.uint16)
-    for row in range(0, len(pixels), BAND_ROWS):  # by bands, so that no wider copy of the whole image is made
+    for row in range(0, len(pixels), BAND_ROWS):  # in bands, to avoid a wide copy of the whole image
         band = pixels[row : row + BAND_ROWS]
         if pixels.dtype == np.float32:
             answer[row : row + BAND_ROWS] = np.rint(np.clip(band, 0, 1) * np.float32((1 << bits) - 1))
@@ -114,7 +150,7 @@ def to_depth(pixels: Pixels, bits: int) -> Pixels:
 
 
 def white_of(pixels: NDArray[Any]) -> int:
-    """The value of white: 255, 65535, or 1 for float.
+    """Return the value of white: 255, 65535, or 1 for floats.
 
     >>> white_of(np.zeros(1, np.uint16)), white_of(np.zeros(1, np.float32))
     (65535, 1)
@@ -123,14 +159,16 @@ def white_of(pixels: NDArray[Any]) -> int:
 
 
 def check_range(pixels: NDArray[Any]) -> None:
-    """Raise UserError where float pixels are not in [0, 1], up to what rounding and resampling add."""
+    """Raise UserError if float pixels are outside of [0, 1], with a small tolerance."""
     low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
     if not (low >= FLOAT_RANGE[0] and high <= FLOAT_RANGE[1]):
-        raise UserError(f"a float image has values in [0, 1]; this one has {low:.3g} to {high:.3g}: scale it first")
+        raise UserError(
+            f"a float image must have values in [0, 1]; this one has {low:.3g} to {high:.3g}: scale it first"
+        )
 
 
 def turn(pixels: Pixels, orientation: int) -> Pixels:
-    """Apply an EXIF orientation, 1 to 8: the pixels as they are to be seen. The orientation in ``BACK`` reverses it.
+    """Apply an EXIF orientation, 1 to 8, so that the image is upright; ``BACK`` has the reverse orientations.
 
     >>> stored = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
     >>> all(np.array_equal(turn(turn(stored, way), BACK.get(way, way)), stored) for way in range(1, 9))

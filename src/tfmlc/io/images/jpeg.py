@@ -1,4 +1,4 @@
-"""JPEG: every segment is carried as it lies, and so is what follows the image (gain map, depth, moving photo)."""
+"""Reading and writing of JPEG; all segments are kept, and what follows the image (gain map, depth, motion photo)."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in coded data: no stuffed zero, no restart
 MP_ENTRIES = 0xB002  # CIPA DC-007, 5.2.3
 TRAILER = "trailer"
-EXTENDED_STUB = (  # stands for a packet that is too long for one segment (XMP part 3, 1.1.3.1)
+EXTENDED_STUB = (  # replaces a packet that is too long for one segment (XMP part 3, 1.1.3.1)
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/>'
     b"</rdf:RDF></x:xmpmeta>"
 )
 EXTENDED_DIGEST = re.compile(rb'HasExtendedXMP="([0-9A-F]{32})"')
-EXTENDED_BYTES = 65_000  # of the packet in one segment
+EXTENDED_BYTES = 65_000  # bytes of the packet per segment
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A marker and what belongs to it; ``at`` is where its content begins."""
+    """A marker with its content; ``at`` is the position of the content."""
 
     marker: int
     data: bytes
@@ -50,21 +50,21 @@ class Segment:
 
 
 def head_of_jpeg(content: Content) -> Head:
-    """Size and metadata of a JPEG; raises UserError for another depth than 8 bits a channel."""
+    """Read the size and the metadata of a JPEG; raises UserError if it does not have 8 bits per channel."""
     segments, _ = head_segments(content)
     frame = next((segment.data for segment in segments if segment.marker in FRAMES), b"")
     if len(frame) < 6:
         raise ValueError("it ends before its image")
     if frame[0] != 8:
-        raise UserError(f"is a JPEG of {frame[0]} bits a channel: save it as PNG or TIFF of 16 bits first")
+        raise UserError(f"is a JPEG of {frame[0]} bits per channel: save it as PNG or TIFF of 16 bits first")
     height, width = struct.unpack_from(">HH", frame, 1)
     if not height:
-        raise UserError("is a JPEG that does not say its height: open it in another program and save it anew")
+        raise UserError("is a JPEG without a height: open it in another program and save it again")
     return Head(width, height, frame[5], without_prefix(_first(segments, APP1, EXIF)), _xmp_of(segments)[0])
 
 
 def read_jpeg(content: bytes) -> Image:
-    """Read a JPEG as it is stored, with every segment. Raises UserError for another depth than 8 bits a channel."""
+    """Read a JPEG as it is stored, with all segments; raises UserError if it does not have 8 bits per channel."""
     segments, stop = scan(content)
     head_of_jpeg(content)
     icc, notes = icc_of(segments)
@@ -91,10 +91,10 @@ def read_jpeg(content: bytes) -> Image:
 
 
 def write_jpeg(image: Image) -> tuple[bytes, list[str]]:
-    """The file of an image of 8 bits without alpha, and what could not be kept."""
+    """Return the content of a JPEG file, from 8 bits without alpha, and lines about what could not be kept."""
     lost: list[str] = []
     if has_second_image(image):
-        image = stored_again(image)  # a gain map lies as the first image does
+        image = stored_again(image)  # a gain map has the orientation of the stored image
     buffer = io.BytesIO()
     to_pillow(image.pixels).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
     coded = buffer.getvalue()
@@ -110,12 +110,12 @@ def write_jpeg(image: Image) -> tuple[bytes, list[str]]:
 
 
 def has_second_image(image: Image) -> bool:
-    """Whether the file held further images after the first, as gain maps and depth maps are stored."""
+    """Whether the file has further images after the first one, such as gain maps and depth maps."""
     return any(part.data.startswith(MULTI) for part in image.parts_of("JPEG"))
 
 
 def head_segments(content: Content) -> tuple[list[Segment], int]:
-    """The segments before the coded data, and where these begin."""
+    """Return the segments before the coded data, and the position of the coded data."""
     segments: list[Segment] = []
     at = 2
     strayed = 0
@@ -136,7 +136,7 @@ def head_segments(content: Content) -> tuple[list[Segment], int]:
 
 
 def scan(content: bytes) -> tuple[list[Segment], int]:
-    """The segments of a JPEG, those between its scans too, and where it ends."""
+    """Return all segments of a JPEG, and the position of its end."""
     segments, at = head_segments(content)
     while found := NEXT_MARKER.search(content, at):
         marker = content[found.end() - 1]
@@ -152,7 +152,7 @@ def scan(content: bytes) -> tuple[list[Segment], int]:
 
 
 def decode(content: bytes, segments: Iterable[Segment], stop: int) -> Pillow.Image:
-    """The first image of a file, decoded without the metadata, which Pillow might stumble over."""
+    """Decode the first image of a file without its metadata, which could make Pillow fail."""
     pieces: list[bytes] = []
     at = 0
     for segment in segments:
@@ -166,7 +166,7 @@ def decode(content: bytes, segments: Iterable[Segment], stop: int) -> Pillow.Ima
 
 
 def icc_of(segments: Iterable[Segment]) -> tuple[bytes | None, list[str]]:
-    """The colour profile put together from its numbered pieces (ICC.1:2022, B.4)."""
+    """Join the colour profile from its numbered segments (ICC.1:2022, B.4)."""
     pieces = {part.data[12]: part.data for part in segments if part.marker == APP2 and part.data.startswith(ICC)}
     if not pieces:
         return None, []
@@ -177,7 +177,7 @@ def icc_of(segments: Iterable[Segment]) -> tuple[bytes | None, list[str]]:
 
 
 def _xmp_of(segments: Iterable[Segment]) -> tuple[bytes | None, Callable[[bytes], bool]]:
-    """The XMP packet, whole where ``write_jpeg`` had to cut it, and a test for the pieces that are used up by that."""
+    """Return the XMP packet, joined if ``write_jpeg`` split it, and a test for the segments that were joined."""
     xmp = _first(segments, APP1, XMP)
     found = None if xmp is None else EXTENDED_DIGEST.search(xmp)
     if xmp is None or found is None or xmp != EXTENDED_STUB % found[1]:
@@ -188,7 +188,7 @@ def _xmp_of(segments: Iterable[Segment]) -> tuple[bytes | None, Callable[[bytes]
 
 
 def _is_carried(segment: Segment, exif: bytes | None) -> bool:
-    """Whether a segment goes into the new file as it is: neither coding nor what the image holds in fields."""
+    """Whether a segment is copied: it is neither part of the coding nor stored in a field of ``Image``."""
     if segment.marker == COMMENT:
         return True
     if not APP0 < segment.marker <= 0xEF or segment.marker == APP14:
@@ -199,10 +199,10 @@ def _is_carried(segment: Segment, exif: bytes | None) -> bool:
 
 
 def _metadata(image: Image, lost: list[str]) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of every segment that comes before the coding."""
+    """Yield the marker and the content of each segment before the coded data."""
     if image.exif is not None:
         exif, dropped, changed = within(image.exif, MOST_SEGMENT_BYTES - len(EXIF))
-        lost += [*(f"JPEG has no room for {name}" for name in dropped), *changed]
+        lost += [*(f"JPEG cannot store {name}" for name in dropped), *changed]
         if exif is not None:
             yield APP1, EXIF + exif
     if image.xmp is not None:
@@ -211,7 +211,7 @@ def _metadata(image: Image, lost: list[str]) -> Iterator[tuple[int, bytes]]:
         size = MOST_SEGMENT_BYTES - len(ICC) - 2
         pieces = [image.icc[at : at + size] for at in range(0, len(image.icc), size)]
         if len(pieces) > 255:
-            lost.append("JPEG has no room for a colour profile of more than 16 MB")
+            lost.append("JPEG cannot store a colour profile of more than 16 MB")
         else:
             for number, piece in enumerate(pieces, start=1):
                 yield APP2, ICC + bytes((number, len(pieces))) + piece
@@ -225,7 +225,7 @@ def _metadata(image: Image, lost: list[str]) -> Iterator[tuple[int, bytes]]:
 
 
 def _xmp_segments(xmp: bytes) -> Iterator[tuple[int, bytes]]:
-    """One segment, or a stub and as many of extended XMP as it takes (XMP part 3, 1.1.3.1)."""
+    """Yield one segment, or a stub and segments of extended XMP (XMP part 3, 1.1.3.1)."""
     if len(xmp) <= MOST_SEGMENT_BYTES - len(XMP):
         yield APP1, XMP + xmp
         return
@@ -269,7 +269,7 @@ def _jfif(resolution: tuple[float, float] | None) -> bytes:
 
 
 def _repointed(content: bytes, image: Image, old_stop: int, new_stop: int) -> bytes:
-    """The file with the multi-image index pointing to where the further images are now (CIPA DC-007, 5.2.3.3)."""
+    """Correct the offsets in the multi-image index (CIPA DC-007, 5.2.3.3)."""
     index = next((part for part in image.parts_of("JPEG") if part.data.startswith(MULTI)), None)
     where = content.find(b"" if index is None else index.data)
     if index is None or where < 0:

@@ -1,4 +1,4 @@
-"""Pillow's modes as arrays of grey or RGB, with or without alpha."""
+"""Conversion of Pillow images of all modes to arrays of grey or RGB, with or without alpha."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ WITH_ALPHA = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
 
 @dataclass(frozen=True)
 class Simple:
-    """Pixels ``h w c``, the colour profile if it still fits them, and what was changed beyond a change of layout."""
+    """The result of ``simplify``.
+
+    Attributes:
+        pixels: The pixels, ``h w c``.
+        icc: The colour profile, if it still fits.
+        notes: What was changed in addition to the layout.
+    """
 
     pixels: Pixels
     icc: bytes | None
@@ -27,9 +33,9 @@ class Simple:
 
 
 def simplify(image: Pillow.Image, icc: bytes | None) -> Simple:
-    """Grey, grey and alpha, RGB or RGBA of an image of any mode of 8 bits or less.
+    """Convert an image of any mode with up to 8 bits to grey, grey and alpha, RGB or RGBA.
 
-    A palette becomes its colours, CMYK becomes sRGB by its profile.
+    Palettes become colours. CMYK becomes sRGB with the help of its profile.
     """
     if image.mode == "CMYK":
         converted = _from_cmyk(image, icc)
@@ -43,7 +49,7 @@ def simplify(image: Pillow.Image, icc: bytes | None) -> Simple:
 
 
 def to_array(image: Pillow.Image) -> Pixels:
-    """The pixels of an image of one of the simple modes, copied by bands."""
+    """Copy the pixels of an image of a simple mode, in bands."""
     width, height = image.size
     pixels = np.empty((height, width, len(image.getbands())), np.uint8)
     rows = max(1, BAND_PX // width)
@@ -54,7 +60,7 @@ def to_array(image: Pillow.Image) -> Pixels:
 
 
 def to_pillow(pixels: Pixels) -> Pillow.Image:
-    """A Pillow image of uint8 pixels ``h w c``."""
+    """Return a Pillow image of uint8 pixels ``h w c``."""
     return Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 

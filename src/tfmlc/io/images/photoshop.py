@@ -1,4 +1,4 @@
-"""Photoshop's image resources (Adobe Photoshop File Formats), in which IPTC travels in JPEG and TIFF."""
+"""Photoshop's image resources (Adobe Photoshop File Formats), which contain IPTC in JPEG and TIFF."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JPEG_RGB, THUMBNAIL_HEAD = 1, ">IIIIIIHH"
 
 @dataclass(frozen=True)
 class Resource:
-    """One image resource; ``raw`` is all of it, header and padding too."""
+    """One image resource; ``raw`` is the whole resource with header and padding."""
 
     number: int
     data: bytes
@@ -24,7 +24,7 @@ class Resource:
 
 
 def resources(block: bytes) -> tuple[list[Resource], bytes]:
-    """The resources of a block, and the rest that is none."""
+    """Return the resources of a block, and the bytes after them."""
     found: list[Resource] = []
     at = 0
     while block[at : at + 4] in SIGNATURES and at + 7 <= len(block):
@@ -43,21 +43,21 @@ def resources(block: bytes) -> tuple[list[Resource], bytes]:
 
 
 def iptc_of(block: bytes | None) -> bytes | None:
-    """The IPTC records in a block of resources, or None."""
+    """Return the IPTC records in a block of resources, or None."""
     if block is None:
         return None
     return next((part.data for part in resources(block)[0] if part.number == IPTC and part.data), None)
 
 
 def with_iptc(block: bytes | None, iptc: bytes | None) -> bytes | None:
-    """A block that holds these IPTC records; as it was where it holds some already or there are none."""
+    """Add IPTC records to a block, unless it has some or there are none."""
     if iptc is None or iptc_of(block) is not None:
         return block
     return _packed(IPTC, iptc) + (block or b"")
 
 
 def with_thumbnail(block: bytes, make: Callable[[], bytes | None]) -> bytes:
-    """The block with its thumbnail, where it has one, made anew as a JPEG; every other byte stays."""
+    """Replace the thumbnail in a block, if it has one, by a new JPEG; every other byte is kept."""
     found, rest = resources(block)
     if not any(part.number in (THUMBNAIL, OLD_THUMBNAIL) for part in found):
         return block

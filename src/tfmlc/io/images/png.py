@@ -1,4 +1,4 @@
-"""PNG: chunks are read and written here, at any depth; the decoders see pixels only."""
+"""Reading and writing of PNG with its chunks; the decoders get the pixels only."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 GREY, RGB, PALETTE = 0, 2, 3
 RGB_MATRIX = 0
 CODING = ("IHDR", "PLTE", "tRNS", "IDAT", "IEND", "iDOT", "acTL", "fcTL", "fdAT")
-CARRIED = (  # in a file with other pixels; of the others, those that call themselves safe to copy
+CARRIED = (  # copied though the pixels change, like chunks that are marked as safe to copy
     *("gAMA", "cHRM", "sRGB", "mDCV", "mDCv", "cLLI", "cLLi", "sBIT", "bKGD", "sPLT", "tIME", "oFFs", "sCAL", "pCAL"),
     *("sTER", "iCCP", "pHYs"),
 )
-FORM = {  # bytes by channels of chunks whose form hangs on the colour type
+FORM = {  # sizes, by channels, of chunks whose form depends on the colour type
     "bKGD": {1: 2, 2: 2, 3: 6, 4: 6},
     "sBIT": {1: 1, 2: 2, 3: 3, 4: 4},
 }
 ISAL_LEVEL, ZLIB_LEVEL = 2, 6
-MOST_RATIO = 1032  # of deflate
+MOST_RATIO = 1032  # highest compression ratio of deflate
 INCH_M = 0.0254
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk's type, and where its data begin and how many they are."""
+    """A chunk: its type, and the position and size of its data."""
 
     name: str
     at: int
@@ -50,7 +50,7 @@ class Chunk:
 
 
 def scan(content: Content) -> tuple[list[Chunk], int]:
-    """The chunks of a PNG, as many as are whole, and where it ends."""
+    """Return the chunks of a PNG that are complete, and the position of its end."""
     chunks: list[Chunk] = []
     at = len(SIGNATURE)
     while at + 12 <= len(content):
@@ -65,26 +65,29 @@ def scan(content: Content) -> tuple[list[Chunk], int]:
 
 
 def head_of_png(content: Content) -> Head:
-    """Size and metadata of a PNG. Raises UserError for animations, Apple's own variant, and a size it cannot hold."""
+    """Read the size and the metadata of a PNG.
+
+    Raises UserError for an animation, Apple's variant of PNG, and a size that is impossible for the data.
+    """
     chunks, _ = scan(content)
     names = {chunk.name: chunk for chunk in reversed(chunks)}
     if "CgBI" in names:
-        raise UserError("is a PNG of Apple's own kind (CgBI), as apps hold them: convert it with pngcrush first")
+        raise UserError("is a PNG in Apple's format for apps (CgBI): convert it with pngcrush first")
     if not chunks or chunks[0].name != "IHDR" or chunks[0].size != 13:
-        raise ValueError("it does not begin as a PNG does")
+        raise ValueError("its first chunk is not a PNG header")
     if (control := names.get("acTL")) is not None and (frames := int.from_bytes(_data(content, control)[:4])) > 1:
-        raise UserError(f"holds {frames} images; save the one you want as a file of its own")
+        raise UserError(f"holds {frames} images: save the one you want as a separate file")
     width, height, bits, colour = struct.unpack(">IIBB", content[chunks[0].at : chunks[0].at + 10])
     channels = CHANNELS.get(colour, 4)
     coded = sum(chunk.size for chunk in chunks if chunk.name == "IDAT")
     if width * height * bits * (1 if colour == PALETTE else channels) > 8 * MOST_RATIO * (coded + 64):
-        raise UserError(f"claims {width}x{height} px in {coded} bytes: it is cut off, or a decompression bomb")
+        raise UserError(f"claims {width}x{height} px in {coded} bytes: it is cut off or a decompression bomb")
     exif, xmp, _, _ = _metadata(content, [chunk for chunk in chunks if chunk.name in ("eXIf", *TEXTS)])
     return Head(width, height, (channels + ("tRNS" in names)) * (2 if bits == 16 else 1), exif, xmp)
 
 
 def read_png(content: bytes) -> Image:
-    """Read a PNG as it is stored, with every chunk; raises UserError as ``head_of_png`` does."""
+    """Read a PNG as it is stored, with its chunks; raises UserError as ``head_of_png`` does."""
     head = head_of_png(content)
     chunks, stop = scan(content)
     bits, colour = content[chunks[0].at + 8], content[chunks[0].at + 9]
@@ -97,7 +100,7 @@ def read_png(content: bytes) -> Image:
     icc = unpacked(named["iCCP"].partition(b"\0")[2][1:]) if "iCCP" in named else None
     lost = [f"PNG chunk {part.name} is left out" for part in parts if not _is_carried(part, icc)]
     if stop < len(content):
-        lost.append(f"{len(content) - stop} bytes that follow the PNG are left out")
+        lost.append(f"{len(content) - stop} bytes after the end of the PNG are left out")
     cicp = named.get("cICP")
     return Image(
         pixels,
@@ -115,9 +118,9 @@ def read_png(content: bytes) -> Image:
 
 
 def write_png(image: Image, *, fast: bool = False) -> tuple[bytes, list[str]]:
-    """The file of an image of 8 or 16 bits, and what could not be kept.
+    """Return the content of a PNG file with 8 or 16 bits, and lines about what could not be kept.
 
-    ``fast`` deflates 8 bits less hard: a tenth of the time, files a few per cent larger.
+    ``fast`` compresses 8 bits faster: it takes a tenth of the time, and files are a few per cent larger.
     """
     height, width, channels = image.pixels.shape
     bits = image.bits
@@ -129,7 +132,7 @@ def write_png(image: Image, *, fast: bool = False) -> tuple[bytes, list[str]]:
 
 
 def _chunks_of(image: Image) -> tuple[list[tuple[str, bytes]], list[str]]:
-    """Type and data of every chunk before the pixels, colour first, and what could not be kept."""
+    """Return the chunks before the pixels, colour first, and lines about what could not be kept."""
     lost: list[str] = []
     chunks: list[tuple[str, bytes]] = []
     kept = {part.name: part.data for part in image.parts_of("PNG")}
@@ -149,7 +152,7 @@ def _chunks_of(image: Image) -> tuple[list[tuple[str, bytes]], list[str]]:
         if part.name in ("iCCP", "pHYs"):
             continue
         if part.name in FORM and len(part.data) != FORM[part.name][image.pixels.shape[2]]:
-            lost.append(f"PNG chunk {part.name} does not fit the pixels any more")
+            lost.append(f"PNG chunk {part.name} does not fit the new pixels and is left out")
             continue
         chunks.append((part.name, part.data))
     if image.exif is not None:
@@ -162,7 +165,7 @@ def _chunks_of(image: Image) -> tuple[list[tuple[str, bytes]], list[str]]:
 
 
 def _code(pixels: Pixels, *, fast: bool) -> bytes:
-    """The IDAT chunks of pixels, in which libpng or, where it is to be fast, ISA-L deflates."""
+    """Return the IDAT chunks of pixels, compressed by libpng or, with ``fast``, by ISA-L."""
     if fast and pixels.dtype == np.uint8:
         return _packed("IDAT", isal_zlib.compress(less_the_row_above(pixels), ISAL_LEVEL))
     flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
@@ -172,7 +175,7 @@ def _code(pixels: Pixels, *, fast: bool) -> bytes:
 
 
 def less_the_row_above(pixels: Pixels) -> Pixels:
-    """Rows under the filter "up" (PNG third edition, 9.2), the filter's number before each."""
+    """Apply the filter "up" to rows (PNG third edition, 9.2); each row begins with the filter's number."""
     height, width, channels = pixels.shape
     rows = np.ascontiguousarray(pixels).reshape(height, width * channels)
     filtered = np.empty((height, width * channels + 1), np.uint8)
@@ -183,12 +186,12 @@ def less_the_row_above(pixels: Pixels) -> Pixels:
 
 
 def _decode(content: bytes, chunks: list[Chunk], bits: int, colour: int, key: bytes | None) -> Pixels:
-    """Pixels of the coding chunks alone; a transparent value becomes an alpha channel."""
+    """Decode the pixels from the coding chunks alone; a transparent value becomes an alpha channel."""
     needed = ("IHDR", "PLTE", "IDAT", "IEND", *(("tRNS",) if colour == PALETTE else ()))
     coding = [chunk for chunk in chunks if chunk.name in needed]
     for chunk in coding:
         if content[chunk.at + chunk.size : chunk.at + chunk.size + 4] != _checksum(chunk.name, _data(content, chunk)):
-            raise ValueError(f"its chunk {chunk.name} does not fit its checksum")
+            raise ValueError(f"the checksum of its chunk {chunk.name} is wrong")
     bare = SIGNATURE + b"".join(content[chunk.at - 8 : chunk.at + chunk.size + 4] for chunk in coding)
     if bits == 16:
         pixels = imagecodecs.png_decode(bare)
@@ -206,7 +209,7 @@ def _decode(content: bytes, chunks: list[Chunk], bits: int, colour: int, key: by
 
 
 def _metadata(content: Content, chunks: Iterable[Chunk]) -> tuple[bytes | None, bytes | None, bytes | None, list[Part]]:
-    """EXIF, XMP and Photoshop's resources wherever the chunks hold them, and the chunks that hold none of these."""
+    """Return EXIF, XMP and Photoshop's resources from any chunks, and the chunks that hold none of these."""
     found: dict[str, bytes] = {}
     parts: list[Part] = []
     for chunk in chunks:
@@ -222,7 +225,7 @@ def _metadata(content: Content, chunks: Iterable[Chunk]) -> tuple[bytes | None, 
 
 
 def _fitted(part: Part, bits: int, palette: bytes | None) -> Part:
-    """A chunk whose form hangs on colour type and depth, as it is for the colours and 8 bits that the pixels have."""
+    """Convert a background colour from a palette or from fewer bits to the colours and depth of the pixels."""
     if part.name == "bKGD" and palette is not None and len(part.data) == 1:
         colours = palette[3 * part.data[0] : 3 * part.data[0] + 3]
         return replace(part, data=b"".join(bytes((0, value)) for value in colours))

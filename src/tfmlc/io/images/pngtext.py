@@ -1,4 +1,4 @@
-"""Text and profiles in PNG chunks: plain, deflated, or in ImageMagick's hexadecimal form."""
+"""Text and profiles in PNG chunks: plain, compressed, or in ImageMagick's hexadecimal form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH = 72  # characters a line of a raw profile
 
 
 def unpacked(deflated: bytes) -> bytes | None:
-    """What was deflated; None where it is damaged, or larger than any profile or text."""
+    """Decompress data; None if it is damaged or too large for a profile or text."""
     try:
         machine = zlib.decompressobj()
         data = machine.decompress(deflated, MOST_BYTES)
@@ -25,7 +25,7 @@ def unpacked(deflated: bytes) -> bytes | None:
 
 
 def text_of(name: str, data: bytes) -> tuple[bytes, bytes | None]:
-    """Keyword and text of a text chunk as it lies; no text where it is damaged."""
+    """Return the keyword and the text of a text chunk; None as the text if it is damaged."""
     keyword, _, rest = data.partition(b"\0")
     if name == "tEXt":
         return keyword, rest
@@ -37,7 +37,7 @@ def text_of(name: str, data: bytes) -> tuple[bytes, bytes | None]:
 
 
 def profile_of(keyword: bytes, text: bytes | None) -> tuple[str, bytes] | None:
-    """What kind of metadata a text is, ``exif``, ``xmp`` or ``iptc``, and these as bytes; None for other texts."""
+    """Return the kind of metadata in a text (``exif``, ``xmp`` or ``iptc``) and its bytes; None for other texts."""
     if text is None:
         return None
     if keyword == XMP_KEYWORD:
@@ -58,7 +58,7 @@ def profile_of(keyword: bytes, text: bytes | None) -> tuple[str, bytes] | None:
 
 
 def raw_profile(kind: str, data: bytes) -> bytes:
-    """A zTXt chunk's content that holds metadata in ImageMagick's form, which ExifTool and exiv2 read too.
+    """Return the content of a zTXt chunk with metadata in ImageMagick's form, which ExifTool and exiv2 also read.
 
     >>> profile_of(*text_of("zTXt", raw_profile("iptc", b"8BIM")))
     ('iptc', b'8BIM')
@@ -69,10 +69,10 @@ def raw_profile(kind: str, data: bytes) -> bytes:
 
 
 def xmp_text(xmp: bytes) -> bytes:
-    """An iTXt chunk's content that holds an XMP packet (XMP part 3, 1.1.5)."""
+    """Return the content of an iTXt chunk with an XMP packet (XMP part 3, 1.1.5)."""
     return XMP_KEYWORD + bytes(5) + xmp
 
 
 def icc_profile(icc: bytes) -> bytes:
-    """An iCCP chunk's content."""
+    """Return the content of an iCCP chunk."""
     return b"ICC profile\0\0" + zlib.compress(icc)

@@ -1,4 +1,4 @@
-"""The proof that a new file holds the image: it is decoded and compared before anything is replaced."""
+"""The check of a new image file: it is decoded and compared with the image before it replaces anything."""
 
 from __future__ import annotations
 
@@ -22,21 +22,33 @@ from tfmlc.io.images.reading import READERS, decode
 from tfmlc.io.images.tiff import multiplied_by_alpha
 from tfmlc.io.images.upright import stored_orientation
 
-SEEN_PX = 16  # longest side at which lossy files are compared
-LARGE_PX = 1024  # shortest side from which a JPEG is decoded at an eighth of its size
-FARTHEST = 12.0  # of 255, on average, at that size
+SEEN_PX = 16  # lossy files are compared at this size of the longer side
+LARGE_PX = 1024  # a JPEG whose shorter side is at least this is decoded at an eighth of its size
+FARTHEST = 12.0  # largest mean difference at the small size, of 255
 LABELS = {"icc": "the colour profile", "exif": "EXIF", "xmp": "XMP"}
 
 
 class UnprovenError(ValueError):
-    """A new file does not decode to the image that it was made of."""
+    """A new file does not decode to the image that was written."""
 
 
 def prove(content: bytes, image: Image, format_name: str, *, fast: bool = False) -> list[str]:
-    """Raise UnprovenError unless a file's content decodes to the image: exactly if it is lossless, else from afar.
+    """Check that the content of a new file decodes to the image.
 
-    A large JPEG is decoded at an eighth of its size, and of a ``fast`` PNG only the compression is undone. Returns what
-    of the metadata did not come through.
+    Lossless files must decode to the same pixels, lossy files to a similar image at a small size. Large JPEGs are
+    decoded at an eighth of their size. Of a ``fast`` PNG only the compression is checked.
+
+    Args:
+        content: The content of the file.
+        image: The image.
+        format_name: The format of the file.
+        fast: Whether a PNG was written with ``fast``.
+
+    Returns:
+        Lines about metadata that was not written.
+
+    Raises:
+        UnprovenError: If the pixels differ.
     """
     if fast and format_name == "PNG":
         _prove_packed(content, image.pixels)
@@ -57,13 +69,13 @@ def prove(content: bytes, image: Image, format_name: str, *, fast: bool = False)
 
 
 def decode_again(content: bytes, format_name: str) -> Image:
-    """The image in a file's content."""
+    """Decode the content of a file."""
     reader = READERS[format_name]
     return decode(reader, content, reader.head(content))
 
 
 def _half_read(content: bytes) -> Image:
-    """A JPEG's metadata, and its pixels, of a large one at an eighth of the size."""
+    """Decode a JPEG with its metadata; a large one at an eighth of its size."""
     head = head_of_jpeg(content)
     segments, stop = scan_jpeg(content)
     image = decode_jpeg(content, segments, stop)
@@ -81,7 +93,7 @@ def _is_exact(image: Image, format_name: str) -> bool:
 
 
 def _exactly(image: Image, format_name: str, source: Image) -> NDArray[Any]:
-    """Pixels as a lossless format can give them back: its depth, its channels, its way with alpha."""
+    """Convert pixels to what a lossless format can return: its depth, its channels, its kind of alpha."""
     pixels: NDArray[Any] = image.pixels
     if format_name in ("WEBP", "AVIF"):
         grey = pixels.shape[2] <= 2 and not (format_name == "AVIF" and source.pixels.shape[2] == 1)
@@ -91,7 +103,7 @@ def _exactly(image: Image, format_name: str, source: Image) -> NDArray[Any]:
             bits = depth_of(source)
             pixels = widen(narrow(pixels, bits), bits)
         if pixels.shape[2] == 4 and (pixels[..., 3] == white_of(pixels)).all():
-            pixels = pixels[..., :3]  # both leave alpha out where nothing shows through
+            pixels = pixels[..., :3]  # both formats drop an alpha channel that is opaque everywhere
     if format_name == "TIFF" and source.source is not None:
         if source.has_alpha and source.source.premultiplied:
             pixels = multiplied_by_alpha(pixels)
@@ -107,7 +119,7 @@ def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 
 def _prove_packed(content: bytes, pixels: Pixels) -> None:
-    """Raise UnprovenError unless what ISA-L packed unpacks to the rows that it was given."""
+    """Raise UnprovenError unless the data that ISA-L compressed decompress to the rows that it was given."""
     chunks, _ = scan_png(content)
     packed = b"".join(content[chunk.at : chunk.at + chunk.size] for chunk in chunks if chunk.name == "IDAT")
     if isal_zlib.decompress(packed) != less_the_row_above(pixels).tobytes():
@@ -115,7 +127,7 @@ def _prove_packed(content: bytes, pixels: Pixels) -> None:
 
 
 def _prove_alike(back: Pixels, image: Pixels) -> None:
-    """Raise UnprovenError unless both look the same as small copies; a channel more or less is a matter of format."""
+    """Raise UnprovenError unless both images are similar at a small size, whatever their channels."""
     height, width = image.shape[:2]
     size = (max(1, min(SEEN_PX, width // 4)), max(1, min(SEEN_PX, height // 4)))
     small = [_small(pixels, size) for pixels in (back, image)]
@@ -125,7 +137,7 @@ def _prove_alike(back: Pixels, image: Pixels) -> None:
 
 
 def _small(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """A small copy as RGB and alpha, on the scale of 8 bits."""
+    """Return a small copy as RGB and alpha, on the scale of 8 bits."""
     small = cast(Pixels, cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)).reshape(size[1], size[0], -1)
     eight = to_depth(small, 8).astype(np.float32)
     colours, alpha = (

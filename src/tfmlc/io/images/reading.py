@@ -1,4 +1,4 @@
-"""From image files to arrays, with everything that the files say of them."""
+"""Reading of image files."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from tfmlc.io.images.upright import FIRST_TURNED, stored_orientation, upright
 from tfmlc.io.images.webp import head_of_webp, read_webp
 from tfmlc.io.images.xmp import get_restored
 
-for _decoder in ("tifffile", "imagecodecs"):  # what is wrong with a file is said once, by the error
+for _decoder in ("tifffile", "imagecodecs"):  # errors are reported once, by an exception
     logging.getLogger(_decoder).addHandler(logging.NullHandler())
 
-MOST_OF_MEMORY = 0.8  # of what is free, that reading one image may take
-BYTES_BESIDE = 4  # a pixel, in the decoder
+MOST_OF_MEMORY = 0.8  # fraction of the free memory that reading one image can use
+BYTES_BESIDE = 4  # per pixel, used by the decoder
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How a format is read: its head alone, and the whole image as it is stored."""
+    """The functions that read a format: its header only, and the whole image."""
 
     head: Callable[[Content], Head]
     image: Callable[[bytes], Image]
@@ -56,20 +56,28 @@ READERS = {
 def read_image(path: str | Path, *, allow_large: bool = False) -> Image:
     """Read a JPEG, PNG, WebP, AVIF, TIFF, BMP or, with the extra ``heic``, HEIC file.
 
-    The pixels are turned as the file says, and the orientation in its metadata becomes 1; all other metadata are kept
-    as they are. A palette becomes its colours, CMYK becomes sRGB. Peak memory is the file, the decoded pixels twice
-    and four bytes a pixel. An image for which that is more than four fifths of the free memory is refused, unless
-    ``allow_large``; there is no other limit to its size.
+    The image is made upright and the orientation in its metadata becomes 1. All other metadata is kept. Palettes
+    become colours and CMYK becomes sRGB.
 
-    Raises UserError for a file that is missing, empty, cut off, too large, animated, or of another kind, which it
-    names with a way to convert it.
+    Args:
+        path: The file.
+        allow_large: Whether to read an image that needs more than four fifths of the free memory. There is no other
+            limit to its size. Reading needs memory for the file, twice the decoded pixels and four bytes per pixel.
 
-    >>> from tempfile import TemporaryDirectory
-    >>> from tfmlc.io.images import write_image
-    >>> with TemporaryDirectory() as folder:
-    ...     notes = write_image(f"{folder}/a.png", Image(np.zeros((2, 3, 3), np.uint8)))
-    ...     read_image(f"{folder}/a.png").pixels.shape
-    (2, 3, 3)
+    Returns:
+        The image.
+
+    Raises:
+        UserError: If the file is missing, empty, damaged, animated, too large for the memory, or of another format.
+            The error says what the file is and how to convert it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from tfmlc.io.images import write_image
+        >>> with TemporaryDirectory() as folder:
+        ...     notes = write_image(f"{folder}/a.png", Image(np.zeros((2, 3, 3), np.uint8)))
+        ...     read_image(f"{folder}/a.png").pixels.shape
+        (2, 3, 3)
     """
     path = Path(path)
     with open_regular(path) as file, reading_errors(path):
@@ -82,14 +90,23 @@ def read_image(path: str | Path, *, allow_large: bool = False) -> Image:
 
 
 def decode(reader: Reader, content: bytes, head: Head) -> Image:
-    """The image in a file's content, turned as it is to be seen."""
+    """Decode the upright image in the content of a file."""
     return upright(reader.image(content), head.orientation)
 
 
 def read_rgb8(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image as RGB uint8 ``h w 3``; alpha is dropped, grey repeated, more than 8 bits rounded.
+    """Read the pixels of an image as RGB uint8.
 
-    Raises UserError as ``read_image`` does, and for float values that are not in [0, 1].
+    Alpha is dropped, grey is repeated, and more than 8 bits are rounded.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The pixels, ``h w 3``.
+
+    Raises:
+        UserError: As in ``read_image``, and if float values are outside of [0, 1].
     """
     path = Path(path)
     image = read_image(path)
@@ -102,61 +119,61 @@ def read_rgb8(path: str | Path) -> NDArray[np.uint8]:
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Width and height of an image as it is shown; only the file's head is read."""
+    """Return the width and height of the upright image; only the header is read."""
     head = read_head(path)
     orientation = head.orientation or stored_orientation(head.exif, head.xmp)
     return (head.height, head.width) if orientation >= FIRST_TURNED else (head.width, head.height)
 
 
 def restored_mark(path: str | Path) -> str | None:
-    """The mark of an image that was restored here (``Image.restored``), or None; the pixels are not decoded.
+    """Return the mark of a restored image (``Image.restored``), or None; the pixels are not decoded.
 
-    Raises UserError where there is no image to read.
+    Raises UserError if the file is not an image.
     """
     return get_restored(read_head(path).xmp)
 
 
 def read_head(path: str | Path) -> Head:
-    """What the head of an image file says; raises UserError where there is no image to read."""
+    """Read the header of an image file; raises UserError if the file is not an image."""
     path = Path(path)
     with open_regular(path) as file, reading_errors(path):
         return reader_of(path, file.read(HEAD_BYTES)).head(FileBytes(file))
 
 
 def reader_of(path: Path, head: bytes) -> Reader:
-    """The reader for a file by its first bytes; raises UserError for an empty file and one of a kind not read."""
+    """Return the reader for a file by its first bytes; raises UserError if it is empty or not a supported image."""
     if not head:
         raise UserError("is empty")
     kind = kind_of_bytes(head, path.suffix)
     if kind is None:
-        raise UserError(f"is not an image; {READABLE} are read")
+        raise UserError(f"is not an image: supported formats are {READABLE}")
     if not kind.is_read:
         raise UserError(f"is {kind.name}: {kind.remedy}")
     return READERS[next(name for name, known in KINDS.items() if known is kind)]
 
 
 def check_memory(head: Head, file_bytes: int) -> None:
-    """Raise UserError where reading an image takes more memory than there is."""
+    """Raise UserError if reading an image needs more memory than is free."""
     pixels = head.width * head.height
     needed = file_bytes + pixels * (2 * head.bytes_per_px + BYTES_BESIDE)
     free = psutil.virtual_memory().available
     if needed > free * MOST_OF_MEMORY:
         raise UserError(
-            f"has {head.width}x{head.height} px, for which {needed / 1e9:.1f} GB of memory are needed and "
-            f"{free / 1e9:.1f} GB are free (a decompression bomb?): close other programs, or cut it into parts",
+            f"has {head.width}x{head.height} px and needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are "
+            "free (it can be a decompression bomb): close other programs or split the image",
             option="allow_large",
         )
 
 
 @contextmanager
 def reading_errors(path: Path) -> Generator[None]:
-    """Turn whatever decoders raise into one line that names the file."""
+    """Turn any error of a decoder into one line that names the file."""
     try:
         yield
     except UserError as error:
         raise UserError(f"{path} {error}", option=error.option) from error
     except MemoryError as error:
-        raise UserError(f"{path} does not fit into memory: close other programs, or cut it into parts") from error
+        raise UserError(f"{path} does not fit into memory: close other programs or split the image") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is damaged or cut off: {reason}") from error

@@ -1,4 +1,4 @@
-"""Finding image files: what is in a folder, and what of it is passed over."""
+"""The search for image files in folders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from tfmlc.io.images.formats import FOR_HEIC, FORMATS, is_image_name, kind_of_fi
 
 @dataclass
 class Found:
-    """The images at a path, each with its name relative to it, and what else is there.
+    """The result of a search.
 
-    ``skipped`` counts photos and videos that are not read here, by a word on what they are; ``errors`` are lines
-    on folders that cannot be searched. Hidden files and folders, documents and the like are not mentioned.
+    Attributes:
+        images: The images, each with its path relative to the folder.
+        skipped: How many photos and videos cannot be read, by their kind. Hidden files and documents do not count.
+        errors: Lines about folders that cannot be searched.
     """
 
     images: list[tuple[Path, Path]] = field(default_factory=list[tuple[Path, Path]])
@@ -28,7 +30,7 @@ class Found:
 
 
 def skipped_line(skipped: Counter[str]) -> str:
-    """What was skipped, in a line; empty where it was nothing.
+    """Describe what was skipped in one line; empty if nothing was skipped.
 
     >>> skipped_line(Counter({".mp4": 1, ".heic (another reader)": 2}))
     '3 skipped: 2 .heic (another reader), 1 .mp4'
@@ -40,11 +42,19 @@ def skipped_line(skipped: Counter[str]) -> str:
 
 
 def search_images(path: Path, *, leave_out: Path | None = None) -> Found:
-    """Every image at ``path``, itself or in the folder and its subfolders, and what is skipped there.
+    """Search a folder and its subfolders for images, in natural order (``frame9`` before ``frame10``).
 
-    In natural order (``frame9`` before ``frame10``); hidden files and folders and the folder ``leave_out`` are not
-    searched, links to folders are not followed. A file that is named is taken whatever it is called. Raises
-    UserError where there is nothing at ``path``.
+    Hidden files and folders are not searched, and links to folders are not followed.
+
+    Args:
+        path: A folder; or a file, which is returned whatever its name is.
+        leave_out: A folder that is not searched.
+
+    Returns:
+        The images, and what was skipped.
+
+    Raises:
+        UserError: If the path does not exist.
     """
     if not os.path.lexists(path):
         raise UserError(f"there is no file or folder {path}")
@@ -62,7 +72,7 @@ def search_images(path: Path, *, leave_out: Path | None = None) -> Found:
 
 
 def find_images(path: Path, *, leave_out: Path | None = None) -> list[tuple[Path, Path]]:
-    """The images of ``search_images``; raises UserError where there is none or a folder cannot be searched."""
+    """Return the images of ``search_images``; raises UserError if there are none or a folder cannot be searched."""
     found = search_images(path, leave_out=leave_out)
     if found.errors:
         raise UserError(found.errors[0])
@@ -72,8 +82,8 @@ def find_images(path: Path, *, leave_out: Path | None = None) -> list[tuple[Path
 
 
 def nothing_found(path: Path, found: Found) -> UserError:
-    """The error for a folder without images, which says what is there instead."""
-    there = skipped_line(found.skipped) or f"{' '.join(FORMATS)} are looked for"
+    """Return the error for a folder without images; it says what was skipped."""
+    there = skipped_line(found.skipped) or f"it has no {' '.join(FORMATS)} files"
     return UserError(f"no images in {path}: {there}")
 
 
@@ -91,11 +101,11 @@ def _files(folder: Path, leave_out: Path | None, found: Found) -> Iterator[Path]
         for file in (place / inner for inner in files if not inner.startswith(".")):
             if leave_out is None or not file.is_symlink() or leave_out not in real_path(file).parents:
                 yield file
-    found.skipped += Counter()  # without those that are none
+    found.skipped += Counter()  # removes counts of zero
 
 
 def _why_skipped(file: Path) -> str | None:
-    """What a file is that is no image by its name; None for what nobody expects to be restored."""
+    """Say what a file is that is not an image by its name; None for files that nobody expects to be restored."""
     kind = kind_of_name(file)
     if kind is not None:
         suffix = file.suffix.lower()
@@ -111,7 +121,7 @@ def _why_skipped(file: Path) -> str | None:
 
 
 def natural_key(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key under which ``frame9`` comes before ``frame10``.
+    """Return a sort key that puts ``frame9`` before ``frame10``.
 
     >>> [path.name for path in sorted([Path("a10"), Path("a9"), Path("a")], key=natural_key)]
     ['a', 'a9', 'a10']

@@ -1,4 +1,4 @@
-"""Images as tensors."""
+"""Conversion of images to tensors."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from torch import Tensor
 
 
 def to_tensor(image: NDArray[np.uint8]) -> Tensor:
-    """Uint8 ``h w c`` to float ``c h w`` in [0, 1]."""
+    """Convert an image, uint8 ``h w c``, to a float tensor ``c h w`` in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255

@@ -1,4 +1,4 @@
-"""TIFF by tifffile: samples of every common kind as grey or RGB, and tags carried as they lie."""
+"""Reading of TIFF: tifffile decodes the pixels, and all tags are kept."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ XMP, IPTC, PHOTOSHOP, ICC, LAYERS, SMALLER = 700, 33723, 34377, 34675, 37724, 33
 ASSOCIATED, UNASSOCIATED = 1, 2
 REDUCED, MASK_OF_ANOTHER = 1, 4  # bits of the subfile type
 NEW_JPEG = 7
-LOSSY = (6, NEW_JPEG, 33003, 33005, 34712, 34892, 50001, 50002)  # compressions that are, or may be
-STORAGE = {  # tags that say how the pixels of a file are stored, or whose content travels otherwise
+LOSSY = (6, NEW_JPEG, 33003, 33005, 34712, 34892, 50001, 50002)  # compressions that are or can be lossy
+STORAGE = {  # tags that say how the pixels are stored, or whose content is stored in other fields
     *(*range(254, 260), *range(262, 267), 273, *range(277, 282), 284, *range(288, 294), 317, *range(320, 326)),
     *(SMALLER, 332, 333, 334, 336, 338, 339, 340, 341, 342, 343, 347, *range(512, 522), 529, 530, XMP, IPTC),
     *(PHOTOSHOP, ICC, LAYERS),
@@ -41,7 +41,13 @@ DEEP_KINDS: dict[str, Sample] = {"float16": "float16", "float32": "float32", "fl
 
 @dataclass(frozen=True)
 class Planes:
-    """Decoded samples ``h w s`` as grey or RGB first, then the others, and what kinds of extra samples these are."""
+    """Decoded samples.
+
+    Attributes:
+        pixels: The samples ``h w s``: first grey or RGB, then extra samples.
+        colours: The number of samples that are grey or RGB.
+        extra_kinds: The kinds of the extra samples.
+    """
 
     pixels: NDArray[Any]
     colours: int
@@ -49,12 +55,12 @@ class Planes:
 
 
 def head_of_tiff(content: Content) -> Head:
-    """Size and metadata of a TIFF's first directory."""
+    """Read the size and the metadata of a TIFF's first directory."""
     tags = Tags(content)
     entries = {entry.tag: entry for entry in tags.entries()}
     width, height = (tags.number(entries.get(tag)) for tag in (256, 257))
     if not width or not height:
-        raise ValueError("it does not say its size")
+        raise ValueError("its size is missing")
     bits, samples = max(tags.numbers(entries.get(258)) or [1]), tags.number(entries.get(277)) or 1
     xmp = entries[XMP].data if XMP in entries else None
     turned = entries.get(ORIENTATION)
@@ -65,9 +71,8 @@ def head_of_tiff(content: Content) -> Head:
 def read_tiff(content: bytes) -> Image:
     """Read a TIFF as it is stored, with its tags.
 
-    8 and 16 bits and float; grey, RGB, palette, CMYK of 8 bits, with alpha and further planes; depths between become
-    the next of these. Raises UserError that names what is not read: several images, camera raw, other kinds of numbers
-    and of colours.
+    Supported are 8 and 16 bits and floats (other depths are scaled up); grey, RGB, palettes and CMYK with 8 bits; and
+    alpha and further planes. Raises UserError for several images, camera raw, and other kinds of numbers and colours.
     """
     tags = Tags(content)
     if tags.find(DNG_VERSION) is not None:
@@ -93,13 +98,13 @@ def read_tiff(content: bytes) -> Image:
     if photoshop is not None and not resources(photoshop)[0]:
         photoshop, notes = None, [*notes, "a Photoshop block that cannot be read is left out"]
     if LAYERS in named:
-        notes.append("Photoshop's layers are left out: the image is what they show together")
+        notes.append("Photoshop's layers are left out; the merged image is kept")
     if SMALLER in named:
         notes.append("smaller copies of the image are left out")
     pixels, extra, premultiplied, kinds = _parted(planes)
     deep = str(page.dtype)
     if deep == "float64":
-        notes.append("64 bits a channel were read as 32")
+        notes.append("64 bits per channel were reduced to 32")
     return Image(
         pixels,
         icc=icc,
@@ -123,18 +128,18 @@ def read_tiff(content: bytes) -> Image:
 
 
 def _main_page(file: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[str]]:
-    """The one image of full size; smaller copies and masks of it are passed over and said."""
+    """Return the full-size image, and a line about smaller copies and masks; raises UserError for several images."""
     pages = [cast(tifffile.TiffPage, file.pages[index]) for index in range(len(file.pages))]
     full = [page for page in pages if not (page.subfiletype & (REDUCED | MASK_OF_ANOTHER))]
     if len(full) > 1:
-        raise UserError(f"holds {len(full)} images; save the one you want as a file of its own")
+        raise UserError(f"holds {len(full)} images: save the one you want as a separate file")
     chosen = full[0] if full else pages[0]
     left_out = len(pages) - 1
     return chosen, [f"{left_out} smaller copies or masks of the image are left out"] if left_out else []
 
 
 def _check(page: tifffile.TiffPage) -> None:
-    """Raise UserError, which names what the page holds, where it is not read."""
+    """Raise UserError, which names what the page holds, if it is not supported."""
     photometric, kind = int(page.photometric), str(page.dtype)
     if photometric in RAW_PHOTOMETRICS:
         raise UserError("is a camera raw photo: develop it in a raw converter and save it as TIFF or PNG first")
@@ -143,21 +148,21 @@ def _check(page: tifffile.TiffPage) -> None:
         what = f"{colours} of {page.bitspersample} bits" if photometric == CMYK else colours
         raise UserError(f"is a TIFF in {what}: save it as RGB of 8 or 16 bits first")
     if kind not in ("bool", "uint8", "uint16", *DEEP_KINDS):
-        said = {"i": "signed whole numbers", "u": "whole numbers", "c": "complex numbers"}.get(kind[:1], "numbers")
+        said = {"i": "signed integers", "u": "integers", "c": "complex numbers"}.get(kind[:1], "numbers")
         raise UserError(
-            f"is a TIFF of {said} of {page.bitspersample} bits, which do not say what white is: "
-            "save it with 8 or 16 bits a channel without sign, or as float in [0, 1]"
+            f"is a TIFF of {said} of {page.bitspersample} bits, whose value of white is not known: "
+            "save it with 8 or 16 unsigned bits per channel, or as float in [0, 1]"
         )
     if page.axes not in ("YX", "YXS", "SYX"):
-        raise UserError(f"is a TIFF of {page.ndim} dimensions ({page.axes}): save one plane of it as a TIFF of its own")
+        raise UserError(f"is a TIFF of {page.ndim} dimensions ({page.axes}): save one plane of it as a separate TIFF")
     if photometric in (RGB, YCBCR) and page.samplesperpixel < 3:
         raise UserError(
-            f"is a TIFF that calls itself RGB and has {page.samplesperpixel} channels: save it as grey or RGB"
+            f"is a TIFF that is marked as RGB but has {page.samplesperpixel} channels: save it as grey or RGB"
         )
 
 
 def _planes(page: tifffile.TiffPage, content: bytes) -> Planes:
-    """Decoded samples on the scale of their type, black at zero."""
+    """Decode the samples, on the scale of their type and with black at zero."""
     photometric, bits = int(page.photometric), page.bitspersample
     ends = (at + size for at, size in zip(page.dataoffsets, page.databytecounts, strict=False))
     if max(ends, default=0) > len(content):
@@ -186,14 +191,14 @@ def _planes(page: tifffile.TiffPage, content: bytes) -> Planes:
     low, high = float(samples.min()), float(samples.max())
     if not (low >= FLOAT_RANGE[0] and high <= FLOAT_RANGE[1]):
         raise UserError(
-            f"is a TIFF of {bits} bits a channel, float, with values from {low:.3g} to {high:.3g}: "
-            "scale them so that black is 0 and white is 1, and save it anew"
+            f"is a TIFF of {bits} bits per channel, float, with values from {low:.3g} to {high:.3g}: "
+            "scale them so that black is 0 and white is 1, and save it again"
         )
     return Planes(samples.astype(np.float32), colours, kinds)
 
 
 def _coloured(colormap: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
-    """The colours of a palette, of 8 bits where its 16 say no more."""
+    """Apply a palette; its 16 bits become 8 if no information is lost."""
     colours = np.asarray(colormap, np.uint16).T
     if (colours % 257 == 0).all():
         colours = (colours // 257).astype(np.uint8)
@@ -203,7 +208,10 @@ def _coloured(colormap: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
 
 
 def _parted(planes: Planes) -> tuple[Pixels, Pixels | None, bool, tuple[int, ...]]:
-    """Pixels with straight alpha, the other planes, whether colours were premultiplied, and the other planes' kinds."""
+    """Split samples into pixels with straight alpha and other planes.
+
+    Also returns whether the colours were premultiplied, and the kinds of the other planes.
+    """
     alphas = [at for at, kind in enumerate(planes.extra_kinds) if kind in (ASSOCIATED, UNASSOCIATED)]
     taken = planes.colours + alphas[0] if alphas else -1
     channels = [*range(planes.colours), *([taken] if alphas else [])]
@@ -218,7 +226,7 @@ def _parted(planes: Planes) -> tuple[Pixels, Pixels | None, bool, tuple[int, ...
 
 
 def divided_by_alpha(pixels: Pixels) -> Pixels:
-    """Straight colours of premultiplied ones; where alpha is zero they stay."""
+    """Divide premultiplied colours by alpha; colours stay where alpha is zero."""
     answer = pixels.copy()
     top = float(white_of(pixels))
     for row in range(0, len(pixels), BAND_ROWS):
@@ -232,7 +240,7 @@ def divided_by_alpha(pixels: Pixels) -> Pixels:
 
 
 def multiplied_by_alpha(pixels: Pixels) -> Pixels:
-    """Premultiplied colours of straight ones: what ``divided_by_alpha`` divided comes back.
+    """Multiply colours by alpha; this reverses ``divided_by_alpha`` exactly.
 
     >>> pixels = np.array([[[3, 2, 1, 7], [200, 0, 255, 255]]], np.uint8)
     >>> bool((multiplied_by_alpha(divided_by_alpha(pixels)) == pixels).all())

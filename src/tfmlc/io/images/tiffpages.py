@@ -1,6 +1,6 @@
-"""A TIFF as tifffile is to see it: of its tags only those that say how the pixels are stored.
+"""A view of a TIFF file for tifffile that has only the tags that say how the pixels are stored.
 
-tifffile interprets and reports on every tag; the others are carried as they lie, and are none of its business.
+tifffile interprets every tag and reports problems with it. All other tags are copied unchanged by this package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tfmlc.io.images.ifd import ENTRY_BYTES, OVERLAP, SIZES, Tags
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-CODING = {  # baseline tags and those of compressions, tiles, extra samples, number formats and volumes
+CODING = {  # baseline tags and tags of compressions, tiles, extra samples, number formats and volumes
     *(*range(254, 260), *range(262, 267), 273, *range(277, 281), 284, *range(292, 294), 297, 317, *range(320, 326)),
     *(332, 333, 334, 336, 338, 339, 340, 341, 343, 347, *range(512, 522), *range(529, 533)),
     *(32996, 32997, 32998, 50674),
@@ -24,7 +24,7 @@ MOST_PAGES = 10_000
 
 
 class CodingTags(io.RawIOBase):
-    """The bytes of a TIFF, in which every directory ends after its coding tags; nothing is copied."""
+    """The bytes of a TIFF file in which each directory has only its coding tags; the file is not copied."""
 
     def __init__(self, content: bytes) -> None:
         self._content = memoryview(content)
@@ -58,7 +58,7 @@ class CodingTags(io.RawIOBase):
 
 
 def _patches(content: Content) -> list[tuple[int, bytes]]:
-    """Where each directory of the chain lies, and what is to be seen in its place."""
+    """Return the position of each directory and the bytes that replace it."""
     tags = Tags(content)
     count_letter, next_letter, width = ("Q", "Q", 20) if tags.is_big else ("H", "I", 12)
     found: dict[int, bytes] = {}

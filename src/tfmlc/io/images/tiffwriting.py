@@ -1,4 +1,4 @@
-"""Writing TIFF: tifffile stores the pixels, the EXIF block lies before them as it was, and one directory names both."""
+"""Writing of TIFF: tifffile stores the pixels, the EXIF block is copied before them, and one directory has both."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from tfmlc.io.images.tiff import (
 UNDEFINED, BYTE = 7, 1
 OFFSETS = (273, 324)  # of strips, of tiles
 MOST_BYTES = (1 << 32) - (1 << 25)
-FALLBACKS = {282, 283, 296}  # tifffile writes them whether it was told or not
+FALLBACKS = {282, 283, 296}  # tags that tifffile always writes
 
 
 def write_tiff(image: Image) -> tuple[bytes, list[str]]:
-    """The file of an image, its samples of the kind that its source had; and what could not be kept.
+    """Return the content of a TIFF file with the kind of samples of its source, and lines about what is lost.
 
-    Raises UserError for more than 4 GB.
+    Raises UserError if it is larger than 4 GB.
     """
     samples, kinds = _samples(image)
     if samples.nbytes > MOST_BYTES:
-        raise UserError("TIFF holds 4 GB: cut the image into parts, or write it as PNG")
+        raise UserError("TIFF is limited to 4 GB: split the image, or write it as PNG")
     block, lost = _block(image)
     iptc = image.iptc or iptc_of(image.photoshop)
     blocks = ((XMP, BYTE, image.xmp), (IPTC, UNDEFINED, iptc), (PHOTOSHOP, UNDEFINED, image.photoshop))
@@ -65,7 +65,7 @@ def write_tiff(image: Image) -> tuple[bytes, list[str]]:
 
 
 def _samples(image: Image) -> tuple[NDArray[Any], list[int]]:
-    """Samples ``h w s`` as they are stored, and the kinds of those that are no colours."""
+    """Return the samples ``h w s`` as they are stored, and the kinds of the samples that are not colours."""
     source, pixels = image.source, image.pixels
     kinds: list[int] = []
     if image.has_alpha:
@@ -83,7 +83,7 @@ def _samples(image: Image) -> tuple[NDArray[Any], list[int]]:
 
 
 def _block(image: Image) -> tuple[bytes | None, list[str]]:
-    """The EXIF block to put before the pixels, its thumbnail blanked, and what could not be kept."""
+    """Return the EXIF block without its thumbnail, and lines about what could not be kept."""
     if image.exif is None:
         return None, []
     if not is_readable(image.exif):
@@ -91,11 +91,11 @@ def _block(image: Image) -> tuple[bytes | None, list[str]]:
     tags = Tags(image.exif)
     if not tags.directory(tags.first)[1]:
         return image.exif, []
-    return with_thumbnail(image.exif, lambda _: None)[0], ["TIFF has no room for the EXIF thumbnail"]
+    return with_thumbnail(image.exif, lambda _: None)[0], ["TIFF cannot store the EXIF thumbnail"]
 
 
 def _behind(block: bytes, content: bytes) -> bytes:
-    """A TIFF file with an EXIF block at its beginning, where every offset in the block is still right."""
+    """Put an EXIF block at the start of a TIFF file, where all offsets in the block stay valid."""
     block += bytes(-len(block) % 16)
     shift = len(block)
     whole = bytearray(block + content)

@@ -1,4 +1,4 @@
-"""Turning an image as its file says, and saying so in everything that travels with it."""
+"""Making an image upright, and updating its metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZES_IN_XMP = (("tiff:ImageWidth", "tiff:ImageLength"), ("exif:PixelXDimension"
 
 
 def stored_orientation(exif: bytes | None, xmp: bytes | None) -> int:
-    """The orientation that a file's EXIF block gives, or else its XMP packet; 1 where neither does."""
+    """Return the orientation in the EXIF block of a file, else in its XMP packet, else 1."""
     if has_orientation(exif) or xmp is None:
         return orientation_of(exif)
     said = get_property(xmp, IN_XMP)
@@ -22,7 +22,7 @@ def stored_orientation(exif: bytes | None, xmp: bytes | None) -> int:
 
 
 def upright(stored: Image, orientation: int | None = None) -> Image:
-    """An image as it is to be seen, from one as it is stored; ``orientation`` where the container gives it."""
+    """Make a stored image upright; ``orientation`` is given if the container has its own."""
     if orientation is None:
         orientation = stored_orientation(stored.exif, stored.xmp)
     source = stored.source
@@ -34,7 +34,7 @@ def upright(stored: Image, orientation: int | None = None) -> Image:
 
 
 def stored_again(image: Image) -> Image:
-    """The image as its file stored it: turned back, under the orientation that it had there."""
+    """Turn an upright image back to how its file stored it, with the orientation of the file."""
     orientation = 1 if image.source is None else image.source.orientation
     if orientation == 1:
         return image
@@ -42,7 +42,7 @@ def stored_again(image: Image) -> Image:
 
 
 def _turned(image: Image, orientation: int, *, said: int) -> Image:
-    """Pixels turned by an orientation, and another one said in the metadata."""
+    """Turn the pixels by ``orientation``, and write ``said`` as the orientation to the metadata."""
     swap = orientation >= FIRST_TURNED
     exif, xmp, resolution = image.exif, image.xmp, image.resolution
     if exif is not None:

@@ -1,4 +1,4 @@
-"""WebP: lossless stays lossless, colours under transparency stay, metadata go into their chunks."""
+"""Reading and writing of WebP; lossless files stay lossless, and colours of transparent pixels are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAME_HEAD_BYTES = 16  # of an ANMF chunk
 
 
 def chunks_of(content: Content, at: int = 12, stop: int | None = None) -> list[tuple[bytes, int, int]]:
-    """Type, offset and size of the chunks of a RIFF file, as many as are whole."""
+    """Return the type, position and size of the chunks of a RIFF file that are complete."""
     found: list[tuple[bytes, int, int]] = []
     stop = len(content) if stop is None else stop
     while at + 8 <= stop:
@@ -33,10 +33,10 @@ def chunks_of(content: Content, at: int = 12, stop: int | None = None) -> list[t
 
 
 def head_of_webp(content: Content) -> Head:
-    """Size and metadata of a WebP; raises UserError for an animation."""
+    """Read the size and the metadata of a WebP; raises UserError for an animation."""
     chunks = chunks_of(content)
     if (frames := sum(name == b"ANMF" for name, _, _ in chunks)) > 1:
-        raise UserError(f"holds {frames} images; save the one you want as a file of its own")
+        raise UserError(f"holds {frames} images: save the one you want as a separate file")
     named = {name: bytes(content[at : at + size]) for name, at, size in reversed(chunks) if not name.startswith(b"VP8")}
     for name, at, _ in chunks:
         head = content[at : at + 10]
@@ -78,7 +78,7 @@ def read_webp(content: bytes) -> Image:
 
 
 def write_webp(image: Image) -> tuple[bytes, list[str]]:
-    """The file of an image of 8 bits; lossless where its source was."""
+    """Return the content of a WebP file with 8 bits; lossless if the source was."""
     lossless = image.source is not None and image.source.is_lossless
     exif = image.exif
     if image.resolution is not None:

@@ -1,4 +1,4 @@
-"""From arrays to image files: nothing is replaced before the new file is known to be good."""
+"""Writing of image files; a file is replaced only after the new content has been checked."""
 
 from __future__ import annotations
 
@@ -34,21 +34,29 @@ WRITERS: dict[str, Callable[[Image], tuple[bytes, list[str]]]] = {
 
 
 def write_image(path: str | Path, image: Image, *, fast: bool = False) -> list[str]:
-    """Write an image whole or not at all, in the format that the name asks for; return what could not be kept.
+    """Write an image completely or not at all, in the format of the name's suffix.
 
-    What each format keeps is in docs/reference/formats.md. A file is written in kind: lossless WebP and AVIF, depth,
-    float and premultiplied alpha as in the file that the image was read from. Before anything is replaced, the new file
-    is decoded and compared with the image. ``fast`` compresses PNG less hard: a tenth of the time, files a few per
-    cent larger.
+    The new file has the same depth, kind of samples and kind of compression (lossless or lossy) as the file that the
+    image was read from, if its format allows it. It is decoded and compared with the image before an existing file is
+    replaced.
 
-    Raises UserError for an unknown suffix, an image too large for the format, and where the encoder or the disk
-    refuses.
+    Args:
+        path: The file.
+        image: The image.
+        fast: Whether to compress PNG faster: it takes a tenth of the time, and files are a few per cent larger.
 
-    >>> import numpy as np
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_image(f"{folder}/a.jpg", Image(np.zeros((2, 3, 4), np.uint8)))
-    ['JPEG has no alpha channel: laid on white']
+    Returns:
+        Lines about what could not be kept, such as metadata that the format cannot store.
+
+    Raises:
+        UserError: If the suffix is unknown, the image is too large for the format, or the file cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_image(f"{folder}/a.jpg", Image(np.zeros((2, 3, 4), np.uint8)))
+        ['JPEG has no alpha channel: transparent areas become white']
     """
     path = Path(path)
     name = FORMATS.get(path.suffix.lower())
@@ -66,14 +74,14 @@ def write_image(path: str | Path, image: Image, *, fast: bool = False) -> list[s
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"cannot write {path}: the encoder refuses ({reason}); nothing was changed, write another format"
+            f"cannot write {path}: the encoder failed ({reason}); nothing was changed, use another format"
         ) from error
     write_atomically(path, content)
     return [*image.notes, *stale, *lost, *more]
 
 
 def _current(image: Image) -> tuple[Image, list[str]]:
-    """The image with its mark, and with what its metadata repeat of the pixels as these are now; what is lost by it."""
+    """Update the mark, the size and the thumbnails in the metadata; also return lines about what is lost."""
     lost: list[str] = []
     xmp, exif, photoshop = image.xmp, without_prefix(image.exif), image.photoshop
     if exif is not None:
@@ -87,7 +95,7 @@ def _current(image: Image) -> tuple[Image, list[str]]:
     if image.changed or (source is not None and source.orientation != 1):
         if exif is not None:
             exif, is_kept = with_thumbnail(exif, lambda room: thumbnail(image.pixels, most_bytes=room))
-            lost += [] if is_kept else ["the EXIF thumbnail is left out: the new one needs more room"]
+            lost += [] if is_kept else ["the EXIF thumbnail is left out: the new one needs more space"]
         if photoshop is not None:
             photoshop = with_preview(photoshop, lambda: thumbnail(image.pixels))
     return replace(image, xmp=xmp, exif=exif, photoshop=photoshop), lost

@@ -1,4 +1,4 @@
-"""XMP packets: carried as they are, with single properties read, changed or added in place."""
+"""XMP packets: single properties are read, changed or added, and every other byte is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKET = (
 
 
 def get_property(xmp: bytes, name: str) -> str | None:
-    """The first value of a simple property by its prefixed name, as attribute or element.
+    """Return the first value of a simple property, an attribute or an element, by its prefixed name.
 
     >>> get_property(b'<rdf:Description tiff:Orientation="6"/>', "tiff:Orientation")
     '6'
@@ -28,7 +28,7 @@ def get_property(xmp: bytes, name: str) -> str | None:
 
 
 def set_property(xmp: bytes, name: str, value: str) -> bytes:
-    """The packet with every value of a simple property replaced; every other byte stays, and nothing is added.
+    """Replace every value of a simple property; a missing property is not added.
 
     >>> set_property(b'<rdf:Description tiff:Orientation="6" xmp:Rating="6"/>', "tiff:Orientation", "1")
     b'<rdf:Description tiff:Orientation="1" xmp:Rating="6"/>'
@@ -40,12 +40,12 @@ def set_property(xmp: bytes, name: str, value: str) -> bytes:
 
 
 def get_restored(xmp: bytes | None) -> str | None:
-    """The mark that this package left in a packet: what restored the image, or None."""
+    """Return the mark of a restored image in a packet; None if there is none."""
     return None if xmp is None else get_property(xmp, f"tfmlc:{RESTORED}")
 
 
 def set_restored(xmp: bytes | None, mark: str) -> bytes:
-    """A packet with the mark that an image was restored, and by what; the rest of it stays as it is.
+    """Add the mark of a restored image to a packet, or to a new packet if there is none.
 
     >>> get_restored(set_restored(None, "default"))
     'default'
@@ -57,7 +57,7 @@ def set_restored(xmp: bytes | None, mark: str) -> bytes:
     described = f'<rdf:Description rdf:about="" xmlns:tfmlc="{NAMESPACE}" tfmlc:{RESTORED}="{escape(mark, QUOTES)}"/>'
     encoding = _encoding_of(xmp)
     end = xmp.rfind("</rdf:RDF>".encode(encoding))
-    if end < 0:  # no packet that anyone can read: it stays, and a whole one follows
+    if end < 0:  # nobody can read this packet: keep it and append a whole one
         return xmp + PACKET.replace("</rdf:RDF>", f"{described}</rdf:RDF>").encode(encoding)
     return xmp[:end] + described.encode(encoding) + xmp[end:]
 
@@ -67,7 +67,7 @@ def _value_of(name: str) -> re.Pattern[str]:
 
 
 def _encoding_of(xmp: bytes) -> str:
-    """UTF-8, unless the packet holds its markup in wider characters (XMP part 1, 7.3)."""
+    """Return the encoding of a packet: UTF-8, unless its markup has wider characters (XMP part 1, 7.3)."""
     for encoding in ENCODINGS:
         width = len("x".encode(encoding))
         places = [xmp.find(word.encode(encoding)) for word in ("xmpmeta", "rdf:")]
