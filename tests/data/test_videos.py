@@ -121,7 +121,7 @@ class TestWindows:
         for frame in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32)):
             with pytest.raises(UserError, match="RGB uint8 h w 3"):
                 list(blur_windows([frame]))
-        with pytest.raises(UserError, match="frame 1 is 30x20, those before it 20x10"):
+        with pytest.raises(UserError, match="frame 1 is 30x20, but the frames before are 20x10"):
             list(blur_windows([np.zeros((10, 20, 3), np.uint8), np.zeros((20, 30, 3), np.uint8)]))
 
 

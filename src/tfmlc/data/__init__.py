@@ -1,4 +1,4 @@
-"""Synthetic blur and the datasets that training reads."""
+"""Synthetic blur, and the datasets that training reads."""
 
 from tfmlc.data.synthesis.windows import BlurWindow, blur_windows
 

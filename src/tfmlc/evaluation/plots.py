@@ -1,4 +1,4 @@
-"""All plots: of a report, a sweep, a study, an adaptation and a diagnosis. They draw numbers and compute none."""
+"""All plots: of a report, a sweep, a study, an adaptation and a diagnosis. They only draw given numbers."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ def draw_adaptation(
         panel.plot(range(1, len(history) + 1), [row[key] for row in history])
         panel.set(xlabel="epoch", ylabel=label)
     for kind, values in margins.items():
-        panels[2].hist(values, bins=20, alpha=0.6, label=f"members {kind}")
+        panels[2].hist(values, bins=20, alpha=0.6, label=f"{kind} augmentation")
     panels[2].axvline(wanted_margin, color="black", linewidth=0.8)
-    panels[2].set(xlabel="d(sharp, strong) - d(sharp, weak)", ylabel="unseen triplets")
+    panels[2].set(xlabel="d(sharp, strong) - d(sharp, weak)", ylabel="held-out triplets")
     panels[2].legend()
     figure.savefig(path, dpi=120)
 

@@ -1,4 +1,4 @@
-"""Blur windows: runs of frames with enough motion to average (ICIP 2023, section 2.1)."""
+"""Blur windows: runs of frames with enough motion, whose mean is a blurry image (ICIP 2023, section 2.1)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TRACKING = {
     "maxLevel": 2,
     "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03),
 }
-# A cut moves the colours of the whole image, or leaves nothing of its coarse layout; in real videos with violent
-# motion the first stays below 0.018 and the second below 0.44, at real cuts one is above 0.037 or 0.73.
+# A scene cut changes the colours of the whole image or its coarse layout. In real videos with violent motion the
+# change of colours stays below 0.018 and that of the layout below 0.44; at cuts one is above 0.037 or 0.73.
 COLOUR_BINS, CELLS, CELL_PX = 32, 3, 32
 CUT_COLOUR, CUT_LAYOUT = 0.026, 0.6
 LAYOUT_PX, LEAST_CONTRAST = 16, 4.0
@@ -31,10 +31,12 @@ FIRST_BIN = ((WHERE[:, None, None] * CELLS + WHERE[:, None]) * 3 + np.arange(3))
 
 @dataclass(frozen=True)
 class BlurWindow:
-    """A run of frames whose mean is a strong blur.
+    """A run of frames. Its mean is the strong blur, and the mean of its middle half is the weak blur.
 
-    ``start`` and ``stop`` (exclusive) and ``sharp``, the middle, are absolute frame indices, ``weak`` the first and
-    stop of the middle half, ``displacement_px`` the motion accumulated from ``start`` on.
+    Attributes:
+        start: The index of the first frame.
+        stop: The index after the last frame.
+        displacement_px: The accumulated motion from ``start`` on, in px.
     """
 
     start: int
@@ -43,16 +45,18 @@ class BlurWindow:
 
     @property
     def sharp(self) -> int:
-        """Index of the middle frame."""
+        """The index of the middle frame, which is the sharp image."""
         return self.start + (self.stop - self.start) // 2
 
     @property
     def weak(self) -> tuple[int, int]:
-        """First and stop of the frames whose mean is the weak blur."""
+        """The index of the first frame of the weak blur, and the index after its last frame."""
         return self.level(1, 2)
 
     def level(self, level: int, levels: int) -> tuple[int, int]:
-        """First and stop of the frames of blur level ``level`` of ``levels``; the last level is the whole window.
+        """Return the first frame of a blur level, and the index after its last frame.
+
+        Level ``levels`` is the whole window.
 
         >>> window = BlurWindow(10, 31, 25.0)
         >>> window.sharp, window.weak, [window.level(number, 3) for number in (1, 2, 3)]
@@ -65,33 +69,33 @@ class BlurWindow:
 
 
 class WindowFinder:
-    """Finds windows frame by frame; ``push`` answers with the window that a frame completes, or None.
+    """Finds windows frame by frame; ``push`` returns the window that a frame completes, or None.
 
-    ``first`` is the index of the first frame of the window that is growing. A cut starts it anew.
+    ``first`` is the index of the first frame of the growing window. A scene cut starts a new window.
     """
 
     def __init__(self, *, min_frames: int = 15, min_displacement_px: float = 25.0) -> None:
         if min_frames < 2 or not min_displacement_px >= 0:
-            raise UserError("a window has at least 2 frames and a motion of 0 px or more")
+            raise UserError("a window needs at least 2 frames and a motion of 0 px or more")
         self.min_frames, self.min_displacement_px = min_frames, min_displacement_px
         self.index = 0
         self.cuts: list[int] = []
         self.restart()
 
     def restart(self) -> None:
-        """Begin a new window at the next frame, as after frames that are missing."""
+        """Start a new window at the next frame, for example after missing frames."""
         self.first, self.displacement_px = self.index, 0.0
         self._grey: Frame | None = None
         self._look: Look | None = None
         self._points: Points = np.empty((0, 1, 2), np.float32)
 
     def push(self, frame: Frame) -> BlurWindow | None:
-        """Take the next frame, RGB uint8 ``h w 3``, all of one size."""
+        """Add the next frame, RGB uint8 ``h w 3``; all frames have the same size."""
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise UserError(f"frame {self.index} is {frame.dtype} {frame.shape}: RGB uint8 h w 3 is needed")
+            raise UserError(f"frame {self.index} must be RGB uint8 h w 3, not {frame.dtype} {frame.shape}")
         if self._grey is not None and self._grey.shape != frame.shape[:2]:
             raise UserError(
-                f"frame {self.index} is {frame.shape[1]}x{frame.shape[0]}, those before it "
+                f"frame {self.index} is {frame.shape[1]}x{frame.shape[0]}, but the frames before are "
                 f"{self._grey.shape[1]}x{self._grey.shape[0]}: cut the video there"
             )
         grey = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
@@ -112,7 +116,7 @@ class WindowFinder:
         return window
 
     def _step(self, before: Frame, now: Frame) -> float:
-        """Mean motion of the tracked points in px; points are sought anew where none is left."""
+        """Return the mean motion of the tracked points in px; new points are detected if none is left."""
         for attempt in range(2):
             if attempt or not len(self._points):
                 self._points = corners(before)
@@ -129,18 +133,32 @@ class WindowFinder:
 def blur_windows(
     frames: Iterable[Frame], *, min_frames: int = 15, min_displacement_px: float = 25.0
 ) -> Iterator[BlurWindow]:
-    """Split frames into windows that hold at least ``min_frames`` and ``min_displacement_px`` of motion.
+    """Split the frames of a video into windows with enough frames and motion.
 
-    ``frames`` are RGB uint8 ``h w 3`` of one size; they are looked at one by one. The motion of a step is the mean
-    displacement of Shi-Tomasi corners of the window's first frame, tracked by pyramidal Lucas-Kanade. Windows
-    do not overlap, end at scene cuts, and what the end of the video cuts short is dropped. Raises UserError for
-    frames of another form or of changing size (ICIP 2023, section 2.1).
+    The motion between two frames is the mean displacement of Shi-Tomasi corners of the window's first frame, tracked
+    by pyramidal Lucas-Kanade. Windows do not overlap and do not cross scene cuts. An incomplete window at the end of
+    the video is dropped. Frames are read one by one, so memory does not grow with the length of the video.
 
-    >>> rng = np.random.default_rng(0)
-    >>> wall = cv2.resize(rng.integers(0, 256, (60, 160, 3), dtype=np.uint8), (640, 240))
-    >>> pan = (wall[:, 3 * t : 3 * t + 320] for t in range(40))
-    >>> [(w.start, w.sharp, w.stop) for w in blur_windows(pan)]
-    [(0, 7, 15), (15, 22, 30)]
+    Args:
+        frames: The frames, RGB uint8 ``h w 3``, all of the same size.
+        min_frames: The minimum number of frames of a window.
+        min_displacement_px: The minimum accumulated motion of a window, in px.
+
+    Yields:
+        The windows in order.
+
+    Raises:
+        UserError: If a frame has another type or size, or a setting is out of range.
+
+    References:
+        "Task-Adaptive Feature Matching Loss for Image Deblurring", ICIP 2023, section 2.1.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> wall = cv2.resize(rng.integers(0, 256, (60, 160, 3), dtype=np.uint8), (640, 240))
+        >>> pan = (wall[:, 3 * t : 3 * t + 320] for t in range(40))
+        >>> [(window.start, window.sharp, window.stop) for window in blur_windows(pan)]
+        [(0, 7, 15), (15, 22, 30)]
     """
     finder = WindowFinder(min_frames=min_frames, min_displacement_px=min_displacement_px)
     for frame in frames:
@@ -150,26 +168,31 @@ def blur_windows(
 
 
 def _track(before: Frame, now: Frame, points: Points) -> tuple[Points, NDArray[np.bool_]]:
-    """Where points of one grey image are in the next, and which of them were found."""
+    """Track points from one grey image to the next; return their positions and which of them were found."""
     moved, found, _ = cv2.calcOpticalFlowPyrLK(before, now, points, cast(Any, None), **cast(Any, TRACKING))
     return np.asarray(moved, np.float32), np.asarray(found, np.uint8).reshape(-1) == 1
 
 
 def corners(grey: Frame) -> Points:
-    """Shi-Tomasi corners of a grey image, ``n 1 2``; none in a flat one."""
+    """Return the Shi-Tomasi corners of a grey image, ``n 1 2``; a flat image has none."""
     found = cast(object, cv2.goodFeaturesToTrack(grey, **cast(Any, CORNERS)))
     return np.empty((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What tells scenes apart: distributions of Lab colours in a grid of cells, and a tiny grey image."""
+    """The features that tell scenes apart.
 
-    colours: NDArray[np.float32]  # cells * 3, COLOUR_BINS: cumulative fractions
-    layout: NDArray[np.float32]  # LAYOUT_PX ** 2 grey values less their mean
+    Attributes:
+        colours: Cumulative distributions of the Lab colours in a grid of cells, ``cells*3 bins``.
+        layout: A tiny grey image without its mean, flattened.
+    """
+
+    colours: NDArray[np.float32]
+    layout: NDArray[np.float32]
 
     def is_cut_to(self, other: Look) -> bool:
-        """Whether a frame of this look and the next of the other are of different scenes."""
+        """Whether two successive frames with these looks are of different scenes."""
         if float(np.abs(self.colours - other.colours).mean()) > CUT_COLOUR:
             return True
         contrast = float(self.layout.std()), float(other.layout.std())
@@ -178,7 +201,7 @@ class Look:
 
 
 def look_of(frame: Frame) -> Look:
-    """The look of a frame, RGB uint8 ``h w 3``."""
+    """Return the look of a frame, RGB uint8 ``h w 3``."""
     small = cv2.resize(frame, (CELLS * CELL_PX, CELLS * CELL_PX), interpolation=cv2.INTER_NEAREST)
     lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.uint8)
     bins = FIRST_BIN + lab // (256 // COLOUR_BINS)
@@ -189,5 +212,5 @@ def look_of(frame: Frame) -> Look:
 
 
 def is_cut(before: Frame, now: Frame) -> bool:
-    """Whether two frames that follow each other are of different scenes, judged by what they show alone."""
+    """Whether two successive frames, RGB uint8 ``h w 3``, are of different scenes."""
     return look_of(before).is_cut_to(look_of(now))
