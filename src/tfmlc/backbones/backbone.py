@@ -105,7 +105,7 @@ class Backbone(nn.Module, ABC):
         if not torch.compiler.is_compiling():
             self.check_block(block)
         if images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ValueError(f"a backbone takes RGB images b 3 h w that are not empty, not {tuple(images.shape)}")
+            raise ValueError(f"images must be RGB b 3 h w and not empty; their shape is {tuple(images.shape)}")
         if normalize:
             images = (images - self.mean) / self.std
         images = pad_to_multiple(images, self.patch_px, "reflect")

@@ -66,7 +66,7 @@ def evaluate(
         wanted = [name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"]  # the protocol's
         protocols = find_protocols(protocol)
         if paper is not None and len(datasets) > 1:
-            raise UserError("--paper is a row for one dataset: give one set")
+            raise UserError("--paper compares with a row of one dataset: give one dataset")
         published = None if paper is None else find_values(paper)
         if published is not None:
             needed = dict.fromkeys(key.partition("/")[0] for key in published if "/" in key)

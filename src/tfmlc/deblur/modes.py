@@ -12,7 +12,7 @@ from tfmlc.errors import UserError
 
 SIMPLE = ("L", "LA", "RGB", "RGBA")
 SIMPLER = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "P": "RGB", "RGBX": "RGB"}
-OTHER_COLOURS = ("CMYK", "YCbCr", "HSV")  # are converted to RGB, so their colour profile does not fit any more
+OTHER_COLOURS = ("CMYK", "YCbCr", "HSV")  # become RGB, so their colour profile does not fit any more
 DEEPEST = 65_535
 
 

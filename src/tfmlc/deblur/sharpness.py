@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tfmlc.io.images import to_depth
 
-ROWS = 256  # are processed at a time, so that a large image needs little memory
+ROWS = 256  # so many rows are processed at a time, so that a large image needs little memory
 
 
 def sharpness(pixels: NDArray[Any]) -> float:

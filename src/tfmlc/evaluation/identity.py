@@ -132,10 +132,10 @@ def check_output(
         return
     for number, section in enumerate(sections):
         if not _same_model(section, infos[min(number, len(infos) - 1)]):
-            raise UserError(f"{path} holds scores of {_named(section)}: choose another -o, or say --overwrite")
+            raise UserError(f"{path} holds scores of {_named(section)}: choose another -o, or use --overwrite")
     if len(sections) != len(datasets) or not all(map(_same_dataset, sections, datasets)):
         held = ", ".join(str(section["dataset"]) for section in sections)
-        raise UserError(f"{path} holds scores on other images ({held}): choose another -o, or say --overwrite")
+        raise UserError(f"{path} holds scores on other images ({held}): choose another -o, or use --overwrite")
 
 
 def _same_model(section: Mapping[str, Any], info: Mapping[str, Any]) -> bool:

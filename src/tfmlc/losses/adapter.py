@@ -17,7 +17,7 @@ Mode = Literal["flatten", "token"]
 Size = int | Literal["native"]
 NATIVE_PX = 224
 DEFAULT_BLOCK = 3
-LARGEST_NUMBER = 1 << 24  # of tokens or features that a file can claim
+LARGEST_NUMBER = 1 << 24  # limit of the sizes that a file can claim
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def _piq_pieapp(restored: Image8, sharp: Image8) -> float:
 
 PIQ_WEIGHTS = "https://github.com/photosynthesis-team/piq/releases/download/v0.5.4/PieAPPv0.1.pth"
 PYIQA_WEIGHTS = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
-FILES = {  # that pyiqa downloads for a metric; cw_ssim needs none
+FILES = {  # pyiqa downloads these for a metric; cw_ssim needs none
     "lpips": "LPIPS_v0.1_alex-df73285e.pth",
     "dists": "DISTS_weights-f5e65c96.pth",
     "niqe": "niqe_modelparameters.mat",

@@ -81,7 +81,7 @@ class Network(nn.Module, ABC):
             ValueError: If the images are not ``b 3 h w``, or are empty.
         """
         if blurry.dim() != 4 or blurry.shape[1] != 3 or 0 in blurry.shape:
-            raise ValueError(f"a network takes RGB images b 3 h w that are not empty, not {tuple(blurry.shape)}")
+            raise ValueError(f"blurry must be RGB b 3 h w and not empty; its shape is {tuple(blurry.shape)}")
         height, width = blurry.shape[-2:]
         padded = pad_to_multiple(blurry, self.size_multiple, self.padding)
         if self.unshuffle > 1:
