@@ -30,6 +30,10 @@ class ReleasedLoss(nn.Module):
         self.tokens = torch.empty(0)
         cast(Any, self.trunk).blocks[block].register_forward_hook(self.keep)
 
+    def extra_repr(self) -> str:
+        """Show whether the samples are processed one by one."""
+        return f"looped={self.looped}"
+
     def keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG002
         self.tokens = output
 

@@ -24,8 +24,9 @@ class Mark:
         made_by: The fingerprint of the model and its settings.
         source_bytes: The size of the file that was restored.
 
-    >>> Mark.parse(str(Mark("0123456789abcdef", 10))).source_bytes
-    10
+    Example:
+        >>> Mark.parse(str(Mark("0123456789abcdef", 10))).source_bytes
+        10
     """
 
     made_by: str

@@ -52,8 +52,9 @@ def spans(length: int, tile_px: int, overlap_px: int, size_multiple: int) -> lis
     Returns:
         The tiles along this axis, in order.
 
-    >>> [(span.start, span.stop) for span in spans(100, 48, 8, 8)]
-    [(0, 48), (24, 72), (56, 100)]
+    Example:
+        >>> [(span.start, span.stop) for span in spans(100, 48, 8, 8)]
+        [(0, 48), (24, 72), (56, 100)]
     """
     if length <= tile_px:
         return [Span(0, length, torch.ones(length, dtype=torch.float32, device="cpu"))]

@@ -27,10 +27,11 @@ def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[N
     Raises:
         UserError: If another run uses the folder, or it cannot be written.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, folder_lock(Path(folder)):
-    ...     (Path(folder) / LOCK).exists()
-    True
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, folder_lock(Path(folder)):
+        ...     (Path(folder) / LOCK).exists()
+        True
     """
     return _hold(folder / LOCK, f"in {folder}: wait for it, or choose another folder", wait=wait)
 

@@ -52,10 +52,12 @@ def pick_state_dict(content: object) -> tuple[dict[str, Tensor], str]:
     Raises:
         UserError: If there are no named tensors.
 
-    >>> import torch
-    >>> one = torch.ones(1, 2)
-    >>> pick_state_dict({"state_dict": {"module.a.weight": one}, "params_ema._orig_mod.a.weight": 2 * one, "epoch": 3})
-    ({'a.weight': tensor([[2., 2.]])}, 'averaged weights (params_ema) are used, not those under state_dict')
+    Example:
+        >>> import torch
+        >>> one = torch.ones(1, 2)
+        >>> content = {"state_dict": {"module.a.weight": one}, "params_ema._orig_mod.a.weight": 2 * one, "epoch": 3}
+        >>> pick_state_dict(content)
+        ({'a.weight': tensor([[2., 2.]])}, 'averaged weights (params_ema) are used, not those under state_dict')
     """
     groups = _groups(content)
     if not groups:

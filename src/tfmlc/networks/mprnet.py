@@ -79,6 +79,10 @@ class Encoder(nn.Module):
             for level, width in enumerate(widths, start=1):
                 self.add_module(f"csff_{side}{level}", nn.Conv2d(width, width, 1, bias=False))
 
+    def extra_repr(self) -> str:
+        """Show whether the blocks use the features of the first stage."""
+        return f"cross={self.cross}"
+
     def forward(
         self, features: Tensor, encoded: list[Tensor] | None = None, decoded: list[Tensor] | None = None
     ) -> list[Tensor]:

@@ -18,6 +18,10 @@ class ChannelNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
+    def extra_repr(self) -> str:
+        """Show the number of channels."""
+        return f"channels={len(self.weight)}"
+
     def forward(self, features: Tensor) -> Tensor:
         last = features.permute(0, 2, 3, 1)
         return nn.functional.layer_norm(last, self.weight.shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)

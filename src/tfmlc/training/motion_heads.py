@@ -44,6 +44,10 @@ class BlurHeads(nn.Module):
             )
         self.heads = nn.ModuleList(heads)
 
+    def extra_repr(self) -> str:
+        """Show the side of a cell."""
+        return f"cell_px={self.cell_px}"
+
     def _keep(self, stage: int, block: nn.Module, inputs: Any, features: Tensor) -> None:  # noqa: ARG002
         self._deepest[stage] = features
 
