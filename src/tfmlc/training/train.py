@@ -89,7 +89,8 @@ def _train(config: TrainConfig, folder: Path, *, stop_at: int | None, force: boo
     module, cell_px = with_motion_task(network, config)
     draw = Draw(config.loop.steps * config.loop.batch_size, config.loop.seed, cell_px)
     dataset = build_dataset(config.data, draw, folder)
-    objective = _objective(config, network.to(accelerator.device), dataset, accelerator, folder)
+    network.to(accelerator.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    objective = _objective(config, network, dataset, accelerator, folder)
     averaged = build_network(config.network.name, **describe_network(network.state_dict())[1])
     weights = folder / "weights.safetensors"
     export = Export(weights, averaged, config.licence)
