@@ -76,7 +76,7 @@ def test_deblurring_is_measured_by_size_precision_and_tile(tmp_path: Path, monke
 
 def test_a_training_step_is_measured_under_each_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(step, "NETWORKS", {"hinet, width 4": ("hinet", {"width": 4, "depth": 2})})
+    monkeypatch.setattr(step, "MEASURED", {"hinet, width 4": ("hinet", {"width": 4, "depth": 2})})
     features = {"kind": "fmlc", "backbone": "alexnet", "block": 1, "weights": "random"}
     monkeypatch.setattr(step, "LOSSES", {"pixels only": {"kind": "control"}, "FMLC": features})
     costs, lines = bench("step", "--repeats", 1)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tfmlc.errors import UserError
+from tfmlc.errors import OutOfRangeError, UserError
 from tfmlc.training.loop import BAD_BATCH, STATE, Loop, LoopConfig, Task
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.train import start_network, train_network
@@ -157,7 +157,7 @@ def test_a_loss_that_refuses_its_input_stops_the_run_in_one_line(tmp_path: Path)
     loop = line_loop(tmp_path)
 
     def refuse(module: nn.Module, batch: Any) -> dict[str, Tensor]:
-        raise ValueError("restored must lie in [0, 1]; it reaches from -3 to 9")
+        raise OutOfRangeError("restored must lie in [0, 1]; it reaches from -3 to 9")
 
     loop.objective = refuse
     with pytest.raises(UserError, match=r"from -3 to 9, at step 0: its batch is in .*lower loop\.learning_rate"):

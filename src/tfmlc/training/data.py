@@ -148,5 +148,6 @@ def _synthetic(source: SourceConfig, name: str, data: DataConfig, draw: Draw, fo
     if source.prepare is None:
         return synthetic
     prepared = (data.prepared or folder.parent / "prepared") / name
-    prepare(synthetic, source.prepare, prepared, source.model_dump(mode="json") | {"cell_px": draw.cell_px})
+    recipe = source.model_dump(mode="json", exclude={"fraction"})  # how often it is drawn does not change what it is
+    prepare(synthetic, source.prepare, prepared, recipe | {"cell_px": draw.cell_px})
     return PreparedPairs(prepared, patch_px=data.patch_px, length=draw.length, seed=draw.seed, cell_px=draw.cell_px)
