@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "tfmlc"
 FLOORS = {
-    1: {"errors", "padding", "runtime"},
+    1: {"errors", "padding", "runtime", "typed"},
     2: {"io"},
     3: {"config", "results", "networks", "backbones"},
     4: {"losses"},

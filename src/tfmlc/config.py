@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.io.files import parse_json, read_utf8
+from tfmlc.typed import is_record
 
 
 class Config(BaseModel):
@@ -100,9 +101,9 @@ def parse_record(text: str, form: type[T], source: object, what: str, way_out: s
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file of settings."""
     content: object = _parse_yaml(read_utf8(path), path)
-    if not isinstance(content, dict):
+    if not is_record(content):
         raise UserError(f"{path} has no settings: it must have lines of the form 'key: value'")
-    return cast("dict[str, Any]", content)
+    return content
 
 
 def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
         target = result
         for group in groups:
             inner: object = target.get(group)
-            target[group] = dict(cast("dict[str, Any]", inner)) if isinstance(inner, dict) else {}
+            target[group] = dict(inner) if is_record(inner) else {}
             target = target[group]
         target[key] = _parse_yaml(text, f"the value of {setting[:100]!r}")
     return result

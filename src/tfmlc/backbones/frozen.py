@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class _QuickGeluMlp(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(
         context: Any, tokens: Tensor, first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Tensor
     ) -> Tensor:
         scaled = torch.addmm(first_bias, tokens, first.t(), beta=QUICK, alpha=QUICK)
@@ -47,7 +47,7 @@ class QuickGeluMlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         layers = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
-        return cast(Tensor, _QuickGeluMlp.apply(tokens.flatten(0, 1), *layers)).view(tokens.shape)
+        return _QuickGeluMlp.apply(tokens.flatten(0, 1), *layers).view(tokens.shape)
 
 
 def _product(left: Tensor, right: Tensor, factor: float, out: Tensor | None = None) -> Tensor:
@@ -59,7 +59,7 @@ class _Attention(torch.autograd.Function):
     """Softmax attention by plain matrix products: ``b n 3 heads d`` (queries, keys, values) to ``b n heads*d``."""
 
     @staticmethod
-    def forward(context: Any, joint: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(context: Any, joint: Tensor) -> Tensor:
         batch, count, _, heads, width = context.sizes = joint.shape
         joint = joint.permute(2, 0, 3, 1, 4).reshape(3, batch * heads, count, width)
         queries, keys, values = joint
@@ -105,7 +105,7 @@ class SelfAttention(nn.Module):
         batch, count, _ = tokens.shape
         joint: Tensor = self.qkv(tokens).view(batch, count, 3, self.heads, -1)
         if tokens.device.type == "cpu" and tokens.dtype != torch.float32:
-            return self.proj(cast(Tensor, _Attention.apply(joint)))
+            return self.proj(_Attention.apply(joint))
         queries, keys, values = joint.permute(2, 0, 3, 1, 4)
         mixed = nn.functional.scaled_dot_product_attention(queries, keys, values)
         return self.proj(mixed.transpose(1, 2).flatten(2))

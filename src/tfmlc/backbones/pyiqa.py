@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from typing import Any, cast
+from typing import Any
 
 
 def pyiqa_metric(name: str, **options: Any) -> Any:
     """Create a metric of pyiqa on the CPU; ``options`` are those of ``pyiqa.create_metric``."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pyiqa leaves files open
-        import pyiqa  # pyright: ignore[reportMissingTypeStubs]
+        import pyiqa
 
-        return cast(Any, pyiqa).create_metric(name, device="cpu", **options)
+        return pyiqa.create_metric(name, device="cpu", **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,12 @@ OPENAI_MARKS = ("class_embedding", "conv1.weight")
 class VisionTransformer(Backbone):
     """A vision transformer of timm; its blocks are the residual attention blocks."""
 
+    tower: Any  # timm types its parts as Module or Tensor
+
     def __init__(self, timm_name: str, *, embedding: int, statistics: ImageStatistics) -> None:
         import timm
 
-        tower = cast(Any, timm.create_model(timm_name, num_classes=embedding, dynamic_img_size=True))
+        tower: Any = timm.create_model(timm_name, num_classes=embedding, dynamic_img_size=True)
         for residual in tower.blocks:
             if type(residual.mlp.act).__name__ == "QuickGELU":
                 residual.mlp = QuickGeluMlp(residual.mlp)
@@ -33,15 +35,14 @@ class VisionTransformer(Backbone):
         super().__init__(tower, blocks=len(tower.blocks), patch_px=patch_px, statistics=statistics)
 
     def _features(self, images: Tensor, block: int) -> Tensor:
-        tower = cast(Any, self.tower)
-        tokens: Tensor = tower.norm_pre(tower._pos_embed(self._embed_patches(images)))
-        for residual in tower.blocks[: block + 1]:
+        tokens: Tensor = self.tower.norm_pre(self.tower._pos_embed(self._embed_patches(images)))
+        for residual in self.tower.blocks[: block + 1]:
             tokens = residual(tokens)
         return tokens
 
     def _embed_patches(self, images: Tensor) -> Tensor:
         """Embed the patches, ``b h w d``, by a matrix product, whose gradient is much faster than a convolution's."""
-        convolution = cast(nn.Conv2d, cast(Any, self.tower).patch_embed.proj)
+        convolution: nn.Conv2d = self.tower.patch_embed.proj
         batch, channels, height, width = images.shape
         side = self.patch_px
         patches = images.view(batch, channels, height // side, side, width // side, side)
@@ -49,34 +50,35 @@ class VisionTransformer(Backbone):
         return nn.functional.linear(patches, convolution.weight.flatten(1), convolution.bias)
 
     def _embedding(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.tower(images))
+        return self.tower(images)
 
     def _drop_after(self, block: int) -> None:
-        tower = cast(Any, self.tower)
+        tower = self.tower
         tower.blocks, tower.norm, tower.fc_norm, tower.head = tower.blocks[: block + 1], None, None, None
 
 
 class ClipResNet(Backbone):
     """CLIP's modified ResNet in timm; its blocks are the four stages, its embedding is the attention pool."""
 
+    tower: Any  # timm types its parts as Module or Tensor
+
     def __init__(self, timm_name: str, *, embedding: int, statistics: ImageStatistics) -> None:
         import timm
 
-        tower = cast(Any, timm.create_model(timm_name, num_classes=embedding))
+        tower: Any = timm.create_model(timm_name, num_classes=embedding)
         super().__init__(tower, blocks=len(tower.stages), patch_px=32, statistics=statistics)
 
     def _features(self, images: Tensor, block: int) -> Tensor:
-        tower = cast(Any, self.tower)
-        features: Tensor = tower.stem(images)
-        for stage in tower.stages[: block + 1]:
+        features: Tensor = self.tower.stem(images)
+        for stage in self.tower.stages[: block + 1]:
             features = stage(features)
         return features
 
     def _embedding(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.tower(images))
+        return self.tower(images)
 
     def _drop_after(self, block: int) -> None:
-        tower = cast(Any, self.tower)
+        tower = self.tower
         tower.stages, tower.final_conv, tower.head = tower.stages[: block + 1], None, None
 
 
@@ -93,7 +95,8 @@ class ConvolutionStack(Backbone):
     ) -> None:
         import torchvision
 
-        layers: nn.Sequential = cast(Any, torchvision.models).get_model(torchvision_name, weights=None).features
+        model: Any = torchvision.models.get_model(torchvision_name, weights=None)
+        layers: nn.Sequential = model.features
         for layer in layers:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False
@@ -109,7 +112,7 @@ class ConvolutionStack(Backbone):
         if any(missing):
             images = nn.functional.pad(images, (0, missing[1], 0, missing[0]), mode="replicate")
         layers = self.tower[: self.ends[block]]
-        return cast(Tensor, layers(images))
+        return layers(images)
 
     def _embedding(self, images: Tensor) -> Tensor:
         return self._features(images, self.blocks - 1).mean(dim=(2, 3))
@@ -133,4 +136,5 @@ def tower_tensors(backbone: Backbone, tensors: Mapping[str, Tensor]) -> dict[str
 
     source = vision_transformer if isinstance(backbone, VisionTransformer) else byobnet
     with torch.no_grad():
-        return source.checkpoint_filter_fn(state, cast(Any, backbone.tower))
+        tower: Any = backbone.tower
+        return source.checkpoint_filter_fn(state, tower)

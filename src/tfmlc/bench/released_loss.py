@@ -9,7 +9,7 @@ kinder than the released code is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -24,11 +24,12 @@ class ReleasedLoss(nn.Module):
     def __init__(self, block: int = 3, adapter: Adapter | None = None, *, looped: bool = True) -> None:
         super().__init__()
         self.looped = looped
-        self.trunk = timm.create_model("vit_base_patch16_clip_quickgelu_224", num_classes=512).eval()
+        trunk: Any = timm.create_model("vit_base_patch16_clip_quickgelu_224", num_classes=512).eval()
+        self.trunk: nn.Module = trunk
         self.trunk.requires_grad_(adapter is None)
         self.adapter = adapter
         self.tokens = torch.empty(0)
-        cast(Any, self.trunk).blocks[block].register_forward_hook(self.keep)
+        trunk.blocks[block].register_forward_hook(self.keep)
 
     def extra_repr(self) -> str:
         """Show whether the samples are processed one by one."""

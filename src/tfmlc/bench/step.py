@@ -11,6 +11,7 @@ from tfmlc.networks import NETWORKS, build_network
 from tfmlc.runtime.device import autocast, resolve_precision
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.objective import LossConfig, Restoration, build_feature_loss
+from tfmlc.typed import channels_last
 
 MEASURED: dict[str, tuple[str, dict[str, Any]]] = {
     "hinet, width 64": ("hinet", {"width": 64}),
@@ -39,7 +40,7 @@ def bench_steps(repeats: int = 3, *, batch: int = 1, side_px: int = 256) -> list
     blurry, sharp = (torch.rand(batch, 3, side_px, side_px) for _ in range(2))
     with Progress("steps", len(MEASURED) * len(LOSSES)) as progress:
         for title, (name, sizes) in MEASURED.items():
-            network = build_network(name, **sizes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            network = channels_last(build_network(name, **sizes))
             with torch.no_grad():
                 for parameter in network.parameters():
                     parameter.mul_(0.5)  # random networks of this depth leave the range of images

@@ -26,6 +26,7 @@ from tfmlc.io.images import check_range
 from tfmlc.io.weights import find_model
 from tfmlc.networks import Network, load_network
 from tfmlc.runtime.device import Precision, autocast, fast_precision
+from tfmlc.typed import channels_last
 
 OVERLAP_PX = 64
 LARGEST_TILE_PX = 1024
@@ -83,7 +84,7 @@ class Deblurrer:
         self.device = choose_device(device)
         self.precision: Literal["fp32", "bf16"] = fast_precision(self.device) if precision == "auto" else precision
         self.network = network
-        self.network.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        channels_last(self.network.to(self.device))
         if tile_px and tile_px < network.size_multiple:
             raise UserError(
                 f"a tile of {tile_px} px is smaller than the network's size multiple of {network.size_multiple} px"
@@ -277,7 +278,7 @@ class Deblurrer:
         blurry = blurry.to(self.device, dtype, memory_format=torch.channels_last)
         for precision in ("fp32",) if narrow else (self.precision, "fp32"):
             with _evaluating(self.network), autocast(self.device, precision):
-                restored = cast(Tensor, self.network(blurry)[-1]).float()
+                restored = self.network(blurry)[-1].float()
             if bool(torch.isfinite(restored).all()):
                 return restored.cpu()
         raise UserError(

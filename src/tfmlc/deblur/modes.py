@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,6 @@ def from_array(pixels: NDArray[Any], like: Image.Image) -> Image.Image:
     image = Image.fromarray(pixels)
     changed = image.mode != like.mode
     left_out = ("transparency", *(("icc_profile",) if like.mode in OTHER_COLOURS else ())) if changed else ()
-    info = cast("dict[Any, Any]", like.info)
+    info = like.info
     image.info = {name: value for name, value in info.items() if name not in left_out}
     return image

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +15,7 @@ from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.tables import is_own_csv
 from tfmlc.io.files import read_json
+from tfmlc.typed import is_record
 
 MODEL_KEYS = ("sha256", "restored_sha256", "local_statistics")
 
@@ -98,9 +99,9 @@ class Section(BaseModel):
 def read_sections(path: Path) -> list[dict[str, Any]]:
     """Return what a scores file holds for each dataset; raises UserError if it is not a scores file."""
     content: object = read_json(path)
-    whole = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
-    sets = whole.get("sets")
-    sections: list[object] = list(cast("dict[str, object]", sets).values()) if isinstance(sets, dict) else [whole]
+    whole = content if is_record(content) else {}
+    sets: object = whole.get("sets")
+    sections = list(sets.values()) if is_record(sets) else [whole]
     for section in sections:
         try:
             Section.model_validate(section, strict=True)
@@ -109,7 +110,7 @@ def read_sections(path: Path) -> list[dict[str, Any]]:
             where = ".".join(str(part) for part in first["loc"])[:100]
             reason = f"{where}: {first['msg']}"
             raise UserError(f"{path} is not a scores file of tfmlc evaluate ({reason})") from error
-    return cast("list[dict[str, Any]]", sections)
+    return sections
 
 
 def check_output(

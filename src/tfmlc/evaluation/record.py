@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from tfmlc.metrics.fidelity import psnr_of
 from tfmlc.metrics.protocols import PROTOCOLS
 from tfmlc.metrics.registry import score_images
 from tfmlc.results import provenance
+from tfmlc.typed import is_record
 
 FORMAT = 1  # version of the files; increases when their meaning changes
 Tell = Callable[[str], None]
@@ -99,7 +100,7 @@ class Record:
             "packages": provenance(source.device)["packages"],
             "format": FORMAT,
         }
-        head = cast("dict[str, Any]", json.loads(json.dumps(head)))
+        head = json.loads(json.dumps(head))
         if place.partial.exists():
             self._take_up(head, tell)
         lines = [json.dumps(head), *(json.dumps(row) for row in self.rows.values()), ""]
@@ -108,7 +109,7 @@ class Record:
     def _take_up(self, head: Mapping[str, Any], tell: Tell) -> None:
         lines = self.place.partial.read_text(encoding="utf-8", errors="replace").splitlines()
         earlier: Any = _parsed(lines[0] if lines else "")
-        found = cast("dict[str, Any]", earlier) if isinstance(earlier, dict) else {}
+        found = earlier if is_record(earlier) else {}
         if changed := [key for key in head if found.get(key) != head[key]]:
             raise UserError(f"{self.place.partial} is of another run ({', '.join(changed)}): {WHAT_NOW}")
         rows = {row["image"]: row for row in map(_parsed, lines[1:]) if _is_row(row)}

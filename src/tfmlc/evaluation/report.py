@@ -135,8 +135,8 @@ def read_scores(path: Path) -> list[Scores]:
         if content.get("format") != FORMAT:
             version = content.get("format")
             raise UserError(f"{path} has format {version}, but this version needs {FORMAT}: evaluate again")
-        mean = cast("dict[str, float | None]", content["mean"])
-        rows = cast("dict[str, dict[str, float | None]]", content["per_image"])
+        mean: dict[str, float | None] = content["mean"]
+        rows: dict[str, dict[str, float | None]] = content["per_image"]
         _check_means(path, mean, rows)
         images = images_of(path, content["dataset"] if len(sections) > 1 else None)
         kept = content.get("images_saved", True) and images.is_dir()
@@ -148,8 +148,8 @@ def read_scores(path: Path) -> list[Scores]:
 def _check_means(path: Path, mean: dict[str, float | None], rows: dict[str, dict[str, float | None]]) -> None:
     for key, value in mean.items():
         pooled = key.endswith("/psnr") and any(f"{key.rpartition('/')[0]}/mse" in row for row in rows.values())
-        there = [row[key] for row in rows.values() if row.get(key) is not None]
-        expected = float(np.mean(cast("list[float]", there))) if there else None
+        there = [score for row in rows.values() if (score := row.get(key)) is not None]
+        expected = float(np.mean(there)) if there else None
         same = expected is value if None in (expected, value) else math.isclose(value or 0, expected or 0, abs_tol=1e-6)
         if not same and not pooled:
             raise UserError(f"{path}: the mean of {key} does not fit the scores of its images: evaluate again")

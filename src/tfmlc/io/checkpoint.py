@@ -130,10 +130,11 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not _is_safetensors(head):
         raise UserError(describe(path, head, size))
     try:
-        with cast(Any, safe_open)(path, framework="pt") as file:
-            names = cast("list[str]", list(file.keys()))
-            tensors = {name: cast(Tensor, file.get_tensor(name)) for name in names}
-            return tensors, cast("dict[str, str]", file.metadata() or {})
+        opened: Any = safe_open(path, framework="pt")
+        with opened as file:
+            names: list[str] = list(file.keys())
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+            return tensors, file.metadata() or {}
     except Exception as error:  # the library and torch raise many types for a damaged file
         whole = 8 + int.from_bytes(head[:8], "little") < size and "ncomplete" not in str(error)
         state = "not a safetensors file" if whole else f"cut short or damaged; {AGAIN}"

@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
+from tfmlc.typed import is_record
+
 MAGIC = 0x1950A86A20F9469CFC6C  # files of older versions of torch.save begin with it
 HARMLESS_CALLS = (  # make data beside the weights, which is not read
     *("numpy.", "pathlib.", "datetime.", "collections.", "argparse.", "uuid.", "decimal.", "fractions.", "omegaconf."),
@@ -53,8 +55,8 @@ class StandIn:
     def __setstate__(self, state: object) -> None:
         parts = cast("tuple[object, ...]", state) if isinstance(state, tuple) else (state,)
         for part in parts:
-            if isinstance(part, dict):
-                self.state.update(cast("dict[Any, Any]", part))
+            if is_record(part):
+                self.state.update(part)
 
     def __setitem__(self, key: Any, value: object) -> None:
         self.state[key] = value
@@ -107,8 +109,9 @@ def read_archive(archive: zipfile.ZipFile) -> object:
             if info.file_size > 64 * (info.compress_size + 64):
                 raise TornError("its compression is far too high for weights")
             content = torch.empty(info.file_size, dtype=torch.uint8)
-            with archive.open(info) as file:
-                cast(Any, file).readinto(_bytes_of(content))
+            opened: Any = archive.open(info)
+            with opened as file:
+                file.readinto(_bytes_of(content))
                 file.read()  # checks the checksum
             stored[key] = content
         return stored[key]
@@ -136,7 +139,7 @@ def read_legacy(file: BinaryIO) -> object:
         return stored[key]
 
     content = _Unpickler(_next_pickle(stream), storage).load()
-    for key in cast("list[str]", _Unpickler(_next_pickle(stream), _no_storage).load()):
+    for key in _Unpickler(_next_pickle(stream), _no_storage).load():
         size = int.from_bytes(stream.read(8), "little") * widths[str(key)]
         if size != stored[str(key)].numel() or stream.readinto(_bytes_of(stored[str(key)])) != size:
             raise TornError("it is cut short: download it again")
@@ -145,7 +148,8 @@ def read_legacy(file: BinaryIO) -> object:
 
 
 def _bytes_of(storage: Tensor) -> memoryview:
-    return memoryview(cast(Any, storage.numpy()))
+    numbers: Any = storage.numpy()
+    return memoryview(numbers)
 
 
 def _next_pickle(stream: io.BytesIO) -> bytes:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tfmlc.backbones import Block
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import CheckpointInfo, read_tensors, write_checkpoint
+from tfmlc.typed import is_record
 
 Mode = Literal["flatten", "token"]
 Size = int | Literal["native"]
@@ -173,13 +174,12 @@ def read_made_for(path: Path, info: CheckpointInfo) -> MadeFor | None:
     numbers = [sizes.get(key) for key in ("tokens", "width", "hidden") if sizes.get(key) is not None]
     fits = all(type(number) is int and 0 < number < LARGEST_NUMBER for number in numbers)
     stored: object = sizes.get("made_for", {})
-    if isinstance(stored, dict) and fits:
-        values = cast("dict[str, Any]", stored)
-        backbone, block = values.get("backbone", info.name), values.get("block", DEFAULT_BLOCK)
-        size = values.get("size", NATIVE_PX)
+    if is_record(stored) and fits:
+        backbone, block = stored.get("backbone", info.name), stored.get("block", DEFAULT_BLOCK)
+        size = stored.get("size", NATIVE_PX)
         fits = isinstance(backbone, str) and (block == "final" or type(block) is int)
         if fits and (size == "native" or type(size) is int):
-            return MadeFor(backbone, block, size) if values else None
+            return MadeFor(backbone, block, size) if stored else None
     raise UserError(f"{path} does not fit its own description: {str(sizes)[:200]}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class BaselineLoss(nn.Module):
             metric = pyiqa_metric(BASELINES[name], as_loss=True, loss_reduction="none")
         except Exception as error:  # pyiqa is missing, or a download fails in one of many ways
             raise UserError(f"{name} is not available: {str(error).splitlines()[0]}") from error
-        self.metric = cast(nn.Module, metric).requires_grad_(False)
+        self.metric = metric.requires_grad_(False)
         self.name, self.reduction = name, reduction
 
     def extra_repr(self) -> str:
@@ -56,5 +56,5 @@ class BaselineLoss(nn.Module):
         stages = as_stages(restored)
         for stage in stages:
             check_rgb(stage, sharp)
-        errors = torch.stack([cast(Tensor, self.metric(stage, sharp)).reshape(-1) for stage in stages]).sum(dim=0)
+        errors = torch.stack([self.metric(stage, sharp).reshape(-1) for stage in stages]).sum(dim=0)
         return errors.mean() if self.reduction == "mean" else errors

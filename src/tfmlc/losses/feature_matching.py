@@ -77,7 +77,7 @@ class FeatureMatchingLoss(nn.Module):
             raise UserError("no default loss ships yet: give a backbone, for example build_backbone('clip-vit-b16')")
         if reduction not in ("mean", "none"):
             raise UserError(f"reduction must be 'mean' or 'none', not {reduction!r}")
-        if size != "native" and not (isinstance(cast(object, size), int) and size > 0):
+        if size != "native" and not (type(size) is int and size > 0):
             raise UserError(f"size must be a number of px or 'native', not {size!r}")
         backbone.check_block(block)
         if adapter is not None:
@@ -216,7 +216,7 @@ class FeatureMatchingLoss(nn.Module):
             images = images.float()
             if self.size != "native":
                 images = resize(images, self.size)
-            return cast(Tensor, backbone(images.to(backbone.mean.dtype), self.block, normalize=self.normalize))
+            return backbone(images.to(backbone.mean.dtype), self.block, normalize=self.normalize)
 
     def _running_parts(self, images: Tensor) -> tuple[Backbone, Adapter | None]:
         """Return the parts to run: on the images' device, in bfloat16 under 16-bit autocast and else in float32."""
@@ -235,7 +235,7 @@ class FeatureMatchingLoss(nn.Module):
 def _adapt(adapter: Adapter | None, features: Tensor) -> Tensor:
     """Return the adapter's outputs, or the features if there is no adapter."""
     with torch.autocast(features.device.type, enabled=False):
-        return features if adapter is None else cast(Tensor, adapter(features))
+        return features if adapter is None else adapter(features)
 
 
 def _leave_out_parts(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
@@ -243,11 +243,11 @@ def _leave_out_parts(module: nn.Module, state: dict[str, Tensor], prefix: str, *
 
     The loss keeps its own parts, and warns if the checkpoint holds other weights.
     """
-    loss = cast(FeatureMatchingLoss, module)
+    assert isinstance(module, FeatureMatchingLoss)
     for name in PARTS:
         start = f"{prefix}{name}."
         stored = {key.removeprefix(start): state.pop(key) for key in list(state) if key.startswith(start)}
-        if other_weights(loss._parts, name, stored):  # pyright: ignore[reportPrivateUsage]
+        if other_weights(module._parts, name, stored):  # pyright: ignore[reportPrivateUsage]
             warnings.warn(
                 f"the checkpoint holds another {name} than this loss, which keeps its own: to use the one of the "
                 f"checkpoint, build the loss with that {name}",

@@ -57,7 +57,7 @@ class FrozenParts:
         ]
         key = (name, device, dtype)
         if key not in self._copies or self._copies[key][0] != state:
-            self._copies[key] = (state, _frozen_copy(cast(nn.Module, part), self.block, device, dtype))
+            self._copies[key] = (state, _frozen_copy(part, self.block, device, dtype))
         return cast(Part, self._copies[key][1])
 
 
@@ -67,7 +67,7 @@ def other_weights(parts: FrozenParts, name: str, stored: dict[str, Tensor]) -> b
     ``stored`` has the names of the part's state dict. Blocks that were dropped from the backbone are not compared.
     Weights that were stored in half precision count as equal.
     """
-    part = cast("nn.Module | None", getattr(parts, name))
+    part: nn.Module | None = getattr(parts, name)
     own = {} if part is None else part.state_dict()
     if name == "adapter" and not stored.keys() <= own.keys():
         return True

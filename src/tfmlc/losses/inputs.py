@@ -16,7 +16,7 @@ RESTORED_TOLERANCE = 1.5  # during training single pixels are up to 0.75 outside
 
 def as_stages(restored: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """Return the stages as a list: one image batch is one stage. Raises UserError if there are none."""
-    if isinstance(cast(object, restored), list | tuple):
+    if isinstance(restored, list | tuple):
         if not restored:
             raise UserError("restored has no stages: give RGB images b 3 h w, or the tuple of a network's stages")
         return list(restored)
@@ -33,7 +33,7 @@ def check_images(restored: Tensor, sharp: Tensor, channels: int | None = None) -
     """
     wanted = "RGB images b 3 h w" if channels == 3 else "images b c h w"
     for name, images in (("restored", restored), ("sharp", sharp)):
-        if not isinstance(cast(object, images), Tensor):
+        if not torch.is_tensor(images):
             raise UserError(f"{name} must be a torch tensor, {wanted}; it is a {_type_name(images)}")
         if images.dim() != 4 or channels not in (None, images.shape[1]):
             raise UserError(f"{name} must be {wanted}; it is {tuple(images.shape)}")

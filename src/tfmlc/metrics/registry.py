@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast
@@ -124,11 +125,11 @@ def complex_wavelet_ssim(restored: Image, sharp: Image) -> float:
 @cache
 def _piq_loss() -> Callable[..., Any]:
     try:
-        import piq  # pyright: ignore[reportMissingImports]
+        piq = import_module("piq")  # no stubs, and no part of any extra
     except ImportError as error:
         raise UserError("metric pieapp_piq needs piq: pip install piq (https://pypi.org/project/piq)") from error
     try:
-        return cast(Any, piq).PieAPP(stride=27, enable_grad=False)
+        return piq.PieAPP(stride=27, enable_grad=False)
     except Exception as error:  # a failed download raises many types
         raise UserError(
             "metric pieapp_piq is not available: its weights cannot be downloaded; download "

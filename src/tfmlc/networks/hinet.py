@@ -144,9 +144,9 @@ class HINet(Network):
         self, features: Tensor, *, stage: int, encoded: list[Tensor] | None = None, decoded: list[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Run one U-Net and return its output and its encoder and decoder features, both from fine to coarse."""
-        downs = cast(nn.ModuleList, getattr(self, f"down_path_{stage}"))
-        ups = cast(nn.ModuleList, getattr(self, f"up_path_{stage}"))
-        skips = cast(nn.ModuleList, getattr(self, f"skip_conv_{stage}"))
+        downs: nn.ModuleList = getattr(self, f"down_path_{stage}")
+        ups: nn.ModuleList = getattr(self, f"up_path_{stage}")
+        skips: nn.ModuleList = getattr(self, f"skip_conv_{stage}")
         own: list[Tensor] = []
         for level, block in enumerate(downs):
             block = cast(HinBlock, block)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -52,7 +50,7 @@ class Resample(nn.Module):
         self.name = name
 
     def forward(self, features: Tensor) -> Tensor:
-        return cast(nn.Module, getattr(self, self.name))(features)
+        return getattr(self, self.name)(features)
 
 
 def down(inputs: int, outputs: int) -> Resample:

@@ -54,6 +54,7 @@ class LocalSpectrum(nn.Module):
     power along its direction. Convolutions would have to learn to square and average to see this.
     """
 
+    bank: Tensor
     channels = len(RADII) * (DIRECTIONS + 1)
 
     def __init__(self) -> None:
@@ -65,7 +66,7 @@ class LocalSpectrum(nn.Module):
         grey = functional.avg_pool2d(rgb.mean(dim=1, keepdim=True), 2)
         mode = "reflect" if min(grey.shape[-2:]) > MARGIN else "replicate"
         grey = functional.pad(grey, (MARGIN,) * 4, mode=mode)
-        answers = functional.conv2d(grey, cast(Tensor, self.bank)[:, None].to(grey.dtype), stride=STRIDE).float()
+        answers = functional.conv2d(grey, self.bank[:, None].to(grey.dtype), stride=STRIDE).float()
         batch, _, height, width = answers.shape
         power = answers.view(batch, -1, 2, height, width).square().sum(dim=2)
         power = functional.avg_pool2d(functional.avg_pool2d(power, 3, 1, 1, count_include_pad=False), 2)

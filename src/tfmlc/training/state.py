@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel, Field
 from torch import Tensor
@@ -14,6 +14,7 @@ from tfmlc.backbones import RANDOM
 from tfmlc.config import parse_record
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import read_safetensors
+from tfmlc.typed import is_record
 
 STATE = "state.safetensors"
 AGAIN = "remove it to start the run again"
@@ -44,7 +45,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], RunState]:
 
 def last_scores(run: Path) -> dict[str, float]:
     """What the last validation of a run found, by metric; raises UserError for a run without one."""
-    scores = cast("list[dict[str, float]]", read_state(run / STATE)[1].schedule.get("scores"))
+    scores = read_state(run / STATE)[1].schedule.get("scores")
     if not scores:
         raise UserError(f"{run / STATE} holds no validation: {AGAIN}")
     return scores[-1]
@@ -82,7 +83,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
-        found |= flat(cast("dict[str, Any]", value), f"{name}.") if isinstance(value, dict) else {name: value}
+        found |= flat(value, f"{name}.") if is_record(value) else {name: value}
     return found
 
 

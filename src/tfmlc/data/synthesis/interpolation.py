@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.data.synthesis.windows import is_cut
+from tfmlc.typed import NOTHING
 
 Frame = NDArray[np.uint8]
 Flow = NDArray[np.floating]
@@ -38,8 +38,8 @@ def _between(before: Frame, now: Frame, times: int, flow: cv2.DISOpticalFlow) ->
     if min(before.shape[:2]) < 16:  # too small for the flow's patches
         yield from [before] * (times - 1)
         return
-    ahead = np.asarray(flow.calc(grey[0], grey[1], cast(Any, None)), np.float32)
-    back = np.asarray(flow.calc(grey[1], grey[0], cast(Any, None)), np.float32)
+    ahead = np.asarray(flow.calc(grey[0], grey[1], NOTHING), np.float32)
+    back = np.asarray(flow.calc(grey[1], grey[0], NOTHING), np.float32)
     for number in range(1, times):
         time = np.float32(number / times)
         to_before = time * time * back - (1 - time) * time * ahead

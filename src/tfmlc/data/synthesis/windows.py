@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.errors import UserError
+from tfmlc.typed import NOTHING
 
 Frame = NDArray[np.uint8]
 Points = NDArray[np.float32]
-CORNERS = {"maxCorners": 100, "qualityLevel": 0.3, "minDistance": 7, "blockSize": 7}
-TRACKING = {
+CORNERS: dict[str, Any] = {"maxCorners": 100, "qualityLevel": 0.3, "minDistance": 7, "blockSize": 7}
+TRACKING: dict[str, Any] = {
     "winSize": (15, 15),
     "maxLevel": 2,
     "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03),
@@ -169,13 +170,13 @@ def blur_windows(
 
 def _track(before: Frame, now: Frame, points: Points) -> tuple[Points, NDArray[np.bool_]]:
     """Track points from one grey image to the next; return their positions and which of them were found."""
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, now, points, cast(Any, None), **cast(Any, TRACKING))
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, now, points, NOTHING, **TRACKING)
     return np.asarray(moved, np.float32), np.asarray(found, np.uint8).reshape(-1) == 1
 
 
 def corners(grey: Frame) -> Points:
     """Return the Shi-Tomasi corners of a grey image, ``n 1 2``; a flat image has none."""
-    found = cast(object, cv2.goodFeaturesToTrack(grey, **cast(Any, CORNERS)))
+    found = cast(object, cv2.goodFeaturesToTrack(grey, **CORNERS))
     return np.empty((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
 
 

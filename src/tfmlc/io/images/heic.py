@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -40,8 +40,8 @@ def read_heic(content: bytes) -> Image:
         raise UserError(f"is a HEIC photo: {FOR_HEIC}") from error
     head = head_of_heic(content)
     items = Items(content)
-    file = cast(Any, pi_heif).open_heif(io.BytesIO(content), convert_hdr_to_8bit=False)
-    info = cast("dict[str, Any]", file.info)
+    file: Any = pi_heif.open_heif(io.BytesIO(content), convert_hdr_to_8bit=False)
+    info: dict[str, Any] = file.info
     pixels = np.array(file)  # a copy, because the decoder frees its memory with the file
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     bits = int(info.get("bit_depth", 8))
