@@ -19,6 +19,7 @@ from accelerate.utils import ProjectConfiguration
 from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from tfmlc.config import Config
@@ -222,9 +223,8 @@ class Loop:
         self.optimiser.zero_grad()
         self.step += 1
         decay = min(self.config.ema_decay, self.step / (self.step + 10))
-        with torch.no_grad():
-            for name, value in self.plain.named_parameters():
-                self.ema[name].lerp_(value, 1 - decay)
+        now = [value.detach() for value in self.plain.parameters()]  # in the order of the averaged ones
+        get_ema_multi_avg_fn(decay)([*self.ema.values()], now, self.step)
         scale = {"loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {}
         return {**report, "learning_rate": rate, **scale}
 
