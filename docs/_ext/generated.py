@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 REQUIRED = "required"
 SETTINGS = {  # what is configured, and the class that holds its settings
     "tfmlc train": "tfmlc.training.train:TrainConfig",
-    "tfmlc adapt": "tfmlc.training.adapt:AdaptConfig",
+    "tfmlc adapt": "tfmlc.training.adapt_config:AdaptConfig",
     "tfmlc synthesize": "tfmlc.data.synthesis.sets:SetConfig",
     "tfmlc reproduce study": "tfmlc.reproduce.plan:StudyConfig",
     "tfmlc reproduce table1, table2, table3": "tfmlc.reproduce.grid:GridConfig",

@@ -15,7 +15,7 @@ from tfmlc.cli import app
 from tfmlc.data.synthesis.sets import SetConfig
 from tfmlc.reproduce.grid import GridConfig
 from tfmlc.reproduce.plan import StudyConfig
-from tfmlc.training.adapt import AdaptConfig
+from tfmlc.training.adapt_config import AdaptConfig
 from tfmlc.training.presets import PRESETS
 from tfmlc.training.train import TrainConfig
 

@@ -60,7 +60,7 @@ def test_records_of_another_form_are_refused_with_a_way_out(tmp_path: Path, text
 def test_a_run_that_was_never_validated_has_no_scores(tmp_path: Path) -> None:
     info = {"step": 1, "schedule": {"scores": []}}
     (tmp_path / STATE).write_bytes(save({"weights.a": torch.ones(2)}, {"run": json.dumps(info)}))
-    with pytest.raises(UserError, match="holds no validation"):
+    with pytest.raises(UserError, match="contains no validation scores"):
         last_scores(tmp_path)
 
 

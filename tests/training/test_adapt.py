@@ -24,7 +24,9 @@ from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.losses import FeatureMatchingLoss
 from tfmlc.losses.triplet import ranking_loss, triplet_loss
 from tfmlc.training import adapt as adapt_module
-from tfmlc.training.adapt import AdaptConfig, adapt, ranking_accuracy, warning_of
+from tfmlc.training.adapt import adapt, warning_of
+from tfmlc.training.adapt_config import AdaptConfig
+from tfmlc.training.ranking import ranking_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +134,7 @@ def test_a_finished_adapter_is_not_computed_again_and_not_taken_for_another(
         patch.setattr(adapt_module, "features_of", not_again)
         patch.setattr(adapt_module, "Loop", not_again)
         assert adapt(triplets, output, config(weights)) == report
-    with pytest.raises(UserError, match=r"a\.safetensors is of a run with other settings \(adapt\.hidden 8 -> 16\)"):
+    with pytest.raises(UserError, match=r"a\.safetensors was made with other settings \(adapt\.hidden 8 -> 16\)"):
         adapt(triplets, output, config(weights, hidden=16))
     (tmp_path / "a.json").unlink()  # so its report is not known
     assert adapt(triplets, output, config(weights))["accuracy"] == report["accuracy"]
@@ -204,7 +206,7 @@ def test_a_run_of_other_settings_is_refused(triplets: Path, weights: Path, tmp_p
     for changes in ({"margin": 2.0}, {"hidden": 16}, {"alignment": "independent"}):
         with pytest.raises(UserError, match=r"other settings|another network"):
             adapt(triplets, tmp_path / "a.safetensors", config(weights, epochs=1, **changes))
-    with pytest.raises(UserError, match=r"ends in \.safetensors"):
+    with pytest.raises(UserError, match=r"must end in \.safetensors"):
         adapt(triplets, tmp_path / "a.pth", config(weights))
 
 
@@ -224,7 +226,7 @@ def test_an_adapter_that_learned_nothing_is_told() -> None:
 
     assert said(0.5, 0.9) is None
     assert said(0.95, 0.94) is None
-    assert "did not learn to rank unseen triplets with members cropped independent: 0.50 before, 0.47" in said(
+    assert "did not learn to rank the validation triplets with independent crops: accuracy 0.50 before, 0.47" in said(
         0.5, 0.47
     )
     assert "0.95 before, 0.70 after" in (said(0.95, 0.7) or "")

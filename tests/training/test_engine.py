@@ -17,8 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tfmlc.errors import OutOfRangeError, UserError
-from tfmlc.training.loop import BAD_BATCH, STATE, Loop, LoopConfig, Task
+from tfmlc.training.batches import BAD_BATCH
+from tfmlc.training.loop import Loop
+from tfmlc.training.loop_config import LoopConfig
 from tfmlc.training.presets import load_recipe
+from tfmlc.training.state import STATE
+from tfmlc.training.task import Task
 from tfmlc.training.train import start_network, train_network
 
 SAME = 1e-3
@@ -69,7 +73,7 @@ def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path: Path, photos: Pat
         train_network(config, tmp_path / str(parts))
     assert relative_difference(tmp_path / "1", tmp_path / "2", photos) < SAME
     assert relative_difference(tmp_path / "1", tmp_path / "4", photos) < SAME
-    with pytest.raises(UserError, match="no multiple of processes times accumulate, 3"):
+    with pytest.raises(UserError, match="must be a multiple of 3"):
         train_network(load_recipe("smoke", [f"data.photos=[{photos}]", *SMOKE, "loop.accumulate=3"]), tmp_path / "3")
 
 
@@ -131,7 +135,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path, photos: Path
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=PATIENCE_S)[1].decode()
     assert process.returncode == 143
-    assert "the same command goes on" in said
+    assert "run the same command to continue" in said
     stopped = line_of(said)
     assert 0 < stopped < 400
     loop = train_network(load_recipe("smoke", settings), tmp_path / "run", stop_at=stopped + 2)
@@ -139,11 +143,11 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path, photos: Path
 
 
 def line_of(said: str) -> int:
-    return int(said.split("terminated at step ")[1].split(maxsplit=1)[0])
+    return int(said.split("stopped by SIGTERM at step ")[1].split(maxsplit=1)[0])
 
 
 def test_a_batch_that_is_not_finite_is_kept_and_the_state_intact(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"not finite, at step 5: its batch is in .*bad-batch\.safetensors"):
+    with pytest.raises(UserError, match=r"not finite \(at step 5\): .*saved in .*bad-batch\.safetensors"):
         line_loop(tmp_path, Numbers(broken_at=5 * 8 + 3), save_every_steps=5).run()
     batch = load_file(tmp_path / BAD_BATCH)
     assert torch.isnan(batch["part0.1"][3]).all()
@@ -160,7 +164,7 @@ def test_a_loss_that_refuses_its_input_stops_the_run_in_one_line(tmp_path: Path)
         raise OutOfRangeError("restored must lie in [0, 1]; it reaches from -3 to 9")
 
     loop.objective = refuse
-    with pytest.raises(UserError, match=r"from -3 to 9, at step 0: its batch is in .*lower loop\.learning_rate"):
+    with pytest.raises(UserError, match=r"from -3 to 9 \(at step 0\): lower loop\.learning_rate.*saved in"):
         loop.run()
     assert (tmp_path / BAD_BATCH).is_file()
 
@@ -194,6 +198,6 @@ def test_no_gpu_where_one_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tfmlc.training.loop.find_spec", lambda _: None)
+    monkeypatch.setattr("tfmlc.training.machine.find_spec", lambda _: None)
     with pytest.raises(UserError, match="names wandb, which is not installed: pip install wandb"):
         line_loop(tmp_path, trackers=["wandb"])

@@ -83,9 +83,9 @@ def test_every_preset_runs_on_gopros_layout(name: str, gopro: Path, tmp_path: Pa
 
 def test_the_adapter_is_asked_for(tmp_path: Path, gopro: Path) -> None:
     settings = ["loss.adapter=adapter.safetensors", f"data.pairs={gopro}"]
-    with pytest.raises(UserError, match=r"there is no adapter adapter\.safetensors"):
+    with pytest.raises(UserError, match=r"the file adapter\.safetensors, which does not exist"):
         train_network(load_recipe("hinet-gopro-tfmlc", settings, smoke=True), tmp_path)
-    with pytest.raises(UserError, match=r"HINet-GoPro\.pth to start from"):
+    with pytest.raises(UserError, match=r"HINet-GoPro\.pth, which does not exist"):
         train_network(load_recipe("hinet-gopro-control", [f"data.pairs={gopro}"]), tmp_path)
     with pytest.raises(UserError, match=r"tfmlc needs loss\.adapter=FILE"):
         load_recipe("smoke", ["loss.kind=tfmlc"])
@@ -163,5 +163,5 @@ def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
     assert sweep_ratios(config, tmp_path, "0.5,2") == said
     assert (tmp_path / "sweep.png").is_file()
     assert (run / "state.safetensors").stat().st_mtime_ns == before  # no step was taken again
-    with pytest.raises(UserError, match="numbers are expected"):
+    with pytest.raises(UserError, match="must be numbers"):
         sweep_ratios(config, tmp_path, "0.5;2")

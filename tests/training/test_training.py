@@ -123,9 +123,9 @@ def test_the_second_task_is_learned_and_left_behind(tmp_path: Path, photos: Path
     errors = [event.value for event in events.Scalars("spectrum_error")]
     assert errors[-1] < 0.7 * errors[0]
     nafnet = ["network.name=nafnet", "network.sizes={}", "blur_heads=1"]
-    with pytest.raises(UserError, match="blur_heads are for hinet"):
+    with pytest.raises(UserError, match="blur_heads works only with hinet"):
         train_network(recipe(photos, *nafnet), tmp_path / "other")
-    with pytest.raises(UserError, match=r"blur_heads need data\.photos"):
+    with pytest.raises(UserError, match=r"blur_heads needs data\.photos"):
         train_network(load_recipe("smoke", [f"data.pairs={photos}", "blur_heads=1"]), tmp_path / "third")
 
 
@@ -133,7 +133,7 @@ def test_starts_from_weights_and_refuses_others(tmp_path: Path, photos: Path) ->
     first = train_network(recipe(photos, "loop.steps=2"), tmp_path / "first")
     again = train_network(recipe(photos, "loop.steps=2", f"network.start={first}"), tmp_path / "second")
     assert load_network(again).info.hyperparameters == load_network(first).info.hyperparameters
-    with pytest.raises(UserError, match="holds hinet weights"):
+    with pytest.raises(UserError, match="contains hinet weights"):
         train_network(
             recipe(photos, f"network.start={first}", "network.name=nafnet", "network.sizes={}"), tmp_path / "third"
         )
@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, photos: Path) -
     train_network(recipe(photos), tmp_path / "run", stop_at=4)
     state = (tmp_path / "run" / "state.safetensors").read_bytes()
     config = recipe(photos, "loop.learning_rate=1e30")
-    with pytest.raises(UserError, match="not finite, at step"):
+    with pytest.raises(UserError, match="not finite \\(at step"):
         train_network(config, tmp_path / "run", force=True)
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == state
 

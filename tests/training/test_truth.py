@@ -71,7 +71,7 @@ def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
     recipe = load_recipe("hinet-gopro-tfmlc", [f"network.start={tmp_path}/no.pth", "loss.adapter=no.safetensors"])
     config, remarks = resolved(recipe)
     assert config == recipe
-    assert [remark.split(" are those of ")[0] for remark in remarks] == [
+    assert [remark.split(" come from ")[0] for remark in remarks] == [
         "network.sizes",
         "loss.backbone, block and adapter_mode",
     ]

@@ -32,8 +32,8 @@ def adapt(
     with one_line_errors():
         check_unlocked(output.with_suffix(".run"))
         from tfmlc.config import checked, override
-        from tfmlc.training.adapt import AdaptConfig
         from tfmlc.training.adapt import adapt as run
+        from tfmlc.training.adapt_config import AdaptConfig
 
         config = checked(AdaptConfig, override({"backbone": backbone, "block": block}, settings or []))
         learned = run(triplets, output, config)

@@ -27,7 +27,8 @@ from tfmlc.metrics.registry import unavailable
 from tfmlc.reproduce import paper
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
-from tfmlc.training.adapt import AdaptConfig, adapt
+from tfmlc.training.adapt import adapt
+from tfmlc.training.adapt_config import AdaptConfig
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.train import train_network
 

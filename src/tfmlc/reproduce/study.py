@@ -40,7 +40,8 @@ from tfmlc.reproduce.plan import (
     slug,
 )
 from tfmlc.runtime.progress import Progress
-from tfmlc.training.adapt import AdaptConfig, adapt
+from tfmlc.training.adapt import adapt
+from tfmlc.training.adapt_config import AdaptConfig
 from tfmlc.training.state import last_scores
 from tfmlc.training.train import TrainConfig, train_network
 

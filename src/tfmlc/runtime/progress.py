@@ -60,3 +60,14 @@ class Progress:
     def advance(self) -> None:
         """Count one more finished step."""
         self.update(self._done + 1)
+
+
+def readable_duration(seconds: float) -> str:
+    """Format a duration for a person.
+
+    >>> readable_duration(50), readable_duration(3000), readable_duration(30000)
+    ('50 s', '50 min', '8.3 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

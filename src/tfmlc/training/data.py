@@ -1,4 +1,4 @@
-"""The pairs that a deblurring network learns from: one source, or a mixture of several."""
+"""The pairs that a deblurring network is trained on: one source, or a mixture of several."""
 
 from __future__ import annotations
 
@@ -24,54 +24,60 @@ Pairs = Dataset[tuple[Tensor, ...]]
 
 
 class SourceConfig(Config):
-    """One source of pairs: sharp photos that are blurred on the fly, or ready pairs; one of the two."""
+    """The settings of one source of pairs: either sharp photos, which are blurred on the fly, or ready pairs."""
 
     photos: list[Path] = Field(
-        default_factory=list[Path], description="sharp photos and folders of them; they are blurred on the fly"
+        default_factory=list[Path], description="sharp photos, and folders of them, which are blurred on the fly"
     )
     pairs: Path | None = Field(
-        default=None, description="a folder with blur/ and sharp/, GOPRO_Large, RealBlur or HIDE"
+        default=None, description="folder of ready pairs: one with blur/ and sharp/, GOPRO_Large, RealBlur or HIDE"
     )
     blur_kind: BlurKind = Field(
         default="blur", description="GoPro only: blur averages stored values, blur_gamma linear light"
     )
     only: list[str] = Field(default_factory=list[str], description="name patterns of the files to use; empty: all")
     exclude: list[str] = Field(default_factory=list[str], description="name patterns of the files to leave out")
-    fraction: float = Field(default=1.0, gt=0, description="how often this source is drawn, relative to the others")
+    fraction: float = Field(
+        default=1.0, gt=0, description="sources: how often this source is drawn, relative to the others"
+    )
     scale: tuple[float, float] = Field(
         default=(0.4, 1.0), description="photos: range of the factor by which they are shrunk"
     )
     prepare: int | None = Field(
         default=None,
         ge=1,
-        description="photos: number of pairs that are made once and then read from disk; None: made on the fly",
+        description="photos: number of pairs that are made once and then read from disk; None: all on the fly",
     )
     prepared_px: int = Field(
-        default=224, ge=16, description="photos: side of the prepared pairs; each use takes a patch of it"
+        default=224, ge=16, description="photos: side of the prepared pairs; each use takes a random patch of a pair"
     )
     crop_px: int | None = Field(
-        default=None, ge=16, description="pairs: side of the crops into which they are cut once; None: not cut"
+        default=None, ge=16, description="pairs: side of the crops into which pairs are cut once; None: not cut"
     )
     crop_step_px: int = Field(default=256, ge=1, description="pairs: distance from one crop to the next")
-    crops: Path | None = Field(default=None, description="pairs: folder for the crops; None: next to the run's")
+    crops: Path | None = Field(
+        default=None, description="pairs: folder for the crops; None: next to the folder of the run"
+    )
     saturation: float = Field(default=0.0, ge=0, le=1, description="pairs: largest random change of colour saturation")
     blur: BlurConfig = BlurConfig()
     easy: BlurConfig | None = Field(
         default=None, description="photos: settings of a simpler blur for part of the pairs"
     )
     easy_fraction: float = Field(
-        default=0.0, ge=0, le=1, description="photos: fraction of the pairs with the simpler blur"
+        default=0.0, ge=0, le=1, description="photos: fraction of the pairs that get the simpler blur"
     )
 
 
 class DataConfig(SourceConfig):
-    """What the network learns from: one source, or a mixture of several in ``sources``."""
+    """The settings of the training data: one source, or a mixture of several in ``sources``."""
 
     patch_px: int = Field(default=192, ge=16, description="side of the patches that the network sees")
     sources: dict[str, SourceConfig] = Field(
         default_factory=dict[str, SourceConfig], description="several sources to mix, by name"
     )
-    prepared: Path | None = Field(default=None, description="folder for prepared pairs; None: next to the run's")
+    prepared: Path | None = Field(
+        default=None, description="folder for prepared pairs; None: next to the folder of the run"
+    )
 
     @model_validator(mode="after")
     def _check_sizes(self) -> DataConfig:
@@ -83,7 +89,13 @@ class DataConfig(SourceConfig):
 
 @dataclass(frozen=True)
 class Draw:
-    """Which items a run takes: how many, with which seed, and the cells of the blur's spectrum if it is learned."""
+    """The items that a run takes from a dataset.
+
+    Attributes:
+        length: The number of items.
+        seed: The seed of the random choices.
+        cell_px: The side of a cell of the blur's spectrum in px, if the network learns the spectrum.
+    """
 
     length: int
     seed: int
@@ -91,15 +103,25 @@ class Draw:
 
 
 def build_dataset(data: DataConfig, draw: Draw, folder: Path) -> Pairs:
-    """The pairs of a run, one for every item of every batch.
+    """Build the dataset of a run, with one pair for every item of every batch.
 
-    Pairs are checked, cut into crops or prepared where the settings say so; what is made lies beside ``folder``, the
-    run's. Raises UserError for sources that are not there or do not fit together.
+    Pairs are checked first. They are cut into crops, or prepared, if the settings say so.
+
+    Args:
+        data: The settings of the data.
+        draw: How many items are needed, and how they are drawn.
+        folder: The folder of the run. Crops and prepared pairs are written next to it by default.
+
+    Returns:
+        A dataset of ``(blurry, sharp)``, or ``(blurry, sharp, spectrum)`` if ``draw`` has cells.
+
+    Raises:
+        UserError: If a source is missing, cannot be read, or does not fit the others.
     """
     if not data.sources:
         return _build_source(data, "photos", data, draw, folder)
     if data.photos or data.pairs is not None:
-        raise UserError("data.sources replaces data.photos and data.pairs: move them into a source")
+        raise UserError("data.sources replaces data.photos and data.pairs: move these into one of the sources")
     sources = {
         name: (source.fraction, _build_source(source, name, data, draw, folder))
         for name, source in data.sources.items()
@@ -110,12 +132,12 @@ def build_dataset(data: DataConfig, draw: Draw, folder: Path) -> Pairs:
 
 def _build_source(source: SourceConfig, name: str, data: DataConfig, draw: Draw, folder: Path) -> Pairs:
     if bool(source.photos) == (source.pairs is not None):
-        raise UserError("a recipe needs data.photos=[FOLDER] (sharp photos) or data.pairs=FOLDER (blur/ and sharp/)")
+        raise UserError("set either data.photos=[FOLDER] (sharp photos) or data.pairs=FOLDER (with blur/ and sharp/)")
     if source.pairs is None:
         return _synthetic(source, name, data, draw, folder)
     pairs = chosen_pairs(find_pairs(source.pairs, split="train", blur=source.blur_kind), source.only, source.exclude)
     if not pairs:
-        raise UserError(f"no pair of {source.pairs} is left by only and exclude")
+        raise UserError(f"the patterns data.only and data.exclude leave no pair of {source.pairs}: change them")
     check_pairs(pairs)
     if remark := count_remark(source.pairs, "train", pairs):
         Progress("pairs").say(remark)
@@ -148,6 +170,6 @@ def _synthetic(source: SourceConfig, name: str, data: DataConfig, draw: Draw, fo
     if source.prepare is None:
         return synthetic
     prepared = (data.prepared or folder.parent / "prepared") / name
-    recipe = source.model_dump(mode="json", exclude={"fraction"})  # how often it is drawn does not change what it is
+    recipe = source.model_dump(mode="json", exclude={"fraction"})  # it does not change the pairs
     prepare(synthetic, source.prepare, prepared, recipe | {"cell_px": draw.cell_px})
     return PreparedPairs(prepared, patch_px=data.patch_px, length=draw.length, seed=draw.seed, cell_px=draw.cell_px)

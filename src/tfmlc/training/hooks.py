@@ -1,4 +1,4 @@
-"""What happens beside the training itself: validation, sample images, and the export of weights."""
+"""The hooks of a training run: validation with sample images, and the export of weights."""
 
 from __future__ import annotations
 
@@ -25,20 +25,29 @@ SAMPLES = 3
 
 
 class ValidationConfig(Config):
-    """Scores during a run, on pairs that it does not learn from; never on those that a claim is made on later."""
+    """The settings of the validation during a run.
+
+    Use pairs that are neither trained on nor used for the final scores.
+    """
 
     pairs: Path | None = Field(default=None, description="folder of pairs; None: no validation")
     only: list[str] = Field(default_factory=list[str], description="name patterns of the pairs to use; empty: all")
     every_steps: int = Field(default=1000, ge=1, description="steps between two validations")
-    images: int = Field(default=8, ge=1, description="number of images, chosen evenly from the folder")
-    crop_px: int = Field(default=512, ge=16, description="side of the crop from the middle of each image")
+    images: int = Field(default=8, ge=1, description="number of images, spread evenly over the folder")
+    crop_px: int = Field(default=512, ge=16, description="side of the central crop of each image")
     metrics: list[str] = Field(
-        default=["psnr"], min_length=1, description="metrics to compute; the first decides which weights are best"
+        default=["psnr"], min_length=1, description="metrics to compute; the first one determines the best weights"
     )
 
 
 class Export(Hook):
-    """Writes the averaged weights to ``path`` after every saved state."""
+    """Writes the averaged weights to a file after every saved state.
+
+    Args:
+        path: The file.
+        network: A network of the same architecture, which gets the averaged weights.
+        licence: The licence of the weights, stored with them.
+    """
 
     def __init__(self, path: Path, network: Network, licence: str) -> None:
         super().__init__()
@@ -46,17 +55,25 @@ class Export(Hook):
 
     def after_save(self, loop: Loop) -> None:
         """Write the weights."""
-        network = average(loop, self.network)  # every process takes part
+        network = average(loop, self.network)  # every process must call this
         if loop.accelerator.is_main_process:
             origin = f"trained by tfmlc, {loop.step} of {loop.config.steps} steps"
             save_network(self.path, network, origin=origin, licence=self.licence)
 
 
 class Validation(Hook):
-    """Scores of the averaged weights on held-out pairs, every ``every_steps``.
+    """Scores the averaged weights on validation pairs, every ``every_steps``.
 
-    Writes ``samples/step-STEP-NUMBER.png`` (blurry, restored and sharp side by side) into the run's folder and,
-    whenever the first metric improves, ``best.safetensors``. The scores go to the trackers and into the run's state.
+    The folder of the run gets ``samples/step-STEP-NUMBER.png`` (blurry, restored and sharp side by side) and, whenever
+    the first metric improves, ``best.safetensors``. The trackers and the state of the run get the scores.
+
+    Args:
+        config: The settings of the validation.
+        network: A network of the same architecture, which gets the averaged weights.
+        licence: The licence of the weights, stored with them.
+
+    Raises:
+        UserError: If a metric is not available, or the pairs cannot be read.
     """
 
     def __init__(self, config: ValidationConfig, network: Network, licence: str) -> None:
@@ -71,10 +88,10 @@ class Validation(Hook):
             self.images = [centred(read_pair(pairs[int(place)]), config.crop_px) for place in places]
 
     def after_step(self, loop: Loop) -> None:
-        """Validate where the step asks for it and there are pairs."""
+        """Validate if the step is a multiple of ``every_steps`` and there are pairs."""
         if not self.images or loop.step % self.config.every_steps:
             return
-        network = average(loop, self.network)  # every process takes part in putting it together
+        network = average(loop, self.network)  # every process must call this
         if not loop.accelerator.is_main_process:
             return
         restored = [restore(network, blurry, loop) for blurry, _ in self.images]
@@ -108,14 +125,14 @@ class Validation(Hook):
 
 
 def average(loop: Loop, network: Network) -> Network:
-    """Put the averaged weights of a run into ``network``, which has the form of the one that is trained."""
+    """Load the averaged weights of a run into a network of the same architecture, and return it."""
     state = {name.removeprefix("network."): value for name, value in loop.averaged_state().items()}
     network.load_state_dict({name: value for name, value in state.items() if not name.startswith("heads.")})
     return network
 
 
 def restore(network: nn.Module, blurry: NDArray[np.uint8], loop: Loop) -> NDArray[np.uint8]:
-    """Restore an image, uint8 ``h w 3``, in the run's precision."""
+    """Restore an image, uint8 ``h w 3``, in the precision of the run."""
     device = loop.accelerator.device
     with torch.no_grad(), autocast(device, loop.precision):
         image = network.to(device).eval()(to_tensor(blurry)[None].to(device))[-1][0].float().cpu()
@@ -125,7 +142,12 @@ def restore(network: nn.Module, blurry: NDArray[np.uint8], loop: Loop) -> NDArra
 def centred(
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]], side_px: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Crop both images of a pair to their middle, at most ``side_px`` on a side."""
+    """Crop both images of a pair around their centre, to at most ``side_px`` on a side.
+
+    >>> image = np.zeros((40, 60, 3), np.uint8)
+    >>> [crop.shape for crop in centred((image, image), 50)]
+    [(40, 50, 3), (40, 50, 3)]
+    """
     height, width = images[0].shape[:2]
     top, left = max(0, (height - side_px) // 2), max(0, (width - side_px) // 2)
     blurry, sharp = (image[top : top + side_px, left : left + side_px] for image in images)

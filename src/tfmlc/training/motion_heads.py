@@ -1,4 +1,4 @@
-"""A second task for a deblurring network while it is trained: to say how the image is blurred."""
+"""A second task for a deblurring network during training: to predict the spectrum of the blur."""
 
 from __future__ import annotations
 
@@ -18,11 +18,20 @@ SLOPE = 0.2
 
 
 class BlurHeads(nn.Module):
-    """A HINet and, on the deepest features of its two stages, heads that tell the blur's spectrum.
+    """A HINet with heads that predict the spectrum of the blur from the deepest features of its two stages.
 
-    ``forward(blurry)`` gives ``(stages, spectra)``: the restored images, and for each stage ``b 24 h/cell w/cell`` in
-    [0, 1], see ``motion_spectrum``. ``cell_px`` is the side of a cell. What the network learns of blur for the
-    heads it then uses to undo it; the heads are thrown away.
+    ``forward(blurry)`` returns ``(stages, spectra)``: the restored images, and for each stage a spectrum
+    ``b 24 h/cell w/cell`` in [0, 1] (see ``motion_spectrum``). ``cell_px`` is the side of a cell in px. The second task
+    teaches the network about blur, which helps it to remove blur. After training, the heads are dropped.
+
+    Args:
+        network: The network.
+
+    Example:
+        >>> heads = BlurHeads(HINet(width=8, depth=3, normalised_levels=(1, 2)))
+        >>> stages, spectra = heads(torch.rand(1, 3, 32, 32))
+        >>> spectra[0].shape == (1, 24, 32 // heads.cell_px, 32 // heads.cell_px)
+        True
     """
 
     def __init__(self, network: HINet) -> None:
@@ -57,7 +66,7 @@ class BlurHeads(nn.Module):
 
 
 class MotionTask(nn.Module):
-    """A spectral U-Net that returns the blur's spectrum beside the image: ``forward(blurry)`` as of ``BlurHeads``."""
+    """A spectral U-Net that also returns the spectrum of the blur. ``forward`` returns the same as ``BlurHeads``."""
 
     cell_px = CELL_PX
 
@@ -71,9 +80,9 @@ class MotionTask(nn.Module):
 
 
 def motion_task(network: Network) -> BlurHeads | MotionTask:
-    """The network with the second task; raises UserError for a network that has none."""
+    """Add the second task to a network; raises UserError if the network does not support it."""
     if isinstance(network, SpectralUNet):
         return MotionTask(network)
     if isinstance(network, HINet):
         return BlurHeads(network)
-    raise UserError("blur_heads are for hinet and spectral-unet: set blur_heads=0 for other networks")
+    raise UserError("blur_heads works only with hinet and spectral-unet: set blur_heads=0 for other networks")

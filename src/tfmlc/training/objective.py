@@ -1,4 +1,4 @@
-"""What a deblurring network minimises: its pixel loss, a feature loss beside it, and the weight of that."""
+"""The objective of a deblurring network: its pixel loss, a feature loss, and the weight of the feature loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST_ERROR = 1e-6
 
 
 class LossConfig(Config):
-    """The loss beside the pixels: ``control`` is none, ``fmlc`` frozen features, ``tfmlc`` adapted ones."""
+    """The settings of the feature loss."""
 
     kind: Literal["control", "fmlc", "tfmlc", "LPIPS-alex", "LPIPS-vgg", "DISTS"] = Field(
         default="control",
@@ -32,36 +32,53 @@ class LossConfig(Config):
     )
     weight: float | Literal["paper", "auto"] = Field(
         default="paper",
-        description="a number; paper: 1000 for hinet, 1 for mprnet; auto: from the gradients, see gradient_ratio",
+        description="weight of the feature loss; paper: 1000 for hinet, 1 for mprnet; auto: from gradient_ratio",
     )
     gradient_ratio: float = Field(
-        default=1.0, gt=0, description="auto: norm of the feature loss's gradient relative to the pixel loss's"
+        default=1.0,
+        gt=0,
+        description="weight=auto: norm of the feature loss's gradient, relative to that of the pixel loss",
     )
-    auto_steps: int = Field(default=10, ge=1, description="auto: number of batches on which the gradients are measured")
+    auto_steps: int = Field(
+        default=10, ge=1, description="weight=auto: number of batches on which the gradients are measured"
+    )
     backbone: str = Field(
-        default="clip-vit-b16", description="fmlc: name of the backbone; tfmlc takes it from the adapter's file"
+        default="clip-vit-b16", description="fmlc: name of the backbone; tfmlc reads it from the adapter's file"
     )
     weights: str = Field(default="hub", description="weights of the backbone: hub, a file, or random")
     block: Annotated[int, Field(ge=0)] | Literal["final"] = Field(
         default=3, description="fmlc: block whose features are compared, counted from zero"
     )
-    adapter: str | None = Field(default=None, description="tfmlc: file of the adapter, or random")
+    adapter: str | None = Field(default=None, description="tfmlc: file of the adapter; random: random weights")
     adapter_mode: Mode = Field(default="flatten", description="mode of a random adapter")
 
     @model_validator(mode="after")
     def _check_adapter(self) -> LossConfig:
         if self.kind == "tfmlc" and self.adapter is None:
-            raise ValueError("tfmlc needs loss.adapter=FILE, which tfmlc adapt makes or the paper's authors published")
+            raise ValueError("tfmlc needs loss.adapter=FILE: train one with tfmlc adapt, or use one of the authors'")
         return self
 
 
 class Restoration:
-    """Objective of a run: ``objective(module, batch)`` returns the loss and its parts, each a scalar.
+    """The objective of a run (ICIP 2023, section 3.2).
 
-    ``batch`` is ``(blurry, sharp)``, or ``(blurry, sharp, spectrum)`` for a module with a motion task. The objective of
-    the network's ``family`` (ICIP 2023, section 3.2) takes the feature loss with ``weight``, by default the paper's.
-    ``mesh`` weighs ``mesh_ratio``, ``motion`` the error of the predicted blur spectrum. ``gain_db`` is the PSNR of the
-    last stage minus that of the blurry input.
+    ``objective(module, batch)`` returns the loss and its parts, each a scalar. ``batch`` is ``(blurry, sharp)``, or
+    ``(blurry, sharp, spectrum)`` if the module has the second task. Among the parts, ``gain_db`` is the PSNR of the
+    last stage minus the PSNR of the blurry input.
+
+    Args:
+        family: The family of the network, a key of ``OBJECTIVES``. It determines the pixel loss.
+        feature_loss: The feature loss, or None.
+        weight: The weight of the feature loss. None takes the paper's.
+        mesh: The weight of ``mesh_ratio``.
+        motion: The weight of the error of the predicted spectra. If it is not 0, the module must have the second task.
+
+    Example:
+        >>> from tfmlc.networks import build_network
+        >>> network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
+        >>> images = torch.rand(2, 1, 3, 16, 16)
+        >>> list(Restoration("hinet")(network, (images[0], images[1])))
+        ['loss', 'pixels', 'gain_db']
     """
 
     def __init__(
@@ -96,22 +113,39 @@ class Restoration:
         return {"loss": loss, **values, "gain_db": gain}
 
     def parts(self, stages: Sequence[Tensor], sharp: Tensor) -> dict[str, Tensor]:
-        """Pixel loss and feature loss, without weights."""
+        """Return the pixel loss and the feature loss of the stages, without weights."""
         return self.paper.parts([stage.float() for stage in stages], sharp, self.feature_loss)
 
 
 def spectrum_error(spectra: Sequence[Tensor], spectrum: Tensor) -> Tensor:
-    """Mean squared error of predicted blur spectra; cells of NaN, whose blur is not known, do not count."""
+    """Return the mean squared error of predicted blur spectra. Cells of NaN, whose blur is not known, do not count.
+
+    >>> spectrum = torch.tensor([[[[0.5, torch.nan]]]])
+    >>> spectrum_error([torch.zeros(1, 1, 1, 2)], spectrum)
+    tensor(0.2500)
+    """
     known, spectrum = spectrum.isfinite(), spectrum.nan_to_num()
     squares = torch.stack([((predicted - spectrum).square() * known).sum() for predicted in spectra]).mean()
     return squares / known.sum().clamp(min=1)
 
 
 def mesh_ratio(error: Tensor, period_px: int = 4) -> Tensor:
-    """How much of an error ``b c h w`` repeats every 4 px, relative to an error without a pattern.
+    """Measure how much of an error is a pattern that repeats every few px.
 
-    The error is averaged over all cells of 4x4 px. The variance of the 16 means is about 1 for noise, in units of what
-    it is expected to be.
+    The error is averaged over all cells of ``period_px`` x ``period_px``. The result is the variance of the means,
+    relative to the variance that noise would have.
+
+    Args:
+        error: Restored minus sharp images, ``b c h w``.
+        period_px: The side of a cell.
+
+    Returns:
+        A scalar: about 1 for noise, more for a pattern.
+
+    Example:
+        >>> pattern = torch.eye(4).repeat(16, 16)[None, None]
+        >>> mesh_ratio(torch.randn(1, 1, 64, 64)) < 3 < mesh_ratio(pattern)
+        tensor(True)
     """
     height, width = (side - side % period_px for side in error.shape[-2:])
     rows, columns = height // period_px, width // period_px
@@ -123,7 +157,22 @@ def mesh_ratio(error: Tensor, period_px: int = 4) -> Tensor:
 
 
 def build_feature_loss(config: LossConfig, device: torch.device) -> FeatureLoss | None:
-    """The loss beside the pixels, or None; raises UserError where weights or files are missing or do not fit."""
+    """Build the feature loss of the settings.
+
+    Args:
+        config: The settings.
+        device: The device for the loss.
+
+    Returns:
+        The loss, or None for ``kind="control"``.
+
+    Raises:
+        UserError: If weights or files are missing or do not fit.
+
+    Example:
+        >>> build_feature_loss(LossConfig(kind="control"), torch.device("cpu")) is None
+        True
+    """
     build = FEATURE_LOSSES[config.kind]
     return None if build is None else build(config).to(device)
 
@@ -144,7 +193,7 @@ def _tfmlc(config: LossConfig) -> nn.Module:
         return FeatureMatchingLoss(backbone, block=config.block, adapter=adapter)
     path = Path(str(config.adapter))
     if not path.is_file():
-        raise UserError(f"there is no adapter {path} (loss.adapter): tfmlc adapt makes one")
+        raise UserError(f"loss.adapter names the file {path}, which does not exist: train an adapter with tfmlc adapt")
     return FeatureMatchingLoss.load(path, weights=config.weights)
 
 
@@ -167,12 +216,23 @@ FEATURE_LOSSES: dict[str, Callable[[LossConfig], nn.Module] | None] = {
 
 
 def adapter_settings(path: Path) -> dict[str, Any]:
-    """Backbone, block and mode that an adapter's file, ours or the authors', asks for, as settings of the loss."""
+    """Read the settings of the loss that an adapter's file determines.
+
+    Args:
+        path: A file of ``tfmlc adapt``, or a checkpoint that the paper's authors published.
+
+    Returns:
+        The backbone, the block and the mode.
+
+    Raises:
+        UserError: If the file is not an adapter or cannot be read.
+    """
     tensors, info = read_tensors(path)
-    if any(name.startswith("mlp.") for name in tensors):  # the authors' files imply them
+    if any(name.startswith("mlp.") for name in tensors):  # the authors' checkpoints are all of this kind
         return {"backbone": "clip-vit-b16", "block": 3, "adapter_mode": "flatten"}
     if info.kind != "adapter":
-        raise UserError(f"{path} (loss.adapter) holds no adapter: {info.kind or 'weights of another program'}")
+        held = info.kind or "weights of another program"
+        raise UserError(f"loss.adapter names {path}, which is not an adapter but {held}: train one with tfmlc adapt")
     made_for = read_made_for(path, info)
     block = DEFAULT_BLOCK if made_for is None else made_for.block
     return {"backbone": info.name, "block": block, "adapter_mode": info.hyperparameters.get("mode", "flatten")}
@@ -181,9 +241,16 @@ def adapter_settings(path: Path) -> dict[str, Any]:
 def balanced_weight(
     objective: Restoration, network: nn.Module, batches: Iterable[Sequence[Tensor]], ratio: float
 ) -> tuple[float, list[dict[str, Any]]]:
-    """Weight at which the feature loss's gradient has ``ratio`` times the norm of the pixel loss's.
+    """Measure the weight at which the gradient of the feature loss has ``ratio`` times the norm of the pixel loss's.
 
-    Gradients are those of the network's weights, on each of ``batches``; the answer is the median, and the norms.
+    Args:
+        objective: The objective, with a feature loss.
+        network: The network. The gradients are those of its weights.
+        batches: Batches of blurry and sharp images.
+        ratio: The desired ratio of the norms.
+
+    Returns:
+        The median weight over the batches; and for each batch the norms and the weight.
     """
     parameters = [value for value in network.parameters() if value.requires_grad]
     rows: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""The recipes that ship, by name, and recipes from YAML files."""
+"""Recipes: the presets, and recipes from YAML files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HINET_GOPRO: dict[str, Any] = {  # ICIP 2023, section 3.1: 20,000 steps of 4 cro
         "workers": 4,
     },
 }
-MPRNET_LITE_GOPRO: dict[str, Any] = {  # 200 epochs of GoPro's 2,103 training pairs, one a step; 3 epochs of warm-up
+MPRNET_LITE_GOPRO: dict[str, Any] = {  # 200 epochs of GoPro's 2,103 training pairs, one per step; 3 epochs of warm-up
     "network": {"name": "mprnet-lite", "start": "MPRNet-lite-GoPro.pth"},
     "data": {"patch_px": 256, "saturation": 0.2},
     "loop": {
@@ -62,7 +62,7 @@ ALL_BLUR: dict[str, Any] = {
 PROJECTED_DINOV2: dict[str, Any] = {
     "kind": "tfmlc",
     "backbone": "dinov2-vit-s14",
-    "adapter": "random",  # docs/results/study.md: no trained one did better
+    "adapter": "random",  # docs/results/study.md: no trained adapter was better
     "adapter_mode": "token",
     "weight": "auto",
     "gradient_ratio": 3.0,
@@ -71,25 +71,27 @@ PROJECTED_DINOV2: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     **{f"hinet-gopro-{name}": {**HINET_GOPRO, "loss": loss} for name, loss in LOSSES.items()},
     **{f"mprnet-lite-gopro-{name}": {**MPRNET_LITE_GOPRO, "loss": loss} for name, loss in LOSSES.items()},
-    "default-first": {  # straight shifts of like length in all directions: a network that starts from nothing tells
-        "network": QUARTER_RESOLUTION_HINET,  # these apart within minutes, and all blur at once not within hours
+    # Straight shifts of similar length in all directions. A network with random weights learns to distinguish these
+    # within minutes. With all kinds of blur at once it does not learn to distinguish them within hours.
+    "default-first": {
+        "network": QUARTER_RESOLUTION_HINET,
         "data": {"patch_px": 192, "blur": {**STRAIGHT, "strength_px": [8, 14]}},
         "loop": {**MUON, "steps": 600, "warmup_steps": 50},
         "blur_heads": 1.0,
     },
-    "default": {  # goes on with all blur, half of the pairs still straight; network.start=runs/default-first/...
+    "default": {  # continues with all kinds of blur; half of the pairs stay straight; network.start=runs/...
         "network": QUARTER_RESOLUTION_HINET,
         "data": {**ALL_BLUR, "easy_fraction": 0.5},
         "loop": {**MUON, "steps": 9000, "warmup_steps": 50},
         "blur_heads": 1.0,
     },
-    "default-perceptual": {  # finetunes the model above, by features that are free to use
+    "default-perceptual": {  # finetunes the model above with a feature loss whose backbone may be used freely
         "network": {"name": "hinet", "start": "default-psnr"},
         "data": {**ALL_BLUR, "easy_fraction": 0.2},
         "loss": PROJECTED_DINOV2,
         "loop": {**MUON, "steps": 1000, "batch_size": 8, "learning_rate": 5e-4, "warmup_steps": 50},
     },
-    "smoke": {  # seconds on a laptop: shows that everything runs
+    "smoke": {  # takes seconds on a laptop and shows that everything runs
         "network": {"name": "hinet", "sizes": {"width": 8, "depth": 3, "normalised_levels": [1, 2], "unshuffle": 2}},
         "data": {"patch_px": 48, "blur": {"strength_px": [2, 6], "sub_exposures": [9, 9]}},
         "loop": {"steps": 8, "batch_size": 2, "warmup_steps": 2, "save_every_steps": 4, "workers": 0},
@@ -105,13 +107,24 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 
 def load_recipe(recipe: str, settings: Iterable[str] = (), *, smoke: bool = False) -> TrainConfig:
-    """A preset or a YAML file, with ``key=value`` settings applied; everything is checked.
+    """Load a preset or a YAML file, and apply settings to it.
 
-    ``smoke`` shrinks it to seconds: a small network, random weights everywhere, eight steps of small patches. It shows
-    that everything runs on the data, and nothing else. Settings come after it.
+    Args:
+        recipe: The name of a preset, or a file ``.yaml`` or ``.yml``.
+        settings: Settings ``key=value`` that replace those of the recipe.
+        smoke: Whether to reduce the recipe to a run of seconds: a small network, random weights everywhere, and eight
+            steps with small patches. Such a run only shows that everything works with the data. ``settings`` are
+            applied after this.
 
-    >>> load_recipe("smoke", ["loop.steps=3"]).loop.steps
-    3
+    Returns:
+        The settings of the run.
+
+    Raises:
+        UserError: If the recipe or a setting is unknown, or a value is not valid.
+
+    Example:
+        >>> load_recipe("smoke", ["loop.steps=3"]).loop.steps
+        3
     """
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml"):
@@ -139,14 +152,25 @@ def _smoke(config: TrainConfig) -> list[str]:
 
 
 def scale_to(config: TrainConfig, batch_size: int) -> tuple[TrainConfig, list[str]]:
-    """The recipe for another batch size with as many images seen; and lines that say what was changed.
+    """Adapt a recipe to another batch size, so that it sees the same number of images.
 
-    Progress, and all that is counted in them, change in inverse proportion to the batch, the learning rate with its
-    square root (Adam's noise scale; Malladi et al., NeurIPS 2022).
+    Everything that is counted in steps is divided by the factor by which the batch size grows. The learning rate is
+    multiplied by the square root of the factor.
 
-    >>> config, lines = scale_to(load_recipe("hinet-gopro-control"), 1)
-    >>> config.loop.steps, config.loop.learning_rate, lines[1]
-    (80000, 1e-05, 'loop.steps: 20000 -> 80000')
+    Args:
+        config: The recipe.
+        batch_size: The new batch size.
+
+    Returns:
+        The new recipe, and a line for each setting that changed.
+
+    References:
+        Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022.
+
+    Example:
+        >>> config, lines = scale_to(load_recipe("hinet-gopro-control"), 1)
+        >>> config.loop.steps, config.loop.learning_rate, lines[1]
+        (80000, 1e-05, 'loop.steps: 20000 -> 80000')
     """
     loop = config.loop
     factor = loop.batch_size / batch_size

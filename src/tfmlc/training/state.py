@@ -1,4 +1,4 @@
-"""The saved state of a run: what is in the file, and whether a run may go on from it."""
+"""The saved state of a run: what the file contains, and whether a run may continue from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tfmlc.backbones import RANDOM
 from tfmlc.config import parse_record
@@ -18,8 +17,8 @@ from tfmlc.typed import is_record
 
 STATE = "state.safetensors"
 AGAIN = "remove it to start the run again"
-WAY_OUT = "choose another folder, or --force to go on with the new ones"
-READ_FROM = {  # settings that are read from the file that a setting names
+WAY_OUT = "choose another folder, or use --force to continue with the new settings"
+READ_FROM = {  # settings that are read from the file that another setting names
     "network.start": ("network.name", "network.sizes"),
     "loss.adapter": ("loss.backbone", "loss.block", "loss.adapter_mode"),
 }
@@ -27,7 +26,14 @@ FREE_SETTINGS = {"loop.workers", "loop.save_every_steps", "loop.trackers", "loop
 
 
 class RunState(BaseModel):
-    """Where a saved run is: its step, what its schedule keeps, its recipe, and the scaling of its loss."""
+    """What a saved state says beside its tensors.
+
+    Attributes:
+        step: The number of steps taken.
+        schedule: The states of the schedule and the hooks.
+        recipe: The settings of the run.
+        loss_scale: The state of the loss scaler, in fp16.
+    """
 
     step: int = Field(ge=0)
     schedule: dict[str, Any] = {}
@@ -36,28 +42,41 @@ class RunState(BaseModel):
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], RunState]:
-    """Tensors of a saved run, and where it is; raises UserError for another file."""
+    """Return the tensors of a saved state, and what it says of the run; raises UserError if it is another file."""
     tensors, metadata = read_safetensors(path)
     if "run" not in metadata:
-        raise UserError(f"{path} is no state of a run: {AGAIN}")
-    return tensors, parse_record(metadata["run"], RunState, path, "the state of a run", AGAIN)
+        raise UserError(f"{path} is not the saved state of a run: {AGAIN}")
+    return tensors, parse_record(metadata["run"], RunState, path, "the saved state of a run", AGAIN)
 
 
 def last_scores(run: Path) -> dict[str, float]:
-    """What the last validation of a run found, by metric; raises UserError for a run without one."""
+    """Return the scores of a run's last validation, by metric; raises UserError if there was no validation."""
     scores = read_state(run / STATE)[1].schedule.get("scores")
     if not scores:
-        raise UserError(f"{run / STATE} holds no validation: {AGAIN}")
+        raise UserError(f"{run / STATE} contains no validation scores: {AGAIN}")
     return scores[-1]
 
 
 def check_same_recipe(
     path: Path, earlier: Mapping[str, Any], recipe: Mapping[str, Any], way_out: str = WAY_OUT
 ) -> None:
-    """Settings that change the course of a run must be those it was started with.
+    """Check that a run continues with the settings it was started with.
 
-    Those that are read from a file that both name say nothing, nor do sizes that one of them leaves to the network:
-    earlier versions did not write down what they read.
+    Settings that do not change the result may differ, such as the number of workers. Two kinds of settings are not
+    compared, because earlier versions did not record them: those that are read from a file that both recipes name,
+    and sizes that one recipe leaves to the network.
+
+    Args:
+        path: The saved state, for the error.
+        earlier: The settings it was made with.
+        recipe: The settings now.
+        way_out: How to fix it, for the error.
+
+    Raises:
+        UserError: If a setting differs. The error lists the changes.
+
+    Example:
+        >>> check_same_recipe(Path("state"), {"loop": {"steps": 9, "workers": 1}}, {"loop": {"steps": 9, "workers": 4}})
     """
     before, now = flat(earlier), flat(recipe)
     for key in before.keys() ^ now.keys():
@@ -75,23 +94,17 @@ def check_same_recipe(
         if key not in FREE_SETTINGS and before.get(key) != now.get(key) and not key.startswith(tuple(read))
     ]
     if changed:
-        raise UserError(f"{path} is of a run with other settings ({', '.join(changed)}): {way_out}")
+        raise UserError(f"{path} was made with other settings ({', '.join(changed)}): {way_out}")
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
+    """Return nested settings under dotted names.
+
+    >>> flat({"loop": {"steps": 9}, "mesh": 0.0})
+    {'loop.steps': 9, 'mesh': 0.0}
+    """
     found: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
         found |= flat(value, f"{name}.") if is_record(value) else {name: value}
     return found
-
-
-def whole(value: Tensor) -> Tensor:
-    """A tensor that FSDP spread over processes, in one piece."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def spread_like(like: Tensor, value: Tensor) -> Tensor:
-    """A whole tensor, spread over processes as ``like`` is."""
-    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value

@@ -1,4 +1,4 @@
-"""The same run at several weights of the feature loss, and what they trade: PSNR against LPIPS."""
+"""The same run with several weights of the feature loss, to compare PSNR with LPIPS."""
 
 from __future__ import annotations
 
@@ -17,18 +17,31 @@ SCORES = ["psnr", "lpips"]
 
 
 def sweep_ratios(config: TrainConfig, folder: Path, ratios: str) -> str:
-    """Train once for each ratio of the gradient (comma-separated) and once without the feature loss.
+    """Train once for each gradient ratio, and once without the feature loss.
 
-    Every run is validated at its end on ``validation.pairs``. Writes ``sweep.json`` and ``sweep.png`` into ``folder``;
-    returns a line for each run. Runs that are finished already are not repeated.
+    Every run is scored on ``validation.pairs`` at its end. The folder gets ``sweep.json`` and ``sweep.png``. Finished
+    runs are not repeated.
+
+    Args:
+        config: The settings of the run.
+        folder: The folder of all runs.
+        ratios: Gradient ratios, separated by commas.
+
+    Returns:
+        The scores as text, one line per run.
+
+    Raises:
+        UserError: If there is no feature loss, there are no validation pairs, or a ratio is not a number.
     """
-    if config.loss.kind == "control" or config.validation.pairs is None:
-        raise UserError("--sweep needs a feature loss (loss.kind) and validation.pairs=FOLDER, pairs not trained on")
+    if config.loss.kind == "control":
+        raise UserError("--sweep needs a feature loss: set loss.kind, for example loss.kind=fmlc")
+    if config.validation.pairs is None:
+        raise UserError("--sweep needs validation.pairs=FOLDER: pairs that the network is not trained on")
     find_pairs(config.validation.pairs)
     try:
         wanted = sorted({float(ratio) for ratio in ratios.split(",")})
     except ValueError as error:
-        raise UserError(f"--sweep {ratios}: numbers are expected, as 0.3,1,3") from error
+        raise UserError(f"--sweep {ratios} must be numbers separated by commas, such as 0.3,1,3") from error
     rows: list[dict[str, Any]] = []
     for ratio in (0.0, *wanted):
         values = config.model_dump(mode="json")

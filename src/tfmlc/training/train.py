@@ -1,4 +1,4 @@
-"""Train a deblurring network on pairs: synthetic ones of sharp photos, or a dataset (ICIP 2023, section 3.2)."""
+"""Training of a deblurring network on a dataset, or on synthetic pairs of sharp photos (ICIP 2023, section 3.2)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from tfmlc.networks import NETWORKS, Network, build_network, describe_network, l
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.data import DataConfig, Draw, Pairs, build_dataset
 from tfmlc.training.hooks import Export, Validation, ValidationConfig
-from tfmlc.training.loop import Loop, LoopConfig, Task, make_accelerator, to_device
+from tfmlc.training.loop import Loop
+from tfmlc.training.loop_config import LoopConfig
+from tfmlc.training.machine import make_accelerator, to_device
 from tfmlc.training.motion_heads import motion_task
 from tfmlc.training.objective import (
     LossConfig,
@@ -31,10 +33,11 @@ from tfmlc.training.objective import (
     balanced_weight,
     build_feature_loss,
 )
+from tfmlc.training.task import Task
 
 
 class NetworkConfig(Config):
-    """Which network, of which sizes, from which weights."""
+    """The network: its name, its sizes and the weights it starts from."""
 
     name: str = Field(default="hinet", description="name of the network")
     sizes: dict[str, Any] = Field(
@@ -46,7 +49,7 @@ class NetworkConfig(Config):
 
 
 class TrainConfig(Config):
-    """A whole training run."""
+    """The settings of a training run."""
 
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()
@@ -54,28 +57,39 @@ class TrainConfig(Config):
     loop: LoopConfig = LoopConfig()
     validation: ValidationConfig = ValidationConfig()
     blur_heads: float = Field(
-        default=0.0, ge=0, description="weight of a second task, to predict the blur's spectrum; needs photos"
+        default=0.0,
+        ge=0,
+        description="weight of a second task, which is to predict the spectrum of the blur; 0: none; needs data.photos",
     )
-    mesh: float = Field(default=0.0, ge=0, description="weight of a penalty on errors that repeat every 4 px")
+    mesh: float = Field(default=0.0, ge=0, description="weight of a penalty on errors that repeat every 4 px; 0: none")
     licence: str = Field(default="Apache-2.0", description="licence of the weights, stored with them")
 
 
 class MeasuredWeight(BaseModel):
-    """The weight of a feature loss, as a run keeps it."""
+    """The measured weight of a feature loss, as a run stores it."""
 
     weight: float
 
 
 def train_network(config: TrainConfig, folder: Path, *, stop_at: int | None = None, force: bool = False) -> Path:
-    """Train a network and return its weights file; a folder that holds an unfinished run is resumed.
+    """Train a network. If the folder contains an unfinished run, it is resumed.
 
-    Writes ``config.yaml``, logs, and every ``loop.save_every_steps`` the state for resuming and
-    ``weights.safetensors`` (the averaged weights); with ``validation.pairs`` also ``best.safetensors`` and sample
-    images. ``force`` resumes with other settings.
+    The folder gets ``config.yaml``, logs and, every ``loop.save_every_steps``, the state of the run and
+    ``weights.safetensors`` (the averaged weights). With ``validation.pairs`` it also gets ``best.safetensors`` and
+    sample images.
+
+    Args:
+        config: The settings.
+        folder: The folder of the run.
+        stop_at: The step at which to stop. None trains to the last step of the settings.
+        force: Whether to resume a run that was made with other settings.
+
+    Returns:
+        The file of the averaged weights.
 
     Raises:
-        UserError: for settings that do not fit together, and while another run works in the folder.
-
+        UserError: If settings do not fit together, data or weights are missing, or another run is working in the
+            folder.
     """
     _check_writable(folder)
     with run_lock(folder):
@@ -104,14 +118,14 @@ def _train(config: TrainConfig, folder: Path, *, stop_at: int | None, force: boo
     ).resume(force=force)
     if accelerator.is_main_process:
         write_atomically(folder / "config.yaml", f"{_ran(loop, objective)}\n{config.to_yaml()}".encode())
-    if loop.step:  # what was trained before, in case nothing is left to do
+    if loop.step:  # a finished run takes no step that would export the weights
         export.after_save(loop)
     loop.run(stop_at=stop_at)
     return weights
 
 
 def _ran(loop: Loop, objective: Restoration) -> str:
-    """A comment for ``config.yaml``: where the run took place, and what was measured for it."""
+    """Return a comment for ``config.yaml``: the device, the precision, and the weight of the feature loss."""
     ran = f"# ran on {loop.accelerator.device.type} in {loop.precision}"
     if objective.feature_loss is not None:
         ran += f"; weight of the feature loss {objective.weight:.6g}"
@@ -119,27 +133,47 @@ def _ran(loop: Loop, objective: Restoration) -> str:
 
 
 def with_motion_task(network: Network, config: TrainConfig) -> tuple[nn.Module, int | None]:
-    """The network with the second task, and the side of a cell in px; or the network alone and None."""
+    """Add the second task to a network if the settings ask for it.
+
+    Args:
+        network: The network.
+        config: The settings.
+
+    Returns:
+        The module to train, and the side of a cell of the blur's spectrum in px. Without the second task these are the
+        network itself and None.
+
+    Raises:
+        UserError: If the network or the data do not allow the second task.
+    """
     if not config.blur_heads:
         return network, None
     if not any(source.photos for source in (config.data, *config.data.sources.values())):
-        raise UserError("blur_heads need data.photos, ready pairs do not tell their blur: set blur_heads=0")
+        raise UserError("blur_heads needs data.photos, because the blur of ready pairs is not known: set blur_heads=0")
     if config.data.patch_px % network.size_multiple:
-        raise UserError(f"with blur_heads, data.patch_px must be a multiple of {network.size_multiple}")
+        raise UserError(
+            f"with blur_heads, data.patch_px={config.data.patch_px} must be a multiple of {network.size_multiple}"
+        )
     module = motion_task(network)
     return module, module.cell_px
 
 
 def resolved(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
-    """The settings as they run, and a remark for each file that is not here to tell them.
+    """Fill in the settings that files and defaults determine.
 
-    Name and sizes of the network are read from ``network.start``, or are the network's defaults where none are given;
-    backbone, block and mode are read from ``loss.adapter``.
+    The name and the sizes of the network are read from ``network.start``; without it, missing sizes are the network's
+    defaults. The backbone, the block and the mode are read from ``loss.adapter``.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The complete settings, and a remark for each file that cannot be read because it does not exist.
     """
     values = config.model_dump(mode="json")
     remarks: list[str] = []
     if config.network.start is None:
-        with torch.device("meta"):  # for its form alone
+        with torch.device("meta"):  # only shapes are needed
             name, sizes = describe_network(build_network(config.network.name, **config.network.sizes).state_dict())
         values["network"] |= {"name": name, "sizes": sizes}
     else:
@@ -148,37 +182,55 @@ def resolved(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
             info = load_network(path).info
             values["network"] |= {"name": info.name, "sizes": info.hyperparameters}
         else:
-            remarks.append(f"network.sizes are those of {path}, which is not here")
+            remarks.append(f"network.sizes come from {path}, which does not exist")
     if config.loss.kind == "tfmlc" and config.loss.adapter not in (None, RANDOM):
         path = Path(str(config.loss.adapter))
         if path.is_file():
             values["loss"] |= adapter_settings(path)
         else:
-            remarks.append(f"loss.backbone, block and adapter_mode are those of {path}, which is not here")
+            remarks.append(f"loss.backbone, block and adapter_mode come from {path}, which does not exist")
     return checked(TrainConfig, json.loads(json.dumps(values))), remarks
 
 
 def start_network(config: NetworkConfig) -> Network:
-    """The network with random weights, or with those it starts from."""
+    """Build the network with the weights of ``config.start``, or with random weights.
+
+    Args:
+        config: The settings of the network.
+
+    Returns:
+        The network, in training mode.
+
+    Raises:
+        UserError: If the weights file does not exist or is of another network.
+
+    Example:
+        >>> network = start_network(NetworkConfig(sizes={"width": 8, "depth": 3, "normalised_levels": [1, 2]}))
+        >>> type(network).__name__, network.training
+        ('HINet', True)
+    """
     if config.start is None:
         torch.manual_seed(0)
         return build_network(config.name, **config.sizes)
     path = find_model(config.start)
     if not path.is_file():
         raise UserError(
-            f"there is no weights file {path} to start from (network.start): get {config.name}'s official GoPro "
-            "weights from its authors, or name a file of your own"
+            f"network.start names the weights file {path}, which does not exist: download the official GoPro weights "
+            f"of {config.name} from its authors, or name another file"
         )
     network = load_network(path).train()
     if NETWORKS[network.info.name].family != NETWORKS[config.name].family:
-        raise UserError(f"{config.start} holds {network.info.name} weights, but the recipe trains {config.name}")
+        raise UserError(
+            f"network.start={config.start} contains {network.info.name} weights, but the recipe trains {config.name}: "
+            f"set network.name={network.info.name}, or name another file"
+        )
     return network
 
 
 def _objective(
     config: TrainConfig, network: Network, dataset: Pairs, accelerator: Accelerator, folder: Path
 ) -> Restoration:
-    """What the run minimises."""
+    """Return the objective of the run."""
     family, loss = NETWORKS[config.network.name].family, config.loss
     feature_loss = build_feature_loss(loss, accelerator.device)
     weight = None if isinstance(loss.weight, str) else loss.weight
@@ -191,12 +243,11 @@ def _objective(
 def _measured_weight(
     objective: Restoration, network: Network, batches: Iterable[list[Tensor]], loss: LossConfig, folder: Path
 ) -> float:
-    """The feature loss's weight, measured from gradients; kept in the run's folder for a resumed run."""
+    """Measure the weight of the feature loss from gradients. A resumed run reads it from its folder."""
     path = folder / "weight.json"
     if path.exists():
-        return read_record(
-            path, MeasuredWeight, "the weight of a feature loss", "remove it, and it is measured again"
-        ).weight
+        way_out = "remove it, and the weight is measured again"
+        return read_record(path, MeasuredWeight, "the weight of a feature loss", way_out).weight
     weight, rows = balanced_weight(objective, network, batches, loss.gradient_ratio)
     measured = {"weight": weight, "gradient_ratio": loss.gradient_ratio, "batches": rows}
     write_atomically(path, (json.dumps(measured, indent=1) + "\n").encode())
@@ -205,7 +256,7 @@ def _measured_weight(
 
 
 def _batches(dataset: Pairs, size: int, count: int, device: torch.device) -> Iterator[list[Tensor]]:
-    """Blurry and sharp images of the first batches."""
+    """Yield the blurry and sharp images of the first batches."""
     for step in range(count):
         items = [dataset[step * size + item][:2] for item in range(size)]
         yield to_device((torch.stack(part) for part in zip(*items, strict=True)), device)
@@ -215,6 +266,6 @@ def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write the run folder {folder}: {error.strerror}; choose one with -o") from error
+        raise UserError(f"cannot create the run folder {folder} ({error.strerror}): choose another -o") from error
     write_atomically(folder / ".writable", b"")
-    (folder / ".writable").unlink(missing_ok=True)  # another process of the run may have been here
+    (folder / ".writable").unlink(missing_ok=True)  # another process of the run may have removed it

@@ -1,0 +1,84 @@
+"""The machine of a run: its device, its processes, its trackers, and the signal that stops it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+from torch import Tensor
+
+from tfmlc.errors import UserError
+from tfmlc.training.loop_config import LoopConfig
+
+
+def make_accelerator(config: LoopConfig, folder: Path) -> Accelerator:
+    """Return the accelerator of a run, which knows the device, the processes and the trackers.
+
+    Args:
+        config: The settings of the loop.
+        folder: The folder of the run. Logs go to its subfolder ``log``.
+
+    Returns:
+        The accelerator.
+
+    Raises:
+        UserError: If CUDA is requested without a GPU, or a tracker is not installed.
+
+    Example:
+        >>> make_accelerator(LoopConfig(device="cpu", trackers=[]), Path("run")).device
+        device(type='cpu')
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("loop.device=cuda, but torch finds no GPU: set loop.device=auto, or repair the GPU driver")
+    places = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "log"))
+    missing = [name for name in config.trackers if find_spec(name) is None]
+    if missing:
+        raise UserError(f"loop.trackers names {missing[0]}, which is not installed: pip install {missing[0]}")
+    return Accelerator(cpu=config.device == "cpu", log_with=list(config.trackers) or None, project_config=places)
+
+
+def tracker_settings(folder: Path) -> dict[str, Any]:
+    """Return settings with which the trackers add a resumed run to the log of the first one."""
+    return {"wandb": {"dir": str(folder), "name": folder.name, "id": folder.name, "resume": "allow"}}
+
+
+def mean_over_processes(accelerator: Accelerator, values: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Average scalars over all processes. Every process must call this function."""
+    stacked = torch.tensor([float(value) for value in values.values()], dtype=torch.float64)
+    if accelerator.num_processes > 1:
+        stacked = stacked.float().to(accelerator.device)  # some devices do not support float64
+        stacked = cast(Tensor, accelerator.reduce(stacked, "mean"))
+    return dict(zip(values, cast("list[float]", stacked.tolist()), strict=True))
+
+
+def to_device(batch: Iterable[Tensor], device: torch.device) -> list[Tensor]:
+    """Move the tensors of a batch to a device. Images get the memory format channels last."""
+    return [
+        part.to(device, memory_format=torch.channels_last if part.dim() == 4 else torch.preserve_format)
+        for part in batch
+    ]
+
+
+@contextmanager
+def on_sigterm(notice: Callable[[], None]) -> Generator[None]:
+    """Call ``notice`` if the process receives SIGTERM, which clusters send before they stop a machine."""
+
+    def handle(number: int, frame: object) -> None:  # noqa: ARG001
+        notice()
+
+    try:
+        before = signal.signal(signal.SIGTERM, handle)
+    except ValueError:  # only the main thread can handle signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,134 @@
+"""The training data of an adapter: augmented views of triplets, or features of such views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tfmlc.backbones import Backbone
+from tfmlc.data.datasets.triplets import Triplet, augmented, centred
+from tfmlc.errors import UserError
+from tfmlc.io.files import read_json, write_atomically
+from tfmlc.losses.adapter import as_tokens
+from tfmlc.runtime.progress import Progress
+from tfmlc.training.adapt_config import AdaptConfig
+
+VALIDATED_TOKENS = 256
+
+
+class Views:
+    """The items that an adapter learns from: augmented images of triplets, or features of such images.
+
+    An item depends on the seed and its index alone. Every epoch takes each triplet once, in a new order. With
+    ``config.views`` the features of so many views per triplet are computed first. They are kept in half precision in
+    ``folder/features.npy``, and a resumed run uses them again.
+
+    Args:
+        triplets: The triplets.
+        backbone: The backbone that computes the features.
+        config: The settings of the adaptation.
+        folder: The folder of the run.
+        set_sha256: The sha256 of the triplets' manifest. Features of another set are computed again.
+    """
+
+    def __init__(
+        self, triplets: Sequence[Triplet], backbone: Backbone, config: AdaptConfig, folder: Path, set_sha256: str
+    ) -> None:
+        self.triplets, self.config, self.set_sha256 = list(triplets), config, set_sha256
+        self.features: NDArray[np.float16] | None = None
+        if config.views:
+            self.features = self._compute(backbone, folder)
+
+    def __getitem__(self, index: int) -> tuple[Tensor]:
+        config, (epoch, place) = self.config, divmod(index, len(self.triplets))
+        order = np.random.default_rng([config.seed, 1, epoch]).permutation(len(self.triplets))
+        row = int(order[place])
+        if self.features is None:
+            rng = np.random.default_rng([config.seed, 2, index])
+            return (augmented(self.triplets[row], config.augmentation, config.alignment, rng),)
+        members: NDArray[np.float16] = self.features[row, epoch % config.views]
+        if config.mode == "token" and members.shape[1] > config.sampled_tokens:
+            rng = np.random.default_rng([config.seed, 3, index])
+            members = members[:, rng.permutation(members.shape[1])[: config.sampled_tokens]]
+        return (torch.from_numpy(members.astype(np.float32)),)
+
+    def _compute(self, backbone: Backbone, folder: Path) -> NDArray[np.float16]:
+        config = self.config
+        path, note = folder / "features.npy", folder / "features.json"
+        info = {
+            "backbone": config.backbone,
+            "sha256": backbone.info.sha256,
+            "settings": config.model_dump(mode="json", include={"block", "alignment", "augmentation", "views", "seed"}),
+            "files": [str(triplet.files[0]) for triplet in self.triplets],
+            "set": self.set_sha256,
+        }
+        with suppress(UserError, OSError, ValueError, EOFError):  # missing or damaged features are computed again
+            if read_json(note) == info:
+                return cast("NDArray[np.float16]", np.load(path, mmap_mode="r"))
+        folder.mkdir(parents=True, exist_ok=True)
+        note.unlink(missing_ok=True)  # the features it describes are overwritten next
+        made: NDArray[np.float16] | None = None
+        with Progress("features", len(self.triplets)) as progress:
+            for row, triplet in enumerate(self.triplets):
+                for view in range(config.views):
+                    rng = np.random.default_rng([config.seed, 2, row, view])
+                    images = augmented(triplet, config.augmentation, config.alignment, rng)
+                    tokens = features_of(backbone, config, [images])[0]
+                    if made is None:
+                        shape = (len(self.triplets), config.views, *tokens.shape)
+                        made = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+                    made[row, view] = tokens.numpy()
+                progress.advance()
+        write_atomically(note, json.dumps(info).encode())
+        return cast("NDArray[np.float16]", made)
+
+
+def features_of(backbone: Backbone, config: AdaptConfig, members: Sequence[Tensor]) -> Tensor:
+    """Compute the features of the images of triplets.
+
+    Args:
+        backbone: The backbone.
+        config: The settings, which name the block.
+        members: The images of each triplet, ``m 3 h w`` in [0, 1].
+
+    Returns:
+        The features ``b m n d``, on the CPU.
+    """
+    with torch.no_grad():
+        device = backbone.mean.device
+        return torch.stack([as_tokens(backbone(images.to(device), block=config.block)).cpu() for images in members])
+
+
+def validation_features(backbone: Backbone, config: AdaptConfig, held: Sequence[Triplet]) -> dict[str, Tensor]:
+    """Compute the features of the validation triplets for both alignments of their crops.
+
+    Args:
+        backbone: The backbone.
+        config: The settings of the adaptation.
+        held: The validation triplets.
+
+    Returns:
+        Features ``b m n d``: ``"shared"`` of central crops, ``"independent"`` of a different crop of each image.
+    """
+    crop_px = config.augmentation.crop_px
+    independent = [
+        augmented(triplet, config.augmentation, "independent", np.random.default_rng([config.seed, 4, row]))
+        for row, triplet in enumerate(held)
+    ]
+    features = {
+        "shared": features_of(backbone, config, [centred(triplet, crop_px) for triplet in held]),
+        "independent": features_of(backbone, config, independent),
+    }
+    tokens = features["shared"].shape[-2]
+    if config.mode == "token" and tokens > VALIDATED_TOKENS:  # so many tokens are enough for the mean
+        chosen = torch.linspace(0, tokens - 1, VALIDATED_TOKENS).long()
+        features = {kind: values[:, :, chosen] for kind, values in features.items()}
+    return features
