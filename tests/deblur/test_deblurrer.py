@@ -174,6 +174,16 @@ def test_tiles_equal_the_whole_where_the_overlap_covers_the_view() -> None:
     assert float((whole - tiled).abs().max()) < 1e-3
 
 
+def test_the_best_restoration_does_not_depend_on_orientation(photo: np.ndarray) -> None:
+    image = torch.from_numpy(photo[:96, :64].copy()).permute(2, 0, 1)[None].float() / 255
+    plain, best = (Deblurrer(local_network(), precision="fp32", tile_px=0, best=best) for best in (False, True))
+    turned = image.flip(3).rot90(1, (2, 3))
+    assert float((plain(turned) - plain(image).flip(3).rot90(1, (2, 3))).abs().max()) > 1e-3
+    assert float((best(turned) - best(image).flip(3).rot90(1, (2, 3))).abs().max()) < 1e-5
+    assert plain.fingerprint != best.fingerprint
+    assert best.overlap_px == 2 * plain.overlap_px
+
+
 @pytest.mark.parametrize("size", [(2000, 3), (600, 20), (177, 27), (3, 2000)])
 def test_narrow_pictures_are_restored_as_wide_ones(size: tuple[int, int]) -> None:
     """PyTorch's bf16 convolutions of maps one wide gave noise on a CPU."""

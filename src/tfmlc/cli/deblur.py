@@ -33,6 +33,9 @@ def deblur(
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    best: Annotated[
+        bool, typer.Option("--best", help="Best quality: the mean of eight orientations, eight times as slow.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also write an image with before and after side by side.")
     ] = False,
@@ -62,7 +65,7 @@ def deblur(
         batch = plan_batch(inputs, output, in_place=in_place, compare=compare)
         from tfmlc.deblur import Deblurrer
 
-        deblurrer = Deblurrer.load(model, device=device, precision=precision, tile_px=tile)
+        deblurrer = Deblurrer.load(model, device=device, precision=precision, tile_px=tile, best=best)
         outcomes: list[Outcome] = []
         for outcome in run_batch(deblurrer, batch, again=again, allow_large=yes_large):
             outcomes.append(outcome)
