@@ -27,7 +27,16 @@ def pad_to_multiple(image: Tensor, multiple: int, mode: Literal["reflect", "zero
     right, bottom = -width % multiple, -height % multiple
     if mode == "zeros":
         return nn.functional.pad(image, (0, right, 0, bottom))
-    for pads, fits in (((0, right, 0, 0), right < width), ((0, 0, 0, bottom), bottom < height)):
-        if any(pads):
-            image = nn.functional.pad(image, pads, mode="reflect" if fits else "replicate")
+    return pad_sides(image, right=right, bottom=bottom)
+
+
+def pad_sides(image: Tensor, *, left: int = 0, right: int = 0, top: int = 0, bottom: int = 0) -> Tensor:
+    """Pad images ``b c h w`` by reflection, or by replication if a side is too small to reflect; pads are in px."""
+    height, width = image.shape[-2:]
+    if left or right:
+        mode = "reflect" if max(left, right) < width else "replicate"
+        image = nn.functional.pad(image, (left, right, 0, 0), mode=mode)
+    if top or bottom:
+        mode = "reflect" if max(top, bottom) < height else "replicate"
+        image = nn.functional.pad(image, (0, 0, top, bottom), mode=mode)
     return image

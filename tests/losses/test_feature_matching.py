@@ -70,6 +70,39 @@ def test_stages_are_summed(loss: FeatureMatchingLoss, images: Any) -> None:
     assert float(loss(list(stages), sharp)) == pytest.approx(single, rel=1e-4)
 
 
+@pytest.mark.parametrize("size", ["native", 70])
+def test_random_offset(backbone: Any, images: Any, size: Any) -> None:
+    restored, sharp = images
+    plain, moving = (FeatureMatchingLoss(backbone, block=2, size=size, offset=offset) for offset in ("none", "random"))
+    torch.manual_seed(0)
+    values = [float(moving((restored, restored), sharp)) for _ in range(4)]
+    assert len(set(values)) > 1
+    assert max(values) < 3 * min(values)
+    assert float(moving(sharp, sharp)) == 0
+    torch.manual_seed(0)
+    assert float(moving((restored, restored), sharp)) == values[0]
+    assert float(moving.eval()(restored, sharp)) == float(plain(restored, sharp))
+
+
+def test_random_offset_leaves_no_grid_in_the_gradient(images: Any) -> None:
+    backbone = build_backbone("dinov2-vit-s14", None, last_block=0)
+    with torch.no_grad():  # trained patch embeddings, unlike random ones, look at the middle of a patch
+        backbone.tower.patch_embed.proj.weight *= torch.outer(torch.hann_window(14), torch.hann_window(14))
+
+    def grid(offset: Any) -> float:
+        """How much the mean strength of the gradient differs between the places in a patch."""
+        loss = FeatureMatchingLoss(backbone, block=0, size="native", offset=offset)
+        restored, sharp = images[0][..., :56].clone().requires_grad_(), images[1][..., :56]
+        total = torch.zeros(14, 14)
+        torch.manual_seed(0)
+        for _ in range(40):
+            (gradient,) = torch.autograd.grad(loss(restored, sharp), restored)
+            total += gradient.abs().sum(dim=(0, 1)).view(4, 14, 4, 14).sum(dim=(0, 2))
+        return float(total.std() / total.mean())
+
+    assert grid("none") > 3 * grid("random")  # of which the rest is the chance of 40 draws
+
+
 def test_one_value_an_image(loss: FeatureMatchingLoss, images: Any) -> None:
     restored, sharp = images
     each = FeatureMatchingLoss(loss.backbone, block=loss.block, adapter=loss.adapter, size=loss.size, reduction="none")
@@ -212,7 +245,7 @@ class TestAdapterFiles:
 def test_what_a_loss_shows(backbone: Any) -> None:
     loss = FeatureMatchingLoss(backbone, block=3, adapter=adapter_for(backbone))
     wanted = "backbone=dinov2-vit-s14, block=3, adapter='token', normalize=True, size=224, reduction='mean'"
-    assert repr(loss) == f"FeatureMatchingLoss({wanted})"
+    assert repr(loss) == f"FeatureMatchingLoss({wanted}, offset='none')"
     shown = "mode='token', width=384, hidden=32, made_for=MadeFor(backbone='dinov2-vit-s14', block=3, size=224)"
     assert shown in repr(loss.adapter)
 

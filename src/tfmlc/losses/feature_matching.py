@@ -17,9 +17,11 @@ from tfmlc.io.checkpoint import CheckpointInfo, read_tensors
 from tfmlc.losses.adapter import DEFAULT_BLOCK, NATIVE_PX, Adapter, MadeFor, Size
 from tfmlc.losses.frozen import PARTS, FrozenParts, other_weights
 from tfmlc.losses.inputs import as_stages, check_range, check_rgb
+from tfmlc.padding import pad_sides
 
 Images = Tensor | Sequence[Tensor]
 Reduction = Literal["mean", "none"]
+Offset = Literal["none", "random"]
 FrozenOn = Callable[[torch.device, torch.dtype], tuple[Backbone, Adapter | None]]
 LARGEST_PRODUCT_PX = 512
 AUTHORS_WIDTH = 768  # features per token of CLIP ViT-B/16
@@ -44,6 +46,9 @@ class FeatureMatchingLoss(nn.Module):
         size: The side in px to which images are resized (bicubic, without antialiasing), or ``"native"`` to keep
             their size.
         reduction: ``"mean"`` returns a scalar, ``"none"`` one value per image.
+        offset: ``"none"`` compares the images as they are, as the paper does. ``"random"`` moves the restored and the
+            sharp images by the same random part of a patch at each call in training mode, so that the grid of patches
+            leaves no pattern in the gradient. With a ``size`` it also changes the scale by up to a patch per side.
 
     Raises:
         UserError: If a setting is invalid, the backbone does not have the block, or the adapter was made for another
@@ -71,12 +76,15 @@ class FeatureMatchingLoss(nn.Module):
         normalize: bool = True,
         size: Size = NATIVE_PX,
         reduction: Reduction = "mean",
+        offset: Offset = "none",
     ) -> None:
         super().__init__()
         if backbone is None:
             raise UserError("no default loss ships yet: give a backbone, for example build_backbone('clip-vit-b16')")
         if reduction not in ("mean", "none"):
             raise UserError(f"reduction must be 'mean' or 'none', not {reduction!r}")
+        if offset not in ("none", "random"):
+            raise UserError(f"offset must be 'none' or 'random', not {offset!r}")
         if size != "native" and not (type(size) is int and size > 0):
             raise UserError(f"size must be a number of px or 'native', not {size!r}")
         backbone.check_block(block)
@@ -85,6 +93,7 @@ class FeatureMatchingLoss(nn.Module):
         self._parts = FrozenParts(backbone, adapter, block)
         self.block: Block = block
         self.normalize, self.reduction = normalize, reduction
+        self.offset: Offset = offset
         self.size: Size = size
         self.register_load_state_dict_pre_hook(_leave_out_parts)
 
@@ -97,6 +106,7 @@ class FeatureMatchingLoss(nn.Module):
         normalize: bool = True,
         size: Size | None = None,
         reduction: Reduction = "mean",
+        offset: Offset = "none",
     ) -> FeatureMatchingLoss:
         """Load a TFMLC from an adapter's file or from a checkpoint that the paper's authors published.
 
@@ -107,6 +117,7 @@ class FeatureMatchingLoss(nn.Module):
             normalize: As in the constructor.
             size: As in the constructor. None takes the size that the adapter was trained on.
             reduction: As in the constructor.
+            offset: As in the constructor.
 
         Returns:
             The loss.
@@ -143,6 +154,7 @@ class FeatureMatchingLoss(nn.Module):
             normalize=normalize,
             size=made_for.size if size is None else size,
             reduction=reduction,
+            offset=offset,
         )
 
     @property
@@ -160,6 +172,7 @@ class FeatureMatchingLoss(nn.Module):
         adapter = None if self.adapter is None else self.adapter.mode
         parts = f"backbone={self.backbone.info.name or type(self.backbone).__name__}, block={self.block!r}"
         settings = f"normalize={self.normalize}, size={self.size!r}, reduction={self.reduction!r}"
+        settings += f", offset={self.offset!r}"
         return f"{parts}, adapter={adapter!r}, {settings}"
 
     def forward(self, restored: Images, sharp: Tensor) -> Tensor:
@@ -181,6 +194,10 @@ class FeatureMatchingLoss(nn.Module):
         for stage in stages:
             check_rgb(stage, sharp)
         check_range(stages, sharp)
+        if self.offset == "random" and self.training:
+            left, right, top, bottom = self._random_pads(sharp)
+            stages = [pad_sides(stage, left=left, right=right, top=top, bottom=bottom) for stage in stages]
+            sharp = pad_sides(sharp, left=left, right=right, top=top, bottom=bottom)
         backbone, adapter = self._running_parts(sharp)
         with torch.no_grad():
             sharp_features = self._features(backbone, sharp)
@@ -209,6 +226,15 @@ class FeatureMatchingLoss(nn.Module):
         """
         backbone, adapter = self._running_parts(images)
         return _adapt(adapter, self._features(backbone, images)).float()
+
+    @torch.compiler.disable
+    def _random_pads(self, images: Tensor) -> list[int]:
+        """Draw how far the images are padded at the left, right, top and bottom, in px; less than a patch each."""
+        patch_px, pads = self.backbone.patch_px, list[int]()
+        for side in (images.shape[-1], images.shape[-2]):
+            limits = (patch_px, 1) if self.size == "native" else (max(1, patch_px * side // self.size),) * 2
+            pads += [int(torch.randint(limit, (), device="cpu")) for limit in limits]
+        return pads
 
     def _features(self, backbone: Backbone, images: Tensor) -> Tensor:
         """Return the backbone's features, in its own precision."""

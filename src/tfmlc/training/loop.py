@@ -179,6 +179,7 @@ class Loop:
             group["lr"] = rate
         values: dict[str, Tensor] = {}
         for number, batch in enumerate(parts, 1):
+            torch.manual_seed(self.config.seed + self.step)  # the same draws in each process and in a resumed run
             waiting = number < len(parts)  # processes exchange gradients once per step
             with self.accelerator.no_sync(self.module) if waiting else nullcontext():
                 try:

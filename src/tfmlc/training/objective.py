@@ -49,6 +49,9 @@ class LossConfig(Config):
     block: Annotated[int, Field(ge=0)] | Literal["final"] = Field(
         default=3, description="fmlc: block whose features are compared, counted from zero"
     )
+    offset: Literal["none", "random"] = Field(
+        default="none", description="fmlc and tfmlc: random moves the grid of patches at each step"
+    )
     adapter: str | None = Field(default=None, description="tfmlc: file of the adapter; random: random weights")
     adapter_mode: Mode = Field(default="flatten", description="mode of a random adapter")
 
@@ -183,18 +186,18 @@ def _baseline(config: LossConfig) -> nn.Module:
 
 def _fmlc(config: LossConfig) -> nn.Module:
     backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
-    return FeatureMatchingLoss(backbone, block=config.block)
+    return FeatureMatchingLoss(backbone, block=config.block, offset=config.offset)
 
 
 def _tfmlc(config: LossConfig) -> nn.Module:
     if config.adapter == RANDOM:
         backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
         adapter = _random_adapter(backbone, config)
-        return FeatureMatchingLoss(backbone, block=config.block, adapter=adapter)
+        return FeatureMatchingLoss(backbone, block=config.block, adapter=adapter, offset=config.offset)
     path = Path(str(config.adapter))
     if not path.is_file():
         raise UserError(f"loss.adapter names the file {path}, which does not exist: train an adapter with tfmlc adapt")
-    return FeatureMatchingLoss.load(path, weights=config.weights)
+    return FeatureMatchingLoss.load(path, weights=config.weights, offset=config.offset)
 
 
 def _random_adapter(backbone: Backbone, config: LossConfig) -> Adapter:
