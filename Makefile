@@ -1,12 +1,12 @@
 # make demo     set everything up, deblur the example photo
-# make test     set everything up, run the tests
+# make test     set everything up, run the tests; make test-all runs those of several processes too
 # make check    set everything up, then style, types, tables and layers
 # make docs     set everything up, build the site into docs/_build; make docs-serve shows it on localhost
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check docs docs-serve clean
+.PHONY: demo test test-all check docs docs-serve clean
 
 .venv/base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -30,7 +30,10 @@ demo: .venv/base
 	$(BIN)/tfmlc deblur examples/taxi.png -o demo --compare
 
 test: .venv/all
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-all: .venv/all
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow and not gpu'
 
 check: .venv/all
 	$(BIN)/ruff check .

@@ -18,6 +18,8 @@ RUN_AND_MEASURE = (
     "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
 )
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):  # what the tests read was not written on a terminal
     os.environ.pop(name, None)
 

@@ -75,7 +75,7 @@ def test_objectives_are_the_papers() -> None:
 @pytest.mark.parametrize("name", PAPER)
 def test_every_preset_runs_on_gopros_layout(name: str, gopro: Path, tmp_path: Path) -> None:
     settings = [f"data.pairs={gopro}", "loop.steps=2", "loop.workers=0"]
-    if "origin" not in name:
+    if "control" not in name:
         settings += ["loss.backbone=dinov2-vit-s14", "loss.adapter_mode=token"]
     weights = train_network(load_recipe(name, settings, smoke=True), tmp_path / "run")
     assert load_network(weights).info.name == name.split("-", maxsplit=1)[0]
@@ -144,6 +144,8 @@ def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
         f"validation.pairs={gopro}",
         "validation.images=2",
         "loss.backbone=dinov2-vit-s14",
+        "loss.block=1",
+        "loss.auto_steps=2",
         "loop.steps=4",
         "loop.workers=0",
     ]
