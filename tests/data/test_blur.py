@@ -17,7 +17,7 @@ QUIET = {"shot_noise": (0, 0), "read_noise": (0, 0), "moving_patches": (0, 0)}
 
 
 def trajectory(seed: int, **options: object):
-    settings = {"width": 200, "height": 150, "strength_px": 20.0, "exposure": 0.6, "instants": 21, **options}
+    settings = {"size": (200, 150), "strength_px": 20.0, "exposure": 0.6, "instants": 21, **options}
     return sample_trajectory(np.random.default_rng(seed), **settings)
 
 
@@ -156,7 +156,7 @@ def test_tiny_pictures(size: tuple[int, int]) -> None:
 def test_spectrum_is_that_of_the_blur() -> None:
     """The kernel's spectrum, measured by blurring waves, is what the trajectory says."""
     rng = np.random.default_rng(2)
-    path = sample_trajectory(rng, width=129, height=129, strength_px=9.0, exposure=0.6, instants=21, turning=0)
+    path = sample_trajectory(rng, (129, 129), strength_px=9.0, exposure=0.6, instants=21, turning=0)
     told = motion_spectrum(path.homographies(), np.array([[64.0, 64.0]]))[:, 0]
     shifts = path.poses[:, :2]
     for number, (across, down) in enumerate(FREQUENCIES):

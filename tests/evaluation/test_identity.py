@@ -17,6 +17,7 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation import record as record_module
 from tfmlc.evaluation.evaluate import evaluate, is_scored
 from tfmlc.evaluation.report import read_scores, write_report
+from tfmlc.evaluation.sources import RestoreSettings
 from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.metrics import registry
 from tfmlc.metrics.fidelity import psnr
@@ -93,15 +94,15 @@ def test_an_image_that_was_mended_is_scored_again_and_the_others_are_not(
     [
         ({"metrics": ["ssim_2d"]}, "metrics"),
         ({"protocols": ["gopro-basicsr"]}, "protocols"),
-        ({"precision": "bf16"}, "precision"),
-        ({"tile_px": 32}, "tile_px"),
+        ({"restoring": RestoreSettings(precision="bf16")}, "precision"),
+        ({"restoring": RestoreSettings(precision="fp32", tile_px=32)}, "tile_px"),
     ],
 )
 def test_rows_of_other_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, object], said: str
 ) -> None:
     dataset, model = make_pairs(tmp_path / "set", 10), make_model(tmp_path / "m.safetensors", 1)
-    settings = {"metrics": ["psnr"], "protocols": [], "precision": "fp32", "tile_px": None}
+    settings = {"metrics": ["psnr"], "protocols": [], "restoring": RestoreSettings(precision="fp32")}
     interrupt(monkeypatch, model, dataset, tmp_path / "s.json", 2, **settings)
     with pytest.raises(UserError, match=rf"is of another run \({said}\)"):
         evaluate({model: tmp_path / "s.json"}, dataset, **(settings | changed))  # type: ignore[arg-type]
@@ -140,7 +141,7 @@ def test_pictures_are_kept_also_of_what_was_scored_without(tmp_path: Path, monke
     interrupt(monkeypatch, "blurry", dataset, tmp_path / "s.json", 3)
     write_image(tmp_path / "s.images" / "0.png", Image(make_photo(40, 50)))  # of an older run
     write_image(tmp_path / "s.images" / "1.png", Image(make_photo(41, 50)))
-    evaluate({"blurry": tmp_path / "s.json"}, dataset, save=True)
+    evaluate({"blurry": tmp_path / "s.json"}, dataset, restoring=RestoreSettings(save=True))
     for number in range(4):
         kept = read_rgb8(tmp_path / "s.images" / f"{number}.png")
         assert np.array_equal(kept, read_rgb8(dataset / "blur" / f"{number}.bmp"))

@@ -16,6 +16,7 @@ from conftest import cells, make_photo
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.report import changed_place, write_report
+from tfmlc.evaluation.sources import RestoreSettings
 from tfmlc.evaluation.tables import build_table
 from tfmlc.io.images import Image, write_image
 from tfmlc.reproduce.paper import find_values
@@ -39,7 +40,8 @@ def pairs(tmp_path: Path) -> Path:
 @pytest.fixture
 def files(tmp_path: Path, pairs: Path) -> list[Path]:
     models = {"blurry": tmp_path / "blurry.json", str(tmp_path / "finished"): tmp_path / "finished.json"}
-    evaluate(models, pairs, metrics=["ssim_2d"], protocols=["gopro-hinet", "realblur-ecc"], save=True)
+    protocols, kept = ["gopro-hinet", "realblur-ecc"], RestoreSettings(save=True)
+    evaluate(models, pairs, metrics=["ssim_2d"], protocols=protocols, restoring=kept)
     return list(models.values())
 
 

@@ -139,15 +139,21 @@ def build_backbone(
         backbone.info = CheckpointInfo("backbone", name)
     else:
         path = find_weights(name, row.download) if weights == "hub" else Path(weights)
-        tensors, info = read_tensors(path)
-        with torch.device("meta"):  # shapes only: drawing random weights would take time
-            backbone = row.build()
-        used = _fitting(backbone, name, path, tensors)
-        backbone.tower.load_state_dict(used, assign=True)
-        backbone.requires_grad_(False)
-        licence = info.licence or row.download.licence
-        backbone.info = CheckpointInfo("backbone", name, {}, info.origin or path.name, licence, tensors_sha256(used))
+        backbone = _pretrained(name, row, path)
     backbone.drop_after(last_block)
+    return backbone
+
+
+def _pretrained(name: str, row: Row, path: Path) -> Backbone:
+    """Build a backbone with the weights of a file."""
+    tensors, info = read_tensors(path)
+    with torch.device("meta"):  # shapes only: drawing random weights would take time
+        backbone = row.build()
+    used = _fitting(backbone, name, path, tensors)
+    backbone.tower.load_state_dict(used, assign=True)
+    backbone.requires_grad_(False)
+    licence = info.licence or row.download.licence
+    backbone.info = CheckpointInfo("backbone", name, {}, info.origin or path.name, licence, tensors_sha256(used))
     return backbone
 
 

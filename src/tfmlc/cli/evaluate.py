@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,32 +15,35 @@ from tfmlc.cli.tree import (
     one_line_errors,
 )
 
+Model = Annotated[
+    str, typer.Argument(help="Name of a model, a weights file, a folder of restored images, or 'blurry'.")
+]
+Datasets = Annotated[
+    list[Path],
+    typer.Argument(metavar="SET...", help="Folders with blur/ and sharp/, GOPRO_Large, HIDE, or a list of RealBlur."),
+]
+Protocols = Annotated[str, typer.Option(help="Protocols that define PSNR and SSIM, separated by commas, or all.")]
+Metrics = Annotated[
+    str,
+    typer.Option(help="More metrics, separated by commas: periodicity, lpips, dists, niqe, brisque, pi, pieapp, ..."),
+]
+Tile = Annotated[
+    int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
+]
+PaperRow = Annotated[
+    str | None,
+    typer.Option(help="Row of the paper to compare with: table1/NETWORK/LOSS/SET, table2/BACKBONE or table3/BLOCK."),
+]
+
 
 @app.command()
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(help="Name of a model, a weights file, a folder of restored images, or 'blurry'.")
-    ],
-    datasets: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SET...", help="Folders with blur/ and sharp/, GOPRO_Large, HIDE, or a list of RealBlur."
-        ),
-    ],
+    model: Model,
+    datasets: Datasets,
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the scores.")],
-    protocol: Annotated[
-        str,
-        typer.Option(help="Protocols that define PSNR and SSIM, separated by commas, or all."),
-    ] = "gopro-hinet",
-    metrics: Annotated[
-        str,
-        typer.Option(
-            help="More metrics, separated by commas: periodicity, lpips, dists, niqe, brisque, pi, pieapp, ..."
-        ),
-    ] = "",
-    tile: Annotated[
-        int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
-    ] = None,
+    protocol: Protocols = "gopro-hinet",
+    metrics: Metrics = "",
+    tile: Tile = None,
     device: Device = "auto",
     precision: Precision = "auto",
     tlc: Annotated[
@@ -47,42 +51,25 @@ def evaluate(
     ] = False,
     save: Annotated[bool, typer.Option("--save", help="Keep the restored images, for a report.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace scores of another model or dataset.")] = False,
-    paper: Annotated[
-        str | None,
-        typer.Option(
-            help="Row of the paper to compare with: table1/NETWORK/LOSS/SET, table2/BACKBONE or table3/BLOCK."
-        ),
-    ] = None,
+    paper: PaperRow = None,
 ) -> None:
     """Score a model on one or several datasets of blurry and sharp images."""
     with one_line_errors():
         from tfmlc.errors import UserError
         from tfmlc.evaluation.evaluate import evaluate as run
         from tfmlc.evaluation.show import as_text, unavailable_in
-        from tfmlc.evaluation.sources import TLC
-        from tfmlc.metrics.protocols import find_protocols
+        from tfmlc.evaluation.sources import TLC, RestoreSettings
         from tfmlc.reproduce.paper import find_values
 
-        wanted = [name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"]  # the protocol's
-        protocols = find_protocols(protocol)
         if paper is not None and len(datasets) > 1:
             raise UserError("--paper compares with a row of one dataset: give one dataset")
         published = None if paper is None else find_values(paper)
-        if published is not None:
-            needed = dict.fromkeys(key.partition("/")[0] for key in published if "/" in key)
-            protocols += [name for name in needed if name not in protocols]
-        models = {model: output}
-        if tlc:
-            models[f"{model}{TLC}"] = output.with_stem(f"{output.stem}-tlc")
         results = run(
-            models,
+            {model: output} | ({f"{model}{TLC}": output.with_stem(f"{output.stem}-tlc")} if tlc else {}),
             datasets,
-            metrics=wanted,
-            protocols=protocols,
-            device=device,
-            precision=precision,
-            tile_px=tile,
-            save=save,
+            metrics=[name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"],  # the protocol's
+            protocols=_protocols(protocol, published or ()),
+            restoring=RestoreSettings(device, precision, tile, save),
             overwrite=overwrite,
             more=None if published is None else {"published": published},
         )
@@ -90,3 +77,12 @@ def evaluate(
         if missing := unavailable_in(results):
             typer.echo("\n".join(f"tfmlc: {reason}" for reason in missing), err=True)
             raise typer.Exit(1)
+
+
+def _protocols(names: str, published: Iterable[str]) -> list[str]:
+    """Return the protocols of the user, and those of the published scores."""
+    from tfmlc.metrics.protocols import find_protocols
+
+    protocols = find_protocols(names)
+    needed = dict.fromkeys(key.partition("/")[0] for key in published if "/" in key)
+    return [*protocols, *(name for name in needed if name not in protocols)]

@@ -19,13 +19,12 @@ from tfmlc.data.datasets.pairs import Pair, detail, read_pair
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import DataSet, check_output, find_datasets, pair_sha256
 from tfmlc.evaluation.record import Place, Record, Scoring
-from tfmlc.evaluation.sources import BLURRY, Source, find_source
+from tfmlc.evaluation.sources import BLURRY, DEFAULTS, RestoreSettings, Source, find_source
 from tfmlc.evaluation.tables import csv_text
 from tfmlc.io.files import write_atomically
 from tfmlc.io.locks import file_lock
 from tfmlc.metrics.protocols import PROTOCOLS, find_protocols
 from tfmlc.metrics.registry import unavailable
-from tfmlc.runtime.device import Precision
 from tfmlc.runtime.parallel import read_ahead
 from tfmlc.runtime.progress import Progress
 
@@ -40,10 +39,7 @@ def evaluate(
     *,
     metrics: Sequence[str] = ("psnr",),
     protocols: Sequence[str] = (),
-    device: str = "auto",
-    precision: Precision = "auto",
-    tile_px: int | None = None,
-    save: bool = False,
+    restoring: RestoreSettings = DEFAULTS,
     overwrite: bool = False,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Result]:
@@ -59,10 +55,7 @@ def evaluate(
         dataset: One or several datasets. With several, the file has the scores of each under ``"sets"``.
         metrics: Names of metrics.
         protocols: Names of protocols. Their scores are called ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``.
-        device: ``"auto"`` or the name of a torch device.
-        precision: As in ``Deblurrer``.
-        tile_px: As in ``Deblurrer``.
-        save: Whether to keep the restored images in ``FILE.images``, for a report.
+        restoring: The device, precision and tiles, and whether the restored images are kept.
         overwrite: Whether to replace scores of another model or dataset.
         more: More entries for the file.
 
@@ -77,13 +70,12 @@ def evaluate(
     missing = unavailable([*metrics, *(["cw_ssim"] if "tfmlc-paper-mprnet" in protocols else [])])
     kept = [name for name in metrics if name not in missing]
     protocols = [name for name in protocols if not ("cw_ssim" in missing and name == "tfmlc-paper-mprnet")]
-    scoring = Scoring(kept, protocols, missing, save)
+    scoring = Scoring(kept, protocols, missing, restoring.save)
     datasets = find_datasets([dataset] if isinstance(dataset, Path) else dataset)
     _check_distinct(models)
 
     floats = not all(PROTOCOLS[name].rounded for name in protocols)
-    settings: dict[str, Any] = {"device": device, "precision": precision, "tile_px": tile_px, "floats": floats}
-    sources = {model: _sources(model, datasets, settings) for model in models}
+    sources = {model: _sources(model, datasets, restoring, floats=floats) for model in models}
     for model, output in models.items():
         check_output(output, [source.info for source in sources[model]], datasets, overwrite=overwrite)
     with ExitStack() as held:
@@ -121,12 +113,12 @@ def _score_all(
     return written
 
 
-def _sources(model: str, datasets: Sequence[DataSet], settings: Mapping[str, Any]) -> list[Source]:
+def _sources(model: str, datasets: Sequence[DataSet], restoring: RestoreSettings, *, floats: bool) -> list[Source]:
     """Return the source of a model for each dataset; a folder of restored images has a subfolder per dataset."""
     if len(datasets) == 1 or model == BLURRY or not Path(model).is_dir():
-        return [find_source(model, datasets[0].pairs, **settings)] * len(datasets)
+        return [find_source(model, datasets[0].pairs, restoring, floats=floats)] * len(datasets)
     name = Path(model).resolve().name
-    found = [find_source(str(Path(model) / one.label), one.pairs, **settings) for one in datasets]
+    found = [find_source(str(Path(model) / one.label), one.pairs, restoring, floats=floats) for one in datasets]
     return [replace(source, info=source.info | {"model": name}) for source in found]
 
 

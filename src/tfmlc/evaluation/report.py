@@ -83,7 +83,7 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
         files: Scores files of ``evaluate``.
         output: The folder for ``report.html`` and the tables.
         dataset: The dataset that was scored. If it is given, the page shows example images. They must have been kept
-            (``evaluate(save=True)``).
+            (``RestoreSettings(save=True)``).
 
     Returns:
         The path of the page.

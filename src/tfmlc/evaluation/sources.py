@@ -30,6 +30,26 @@ Restore = Callable[[Pair, NDArray[np.uint8], OnUnreliable], Restored]
 
 
 @dataclass(frozen=True)
+class RestoreSettings:
+    """How models restore the blurry images.
+
+    Attributes:
+        device: ``"auto"`` or the name of a torch device.
+        precision: As in ``Deblurrer``.
+        tile_px: As in ``Deblurrer``.
+        save: Whether to keep the restored images in ``FILE.images``, for a report.
+    """
+
+    device: str = "auto"
+    precision: Precision = "auto"
+    tile_px: int | None = None
+    save: bool = False
+
+
+DEFAULTS = RestoreSettings()
+
+
+@dataclass(frozen=True)
 class Source:
     """A source of restored images.
 
@@ -49,13 +69,7 @@ class Source:
 
 
 def find_source(
-    model: str,
-    pairs: Sequence[Pair],
-    *,
-    device: str = "auto",
-    precision: Precision = "auto",
-    tile_px: int | None = None,
-    floats: bool = False,
+    model: str, pairs: Sequence[Pair], settings: RestoreSettings = DEFAULTS, *, floats: bool = False
 ) -> Source:
     """Return the source for a model's name, a weights file, a folder of restored images, or ``"blurry"``.
 
@@ -78,7 +92,8 @@ def find_source(
     if model.endswith(TLC):
         network = with_local_statistics(network)
         info["local_statistics"] = True
-    deblurrer = Deblurrer(network, device=device, precision=precision, tile_px=tile_px)
+    tile_px = settings.tile_px
+    deblurrer = Deblurrer(network, device=settings.device, precision=settings.precision, tile_px=tile_px)
     info |= {"precision": deblurrer.precision, "tile_px": "auto" if tile_px is None else tile_px}
 
     def restore(_: Pair, blurry: NDArray[np.uint8], on_unreliable: OnUnreliable) -> Restored:

@@ -134,19 +134,8 @@ class FeatureMatchingLoss(nn.Module):
             >>> loss.block, loss.adapter.mode
             (0, 'token')
         """
-        path = Path(path)
-        tensors, info = read_tensors(path)
-        if any(name.startswith("mlp.") for name in tensors):
-            adapter, weights = _authors_adapter(path, tensors), path
-        elif info.kind == "adapter":
-            adapter = Adapter.from_tensors(path, tensors, info)
-        else:
-            held = info.kind or f"tensors named {', '.join(list(tensors)[:3])}"
-            raise UserError(f"{path} holds no adapter: it holds {held}")
-        made_for = adapter.made_for
-        if made_for is None:
-            raise UserError(f"{path} does not name its backbone: use Adapter.load and give the loss a backbone")
-        backbone = build_backbone(made_for.backbone, weights, last_block=made_for.block)
+        adapter, made_for, held = _read_adapter(Path(path))
+        backbone = build_backbone(made_for.backbone, held or weights, last_block=made_for.block)
         return cls(
             backbone,
             block=made_for.block,
@@ -311,6 +300,19 @@ def _check_adapter(adapter: Adapter, backbone: Backbone, block: Block) -> None:
     if made_for is not None and (made_for.backbone, made_for.block) != (backbone.info.name, block):
         wanted = f"{made_for.backbone} block {made_for.block}"
         raise UserError(f"the adapter was made for {wanted}, not for {backbone.info.name} block {block}")
+
+
+def _read_adapter(path: Path) -> tuple[Adapter, MadeFor, Path | None]:
+    """Read an adapter, what it was made for, and the file of the backbone's weights if the authors made it."""
+    tensors, info = read_tensors(path)
+    authors = any(name.startswith("mlp.") for name in tensors)
+    if not authors and info.kind != "adapter":
+        held = info.kind or f"tensors named {', '.join(list(tensors)[:3])}"
+        raise UserError(f"{path} holds no adapter: it holds {held}")
+    adapter = _authors_adapter(path, tensors) if authors else Adapter.from_tensors(path, tensors, info)
+    if adapter.made_for is None:
+        raise UserError(f"{path} does not name its backbone: use Adapter.load and give the loss a backbone")
+    return adapter, adapter.made_for, path if authors else None
 
 
 def _authors_adapter(path: Path, tensors: dict[str, Tensor]) -> Adapter:

@@ -7,6 +7,7 @@ that was trained on crops sees other averages in full images. Windows a little l
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -99,28 +100,33 @@ def with_local_statistics(network: Network, *, crop_px: int = 256) -> Network:
     wanted = {name: module for name, module in modules.items() if _takes_means(module)}
     if not wanted:
         raise UserError(f"{network.info.name or 'this network'} does not average over its input: TLC changes nothing")
-    windows: dict[str, tuple[int, int]] = {}
-
-    def note(name: str) -> Any:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            windows[name] = (int(inputs[0].shape[-2]), int(inputs[0].shape[-1]))
-
-        return hook
-
-    hooks = [module.register_forward_pre_hook(note(name)) for name, module in wanted.items()]
-    side = round(LARGER * crop_px / local.size_multiple) * local.size_multiple
-    parameter = next(local.parameters())
-    with torch.no_grad():
-        local.eval()(torch.zeros(1, 3, side, side, device=parameter.device, dtype=parameter.dtype))
-    for hook in hooks:
-        hook.remove()
-    for name, window in windows.items():
+    side_px = round(LARGER * crop_px / local.size_multiple) * local.size_multiple
+    for name, window in _input_sizes(local.eval(), wanted, side_px).items():
         parent, _, last = name.rpartition(".")
         module = wanted[name]
         norm = isinstance(module, nn.InstanceNorm2d)
         made = LocalInstanceNorm(module, window) if norm else LocalAveragePool(window)
         setattr(local.get_submodule(parent), last, made)
     return local
+
+
+def _input_sizes(network: Network, modules: Mapping[str, nn.Module], side_px: int) -> dict[str, tuple[int, int]]:
+    """Return the height and width of each module's input when the network restores an image of ``side_px``."""
+    sizes: dict[str, tuple[int, int]] = {}
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            sizes[name] = (int(inputs[0].shape[-2]), int(inputs[0].shape[-1]))
+
+        return hook
+
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in modules.items()]
+    parameter = next(network.parameters())
+    with torch.no_grad():
+        network(torch.zeros(1, 3, side_px, side_px, device=parameter.device, dtype=parameter.dtype))
+    for hook in hooks:
+        hook.remove()
+    return sizes
 
 
 def _takes_means(module: nn.Module) -> bool:

@@ -107,8 +107,7 @@ def blur_levels(
     exposure = _between(rng, config.exposure)
     trajectory = sample_trajectory(
         rng,
-        width=width,
-        height=height,
+        (width, height),
         strength_px=strength,
         exposure=exposure,
         instants=instants,
@@ -158,9 +157,7 @@ def _moving_patch(rng: np.random.Generator, light: ImageF, config: BlurConfig, i
     tall, wide = min(side, height), min(int(side * rng.uniform(0.5, 1.5)) + 1, width)
     top, left = int(rng.integers(0, height - tall + 1)), int(rng.integers(0, width - wide + 1))
     strength = _between(rng, config.strength_px)
-    motion = sample_trajectory(
-        rng, width=wide, height=tall, strength_px=strength, exposure=0.3, instants=instants
-    ).poses[:, :2]
+    motion = sample_trajectory(rng, (wide, tall), strength_px=strength, exposure=0.3, instants=instants).poses[:, :2]
     start = np.array([rng.uniform(0, width - wide + 1), rng.uniform(0, height - tall + 1)])
     y, x = np.mgrid[-1 : 1 : tall * 1j, -1 : 1 : wide * 1j]
     angle, lobes = np.arctan2(y, x), int(rng.integers(2, 6))

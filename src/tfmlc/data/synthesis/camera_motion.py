@@ -69,30 +69,41 @@ def random_walk(rng: np.random.Generator, instants: int, exposure: float) -> NDA
 
 def sample_trajectory(
     rng: np.random.Generator,
+    size: tuple[int, int],
     *,
-    width: int,
-    height: int,
     strength_px: float,
     exposure: float,
     instants: int,
     direction_deg: float | None = None,
     turning: float = 1.0,
 ) -> Trajectory:
-    """Draw a camera motion whose mean path over the image is ``strength_px`` long.
+    """Draw a random camera motion of a given strength.
 
-    ``exposure`` is the exposure time in tremor periods: short ones give straight paths, long ones wander.
-    ``instants`` (odd) is the number of sub-exposures. ``direction_deg``: from where the shift starts to where it
-    ends, counted from the x axis to the y axis; by default any. ``turning`` scales roll, zoom and tilt.
+    Args:
+        rng: The source of randomness.
+        size: The width and height of the image in px.
+        strength_px: The mean length of the paths of image points, in px.
+        exposure: The exposure time in periods of hand tremor. Short exposures give straight paths.
+        instants: The number of instants, an odd number.
+        direction_deg: The direction from the start of the shift to its end, as an angle from the x to the y axis. None
+            draws one.
+        turning: A factor on roll, zoom and tilt.
 
-    >>> import numpy as np
-    >>> path = sample_trajectory(
-    ...     np.random.default_rng(0), width=64, height=48, strength_px=12.0, exposure=1.0, instants=15
-    ... )
-    >>> round(path.strength_px, 2), path.poses[7].tolist()
-    (12.0, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    Returns:
+        The motion.
+
+    Raises:
+        ValueError: If ``instants`` is even or less than 3.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> path = sample_trajectory(rng, (64, 48), strength_px=12.0, exposure=1.0, instants=15)
+        >>> round(path.strength_px, 2), path.poses[7].tolist()
+        (12.0, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     """
     if instants < 3 or instants % 2 == 0:
-        raise ValueError(f"a trajectory has an odd number of instants, at least 3; not {instants}")
+        raise ValueError(f"instants={instants} must be an odd number, at least 3")
+    width, height = size
     half = half_size(width, height)
     spread = np.array([1, 1, *(turning / half * np.array([ROLL, ZOOM, TILT, TILT]))])
     poses = np.stack([random_walk(rng, instants, exposure) for _ in spread], axis=1) * spread
@@ -101,7 +112,7 @@ def sample_trajectory(
         angle = np.radians(direction_deg) - np.arctan2(across[1], across[0])
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         poses[:, :2] = poses[:, :2] @ turn
-    for _ in range(4):  # path length is nearly proportional to the poses, so a few corrections are exact
+    for _ in range(4):  # the path length is nearly proportional to the poses, so a few corrections are enough
         trajectory = Trajectory(poses, width, height)
         poses = poses * (strength_px / max(trajectory.strength_px, 1e-9))
     return Trajectory(poses, width, height)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -86,25 +87,21 @@ def read_tiff(content: bytes) -> Image:
     named = {entry.tag: entry.data for entry in tree}
     icc = named.get(ICC) or None
     if int(page.photometric) == CMYK:
-        simple = simplify(Pillow.fromarray(np.ascontiguousarray(planes.pixels[..., :4]), "CMYK"), icc)
-        rest = planes.pixels[..., 4:]
-        planes = Planes(np.concatenate([simple.pixels, rest], axis=2), 3, planes.extra_kinds)
-        icc, notes = simple.icc, [*notes, *simple.notes]
+        planes, icc, more = _cmyk_to_rgb(planes, icc)
+        notes += more
     kept = [entry for entry in tree if entry.tag not in STORAGE]
     exif = build(tags.order, kept) if kept else None
-    if not keeps_maker_note(kept):
-        notes.append(MAKER_NOTE_MOVED)
     photoshop = named.get(PHOTOSHOP)
-    if photoshop is not None and not resources(photoshop)[0]:
-        photoshop, notes = None, [*notes, "a Photoshop block that cannot be read is left out"]
-    if LAYERS in named:
-        notes.append("Photoshop's layers are left out; the merged image is kept")
-    if SMALLER in named:
-        notes.append("smaller copies of the image are left out")
+    unreadable = photoshop is not None and not resources(photoshop)[0]
+    photoshop = None if unreadable else photoshop
+    lost = {
+        MAKER_NOTE_MOVED: not keeps_maker_note(kept),
+        "a Photoshop block that cannot be read is left out": unreadable,
+        "Photoshop's layers are left out; the merged image is kept": LAYERS in named,
+        "smaller copies of the image are left out": SMALLER in named,
+        "64 bits per channel were reduced to 32": str(page.dtype) == "float64",
+    }
     pixels, extra, premultiplied, kinds = _parted(planes)
-    deep = str(page.dtype)
-    if deep == "float64":
-        notes.append("64 bits per channel were reduced to 32")
     return Image(
         pixels,
         icc=icc,
@@ -114,17 +111,26 @@ def read_tiff(content: bytes) -> Image:
         iptc=named.get(IPTC) or iptc_of(photoshop),
         photoshop=photoshop,
         extra=extra,
-        source=Source(
-            "TIFF",
-            is_lossless=int(page.compression) not in LOSSY,
-            size=(pixels.shape[1], pixels.shape[0]),
-            bits=int(page.bitspersample),
-            sample=DEEP_KINDS.get(deep, "uint"),
-            premultiplied=premultiplied,
-            extra_kinds=kinds,
-        ),
-        notes=tuple(notes),
+        source=replace(_source(page, pixels), premultiplied=premultiplied, extra_kinds=kinds),
+        notes=(*notes, *(note for note, applies in lost.items() if applies)),
     )
+
+
+def _source(page: tifffile.TiffPage, pixels: Pixels) -> Source:
+    return Source(
+        "TIFF",
+        is_lossless=int(page.compression) not in LOSSY,
+        size=(pixels.shape[1], pixels.shape[0]),
+        bits=int(page.bitspersample),
+        sample=DEEP_KINDS.get(str(page.dtype), "uint"),
+    )
+
+
+def _cmyk_to_rgb(planes: Planes, icc: bytes | None) -> tuple[Planes, bytes | None, Sequence[str]]:
+    """Convert CMYK to RGB; return the planes, the profile of the RGB values, and notes."""
+    simple = simplify(Pillow.fromarray(np.ascontiguousarray(planes.pixels[..., :4]), "CMYK"), icc)
+    pixels = np.concatenate([simple.pixels, planes.pixels[..., 4:]], axis=2)
+    return Planes(pixels, 3, planes.extra_kinds), simple.icc, simple.notes
 
 
 def _main_page(file: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[str]]:
