@@ -1,4 +1,4 @@
-"""No file imports upward, and there is no cycle: data flows one way."""
+"""No file imports upward, and there is no cycle: data flows one way. Files and functions stay short."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ FLOORS = {
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FORMER = {"images", "video"}  # modules that only hand on the names of the rooms they became
+MOST_FILE_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 320, 50, 7
 NAMES_OPTIONS = {"training", "evaluation", "reproduce", "bench", "results"}  # results: those of git
 
 
@@ -102,3 +103,18 @@ def test_only_one_place_parses_json_and_only_one_yaml() -> None:
     texts = {path.relative_to(SOURCE).as_posix(): path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
     found = {(name, path) for path, text in texts.items() for name in parses.findall(text)}
     assert found == {("json.loads(", "io/files.py"), ("yaml.safe_load(", "config.py")}
+
+
+def test_files_and_functions_are_short() -> None:
+    """A function fits on a screen. Only commands have more parameters: their options are their parameters."""
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= MOST_FILE_LINES, f"{path} is longer than {MOST_FILE_LINES} lines"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                assert lines <= MOST_FUNCTION_LINES, f"{node.name} in {path} has {lines} lines"
+                given = node.args
+                names = {one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)} - {"self", "cls"}
+                few = len(names) <= MOST_PARAMETERS or room_of(path) == "cli"
+                assert few, f"{node.name} in {path} has {len(names)} parameters"

@@ -57,17 +57,19 @@ def test_gopro(tmp_path: Path) -> None:
     assert len(train) == 6
     assert all(pair.blurry.parent.name == "blur_gamma" for pair in train)
     assert find_pairs(root / "train") == find_pairs(root, split="train")
-    assert count_remark(root, "test", find_pairs(root)) == f"{root} holds 3 pairs; GoPro's test part has 1111"
+    assert (
+        count_remark(root, "test", find_pairs(root)) == f"{root} contains 3 pairs, but the test part of GoPro has 1111"
+    )
     check_pairs(train)
     for scene in (root / "train").iterdir():
         (scene / "blur").rename(scene / "other")
-    with pytest.raises(UserError, match=r"has no folder blur; there is blur_gamma: set data\.blur_kind=blur_gamma"):
+    with pytest.raises(UserError, match=r"has no folder blur, but blur_gamma: set data\.blur_kind=blur_gamma"):
         find_pairs(root, split="train")
 
 
 def test_realblur(tmp_path: Path) -> None:
     root = realblur(tmp_path)
-    with pytest.raises(UserError, match=r"holds 2 lists of its test part: name one .*RealBlur_J_test_list\.txt or"):
+    with pytest.raises(UserError, match=r"contains 2 lists of the test part: give one .*RealBlur_J_test_list\.txt or"):
         find_pairs(root)
     pairs = find_pairs(root / "RealBlur_R_test_list.txt")
     assert [pair.name for pair in pairs] == ["scene001/blur_1.png", "scene002/blur_1.png"]
@@ -87,7 +89,7 @@ def test_hide(tmp_path: Path) -> None:
 
 def test_frames_without_pairs_and_nothing(tmp_path: Path) -> None:
     put(tmp_path / "GOPRO_Large_all" / "train" / "GOPR0372_07_00" / "000001.png", SHARP)
-    with pytest.raises(UserError, match="holds frames but no pairs"):
+    with pytest.raises(UserError, match="contains frames but no pairs"):
         find_pairs(tmp_path / "GOPRO_Large_all")
     with pytest.raises(UserError, match="there is no folder"):
         find_pairs(tmp_path / "none")
@@ -97,7 +99,7 @@ def test_swapped_and_resized_sides(tmp_path: Path) -> None:
     for number in range(3):
         put(tmp_path / "blur" / f"{number}.png", SHARP)
         put(tmp_path / "sharp" / f"{number}.png", BLURRY)
-    with pytest.raises(UserError, match=r"seem to be swapped: .*3 of 3 pairs"):
+    with pytest.raises(UserError, match=r"seem to be swapped: .*3 of 3 examined pairs"):
         check_pairs(find_pairs(tmp_path))
     put(tmp_path / "sharp" / "1.png", SHARP[:30])
     with pytest.raises(UserError, match=r"1\.png and .*1\.png differ in size: 56x40 and 56x30"):

@@ -16,8 +16,10 @@ from tfmlc.data.datasets.crops import PairCrops, prepare_crops
 from tfmlc.data.datasets.pairs import find_pairs
 from tfmlc.data.datasets.synthetic import SyntheticPairs
 from tfmlc.data.synthesis.blur import BlurConfig
+from tfmlc.data.synthesis.making import make_synthetic
 from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
-from tfmlc.data.synthesis.sets import SetConfig, make_synthetic, plan_synthetic, synthesize
+from tfmlc.data.synthesis.planning import plan_synthetic
+from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.runtime.parallel import worker_pool
@@ -133,7 +135,7 @@ def test_whatever_a_photo_raises_becomes_its_line(
     def read(path: Path) -> Any:
         raise UnforeseenError(f"of\n{path.name}")
 
-    monkeypatch.setattr("tfmlc.data.synthesis.sets.read_rgb8", read)
+    monkeypatch.setattr("tfmlc.data.synthesis.making.read_rgb8", read)
     still = plan_synthetic([photos], 1, 0)[0]
     made = make_synthetic(still, output=tmp_path / "set", names=("sharp", "blur"), blur=BlurConfig())
     assert made.error == f"{photos / 'a.png'} cannot be processed: of a.png (UnforeseenError)"

@@ -222,7 +222,7 @@ class TestSets:
         assert synthesize([tmp_path / "video"], tmp_path / "out", FRAMES, workers=1).kept == 3
 
     def test_disk_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from tfmlc.data.synthesis import sets as synthesis
+        from tfmlc.data.synthesis import making as synthesis
 
         write_frames(tmp_path / "video", pan(75))
         real, count = synthesis.write_image, [0]
@@ -269,7 +269,7 @@ class TestSets:
         for folder in ("x", "y"):
             write_frames(tmp_path / folder / "video", pan(16))
         synthesize([tmp_path / "x" / "video"], tmp_path / "out", FRAMES, workers=1)
-        with pytest.raises(UserError, match=r"of which .* was made before"):
+        with pytest.raises(UserError, match=r"from which .* was made"):
             synthesize([tmp_path / "y" / "video"], tmp_path / "out", FRAMES, workers=1)
 
     def test_output_inside_the_input(self, tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ class TestBadFilms:
         write_video(tmp_path / "a.mp4", pan(1))
         summary = synthesize([tmp_path / "a.mp4"], tmp_path / "out", FRAMES, workers=1)
         assert (summary.made, summary.errors) == (0, [])
-        assert "gave no window" in summary.remarks[0]
+        assert "has no window" in summary.remarks[0]
 
     def test_changing_size(self, tmp_path: Path) -> None:
         write_frames(tmp_path / "video", [*pan(2), make_photo(20, 30)])

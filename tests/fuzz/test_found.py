@@ -18,7 +18,7 @@ from tfmlc.data.synthesis.manifest import MANIFEST, Manifest
 from tfmlc.errors import UserError
 from tfmlc.evaluation.diagnose import read_learned
 from tfmlc.evaluation.report import read_scores
-from tfmlc.reproduce.plan import read_share
+from tfmlc.reproduce.plan import read_ratio
 from tfmlc.training.state import STATE, last_scores, read_state
 
 FOUND = {
@@ -53,7 +53,7 @@ def test_records_of_another_form_are_refused_with_a_way_out(tmp_path: Path, text
     state.write_bytes(save({"weights.a": torch.ones(2)}, {"run": text}))
     record.write_text(text)
     assert "remove it to start the run again" in refusal(read_state, state)
-    assert "remove it, and it is chosen again" in refusal(read_share, record)
+    assert "remove it, and it is chosen again" in refusal(read_ratio, record)
     assert "adapt again" in refusal(lambda path: read_learned(path.with_suffix(".safetensors")), record)
 
 
@@ -90,7 +90,7 @@ def test_names_in_a_manifest_that_no_file_can_have(tmp_path: Path, name: object,
     else:
         row["files"] = name
     (tmp_path / MANIFEST).write_text(json.dumps({"settings": settings}) + "\n" + json.dumps(row))
-    assert "is not of a manifest of tfmlc" in refusal(find_triplets, tmp_path, MANIFEST)
+    assert "is not a row of a tfmlc manifest" in refusal(find_triplets, tmp_path, MANIFEST)
 
 
 def test_rows_that_do_not_say_of_what_they_are_are_made_again(tmp_path: Path) -> None:

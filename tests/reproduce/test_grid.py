@@ -33,7 +33,9 @@ def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("TFMLC_WEIGHTS", raising=False)
     monkeypatch.setattr(grid, "kept_weights", lambda *_: None)
     monkeypatch.setattr(grid, "unavailable", lambda _: {})  # which asks the hub
-    said = reproduce_table("table1", GridConfig(gopro=tmp_path), tmp_path / "out", tmp_path / "work")
+    (listed := tmp_path / "RealBlur_R_test_list.txt").write_text("")  # RealBlur can be a list as well as a folder
+    config = GridConfig(gopro=tmp_path, realblur_r=listed)
+    said = reproduce_table("table1", config, tmp_path / "out", tmp_path / "work")
     line = next(line for line in said.splitlines() if line.startswith("- RealBlur-J-hinet-tfmlc"))
     assert "set realblur_j=FOLDER" in line
     assert "HINet-GoPro.pth" in line
@@ -41,13 +43,13 @@ def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: p
     assert "tfmlc synthesize triplets" in line
     line = next(line for line in said.splitlines() if line.startswith("- GoPro-hinet-control"))
     assert line == (
-        "- GoPro-hinet-control: missing: HINet-GoPro.pth: the network's official GoPro weights, "
+        "- GoPro-hinet-control: missing: HINet-GoPro.pth: put the network's official GoPro weights "
         "into the folder that TFMLC_WEIGHTS names"
     )
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere, which gopro= names"):
+    with pytest.raises(UserError, match="nowhere does not exist"):
         reproduce_table("table1", GridConfig(gopro=tmp_path / "nowhere"), tmp_path / "out", tmp_path / "work")
 
 
@@ -71,7 +73,7 @@ def test_a_quick_cell_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pyt
     assert "<strong>Rehearsal.</strong>" in page
     assert "Comparison with the paper" not in page
     assert all("rehearsal: " in (output / f"pairs.{suffix}").read_text() for suffix in ("md", "tex", "csv"))
-    with pytest.raises(UserError, match=r"is of a rehearsal \(--quick\): choose another folder"):
+    with pytest.raises(UserError, match=r"has the scores of a rehearsal \(--quick\): choose another"):
         reproduce_table("table3", config, output, work)
     other = GridConfig(backbone="dinov2-vit-s14", train=["loop.steps=9"])
     with pytest.raises(UserError, match="was made with other settings"):

@@ -70,10 +70,10 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for place, name in ((module, "synthesize"), (adapt_module, "Loop"), (module, "evaluate")):
         monkeypatch.setattr(place, name, not_again)
     assert study(config_of(tmp_path), tmp_path / "results", tmp_path / "work") == table
-    with pytest.raises(UserError, match=r"work is of a study with other settings \(steps\)"):
+    with pytest.raises(UserError, match=r"work has a study with other settings \(steps\)"):
         study(config_of(tmp_path, steps=3), tmp_path / "results", tmp_path / "work")
     write_image(tmp_path / "photos" / "0.png", Image(make_photo(230, 240)))
-    with pytest.raises(UserError, match=r"work is of a study with other settings \(photos\)"):
+    with pytest.raises(UserError, match=r"work has a study with other settings \(photos\)"):
         study(config_of(tmp_path), tmp_path / "results", tmp_path / "work")
     with pytest.raises(UserError, match=r"test-control-0\.json holds scores of weights\.safetensors"):
         is_scored(

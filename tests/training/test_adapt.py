@@ -211,11 +211,11 @@ def test_a_run_of_other_settings_is_refused(triplets: Path, weights: Path, tmp_p
 
 
 def test_other_folders_are_refused(tmp_path: Path, weights: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no manifest\.jsonl"):
+    with pytest.raises(UserError, match=r"has no manifest\.jsonl"):
         adapt(tmp_path, tmp_path / "a.safetensors", config(weights))
     write_image(tmp_path / "photos" / "a.png", Image(make_photo(40, 40)))
     synthesize([tmp_path / "photos"], tmp_path / "pairs", SetConfig(kind="pairs", images="photos"), workers=1)
-    with pytest.raises(UserError, match="holds pairs, not triplets"):
+    with pytest.raises(UserError, match="contains pairs, not triplets"):
         adapt(tmp_path / "pairs", tmp_path / "a.safetensors", config(weights))
 
 

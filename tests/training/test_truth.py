@@ -96,7 +96,7 @@ def test_small_photos_are_left_out_and_counted_never_enlarged(tmp_path: Path, ph
     pairs = SyntheticPairs([tmp_path / "icon.png", *large, tmp_path / "edge.png"], BlurConfig(), patch_px=32, length=3)
     assert pairs.photos == large
     assert [path.name for path in pairs.too_small] == ["icon.png", "edge.png"]
-    with pytest.raises(UserError, match=r"all 1 photos are smaller than data\.patch_px=32, as"):
+    with pytest.raises(UserError, match=r"all 1 photos are smaller than data\.patch_px=32, for example"):
         SyntheticPairs([tmp_path / "icon.png"], BlurConfig(), patch_px=32, length=3)
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     write_image(tmp_path / "noise.png", Image(noise))

@@ -1,1 +1,1 @@
-"""What things cost on this machine: ratios from one run, never a test."""
+"""Measurements of speed and memory on this machine."""

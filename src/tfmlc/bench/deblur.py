@@ -1,4 +1,4 @@
-"""What deblurring costs: time and memory by size of the image, precision and tile."""
+"""The time and memory of deblurring, by image size, precision and tile."""
 
 from __future__ import annotations
 
@@ -15,14 +15,26 @@ from tfmlc.networks import load_network
 from tfmlc.runtime.progress import Progress
 
 SIDES_PX = ((720, 1280), (3000, 4000))
-TILES_PX = (None, 256)  # None: from free memory
+TILES_PX = (None, 256)  # None: chosen by the free memory
 
 
 def bench_deblur(model: str, repeats: int = 2, sides_px: Sequence[tuple[int, int]] = SIDES_PX) -> list[dict[str, Any]]:
-    """Seconds, megapixels per second and extra memory (MiB) of a model on images of noise, on the CPU.
+    """Measure the deblurring of images of noise, on the CPU.
 
-    Each size ``h, w`` in fp32 and in the precision that is taken by itself, whole or tiled as memory allows and in
-    tiles of 256 px; ``times_faster`` is against fp32 with the tile that is taken by itself. The best of ``repeats``.
+    Each image size is measured in fp32 and in the automatic precision, with the automatic tile and with tiles of
+    256 px.
+
+    Args:
+        model: The name of a model or a weights file.
+        repeats: The number of runs. The fastest one counts.
+        sides_px: The heights and widths of the images.
+
+    Returns:
+        Rows with seconds, megapixels per second and extra memory in MiB. ``times_faster`` compares with fp32 and the
+        automatic tile.
+
+    Raises:
+        UserError: If the model cannot be loaded.
     """
     rows: list[dict[str, Any]] = []
     network = load_network(find_model(model))

@@ -1,4 +1,4 @@
-"""What scoring costs beside a plain loop over pyiqa's metrics."""
+"""The time of scoring, compared with a plain loop over pyiqa's metrics."""
 
 from __future__ import annotations
 
@@ -24,10 +24,19 @@ PYIQA_NAMES = {name: name for name in ("psnr", "lpips", "dists", "niqe", "brisqu
 
 
 def bench_scores(dataset: Path) -> dict[str, Any]:
-    """Time of scoring the blurry images of a dataset once, and twice as two models are, relative to the plain loop.
+    """Measure the scoring of one model and of two models, compared with a plain loop.
 
-    The plain loop calls pyiqa metric by metric on the files of the pairs. One run each, seconds.
-    ``largest_difference`` is that of the two programs' scores. Raises UserError where a metric is not available.
+    The models are the blurry images themselves, so only the scoring is measured. The plain loop calls pyiqa metric by
+    metric on the files. Each measurement is one run.
+
+    Args:
+        dataset: The dataset.
+
+    Returns:
+        The seconds, and in ``largest_difference`` the largest difference of the scores, by metric.
+
+    Raises:
+        UserError: If a metric is not available, or the dataset cannot be read.
     """
     metrics = list(PYIQA_NAMES)
     if missing := unavailable(metrics):

@@ -1,4 +1,4 @@
-"""What the losses cost: time and memory of a step, side by side in one process."""
+"""The time and memory of a step with each loss, measured in one process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ WIDTH, TOKENS, PATCH, HEADS, HIDDEN = 768, 197, 16, 12, 1024
 
 @dataclass(frozen=True)
 class Step:
-    """Work to be measured, and what drops its gradients afterwards."""
+    """A step to measure.
+
+    Attributes:
+        run: Takes the step.
+        forget: Drops the gradients of the step.
+    """
 
     run: Callable[[], None]
     forget: Callable[[], None] = lambda: None
@@ -33,18 +38,24 @@ class Step:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a step, and the memory it takes beyond what was there before it, in MiB."""
+    """The time of a step in seconds, and the memory it needs in addition to the memory in use before, in MiB."""
 
     seconds: float
     extra_mib: float
 
 
 def bench_loss(repeats: int = 5) -> list[dict[str, Any]]:
-    """Cost of a training step of each loss, fp32 and bf16: 3 stages of 4 images of 256 px, forward and backward.
+    """Measure the forward and backward pass of each loss on 3 stages of 4 images of 256 px, in fp32 and bf16.
 
-    ViT-B/16 block 3 with the flatten adapter, random weights (the cost does not depend on them). Beside it the
-    released procedures of ``released_loss``, the bare matrix products that the loss needs, LPIPS and
-    DISTS. The best of ``repeats`` runs of each.
+    The losses are FMLC and TFMLC on block 3 of ViT-B/16, the released procedures of ``released_loss``, LPIPS and DISTS.
+    The bare matrix products that FMLC and TFMLC need are measured too. The weights are random, because the cost does
+    not depend on them.
+
+    Args:
+        repeats: The number of runs. The fastest one counts.
+
+    Returns:
+        Rows with seconds and extra memory in MiB, or the reason why a loss is not available.
     """
     torch.manual_seed(0)
     backbone = build_backbone("clip-vit-b16", None)
@@ -81,14 +92,20 @@ def bench_loss(repeats: int = 5) -> list[dict[str, Any]]:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Ratios of the two losses to the released procedure and to the bare products, by precision.
+    """Compare FMLC and TFMLC with the released procedure and with the bare matrix products.
 
-    ``times_faster_at_once`` is against the released procedure without its loop over samples.
+    Args:
+        rows: The rows of ``bench_loss``.
 
-    >>> names = ["TFMLC", *(f"TFMLC, {name}" for name in RELEASED.values()), "TFMLC, bare products"]
-    >>> costs = zip(names, [2.0, 8.0, 7.0, 1.6], [10.0, 40.0, 40.0, 1.0])
-    >>> summary([{"loss": n, "precision": "fp32", "seconds": s, "extra_mib": m} for n, s, m in costs])["TFMLC fp32"]
-    {'times_faster': 4.0, 'times_faster_at_once': 3.5, 'memory': 0.25, 'over_bare_products': 1.25}
+    Returns:
+        Ratios by loss and precision. ``times_faster_at_once`` compares with the released procedure without its loop
+        over the samples.
+
+    Example:
+        >>> names = ["TFMLC", *(f"TFMLC, {name}" for name in RELEASED.values()), "TFMLC, bare products"]
+        >>> costs = zip(names, [2.0, 8.0, 7.0, 1.6], [10.0, 40.0, 40.0, 1.0])
+        >>> summary([{"loss": n, "precision": "fp32", "seconds": s, "extra_mib": m} for n, s, m in costs])["TFMLC fp32"]
+        {'times_faster': 4.0, 'times_faster_at_once': 3.5, 'memory': 0.25, 'over_bare_products': 1.25}
     """
     found = {(row["loss"], row["precision"]): row for row in rows if "seconds" in row}
     ratios: dict[str, dict[str, float]] = {}
@@ -132,11 +149,11 @@ def _measure(step: Step, repeats: int, *, low: bool) -> Cost:
     with PeakMemory() as peak, torch.autocast("cpu", torch.bfloat16, enabled=low):
         step.run()
     step.forget()
-    return Cost(min(seconds[1:]), peak.extra_mib)  # the first run makes copies that stay
+    return Cost(min(seconds[1:]), peak.extra_mib)  # the first run also makes copies that are kept
 
 
 def _bare_products(*, adapted: bool) -> Step:
-    """The matrix products of the loss and of its gradient with respect to the restored images, and nothing else."""
+    """Return a step that only computes the matrix products of the loss and of its gradient for the restored images."""
     products: list[tuple[Tensor, Tensor, int]] = []
     generator = torch.Generator().manual_seed(0)
 

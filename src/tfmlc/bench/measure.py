@@ -1,4 +1,4 @@
-"""Clocks and scales of the benchmarks."""
+"""The measurement of time and memory."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Result = TypeVar("Result")
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """What the work returns, and the seconds it takes."""
+    """Run a function; return its result and the seconds it took."""
     started = time.perf_counter()
     result = work()
     return result, time.perf_counter() - started
 
 
 def in_new_process(work: Callable[..., float], *arguments: Any) -> float:
-    """What the work returns, done by a process that has done nothing before."""
+    """Run a function in a new process and return its result."""
     with worker_pool(1) as pool:
         return pool.submit(work, *arguments).result()
 
 
 class PeakMemory:
-    """Largest resident memory of this process while inside, above that on entering; looked at every 2 ms."""
+    """Measures how much the resident memory of this process grows inside a ``with`` block; it is sampled every 2 ms."""
 
     extra_mib = 0.0
 
@@ -55,8 +55,8 @@ class PeakMemory:
 
 
 def give_back_memory() -> None:
-    """Ask the allocator to return what is free, so that a step's memory is its own."""
+    """Return free memory to the system, so that the next measurement counts only its own memory."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc
+    except (OSError, AttributeError):  # a system without glibc
         return

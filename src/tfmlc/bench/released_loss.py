@@ -1,9 +1,8 @@
-"""The procedure of the authors' released losses, written anew from its description, to measure ours against.
+"""The procedure of the losses that the authors released, written from its description, for comparison.
 
-Every stage and every sample by itself: all twelve blocks run though block 3 is used, and the sharp image goes through
-trunk and adapter once a stage, inside the graph. In the TFMLC form the trunk is frozen and the adapter's weights
-collect gradients, in the FMLC form the trunk's do. ``looped=False`` takes the samples of a batch at once, which is
-kinder than the released code is.
+It processes every stage and every sample separately. All twelve blocks run, although only block 3 is used. The sharp
+image passes through the trunk and the adapter once per stage, and gradients are recorded for it. In TFMLC the trunk is
+frozen and the adapter's weights get gradients; in FMLC the trunk's weights get them.
 """
 
 from __future__ import annotations
@@ -19,7 +18,14 @@ from tfmlc.losses import Adapter
 
 
 class ReleasedLoss(nn.Module):
-    """The released loss; ``loss(stages, sharp)`` takes ``b 3 h w`` in [0, 1] and gives a scalar."""
+    """The released loss. ``loss(stages, sharp)`` takes images ``b 3 h w`` in [0, 1] and returns a scalar.
+
+    Args:
+        block: The block whose features are compared.
+        adapter: The adapter of TFMLC, or None for FMLC.
+        looped: Whether samples are processed one by one, as in the released code. False processes the batch at once,
+            which is faster.
+    """
 
     def __init__(self, block: int = 3, adapter: Adapter | None = None, *, looped: bool = True) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a feature loss adds to a finetuning step of the paper's networks."""
+"""The time that a feature loss adds to a training step of the paper's networks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,18 @@ LOSSES: dict[str, dict[str, Any]] = {
 
 
 def bench_steps(repeats: int = 3, *, batch: int = 1, side_px: int = 256) -> list[dict[str, Any]]:
-    """Seconds of forward and backward pass, and the ratio to the step on pixels alone; the best of ``repeats``.
+    """Measure the forward and backward pass of a training step with each loss, on the CPU.
 
-    ``batch`` images of ``side_px``, on the CPU in the precision that training takes there. Weights are random: the
-    cost does not depend on them.
+    The precision is the one that training uses on this CPU. The weights are random, because the cost does not depend
+    on them.
+
+    Args:
+        repeats: The number of runs. The fastest one counts.
+        batch: The number of images.
+        side_px: The side of the images.
+
+    Returns:
+        Rows with seconds. ``relative`` compares with the step with the pixel loss only.
     """
     rows: list[dict[str, Any]] = []
     device = torch.device("cpu")
@@ -43,7 +51,7 @@ def bench_steps(repeats: int = 3, *, batch: int = 1, side_px: int = 256) -> list
             network = channels_last(build_network(name, **sizes))
             with torch.no_grad():
                 for parameter in network.parameters():
-                    parameter.mul_(0.5)  # random networks of this depth leave the range of images
+                    parameter.mul_(0.5)  # else the output of a random network this deep is far outside [0, 1]
             plain = 0.0
             for loss, settings in LOSSES.items():
                 objective = Restoration(NETWORKS[name].family, build_feature_loss(LossConfig(**settings), device), 1e-3)
@@ -55,7 +63,7 @@ def bench_steps(repeats: int = 3, *, batch: int = 1, side_px: int = 256) -> list
                         value = objective(network, (blurry, sharp))["loss"]
                     value.backward()
                     seconds.append(time.perf_counter() - started)
-                best = min(seconds[1:])  # the first makes what stays
+                best = min(seconds[1:])  # the first run also makes copies that are kept
                 plain = plain or best
                 row = {"network": title, "loss": loss, "precision": precision, "seconds": round(best, 4)}
                 rows.append({**row, "relative": round(best / plain, 3)})

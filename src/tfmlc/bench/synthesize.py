@@ -1,4 +1,4 @@
-"""What making triplets costs beside merely decoding the video, and how its memory depends on the window."""
+"""The time of making triplets compared with only decoding the video, and the memory for windows of two lengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 
 from tfmlc.bench.measure import PeakMemory, in_new_process, timed
-from tfmlc.data.synthesis.sets import folders, make_video
+from tfmlc.data.synthesis.making import make_video
+from tfmlc.data.synthesis.planning import folders
 from tfmlc.data.synthesis.videos import VideoBlurConfig
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.video import Video, find_videos, read_frames
@@ -23,11 +24,21 @@ NAMES = folders("triplets", 2)
 
 
 def bench_synthesis(path: Path, repeats: int = 3) -> dict[str, Any]:
-    """Speed of making triplets relative to decoding the same frames with the same processes, best of ``repeats``.
+    """Measure how fast triplets are made, compared with only decoding the same frames.
 
-    Of the video itself and of its first 150 frames as a folder of PNG files, by one process and by as many as there
-    are cores, each with the whole video; and the memory that a process takes to average windows of 15 and of
-    150 frames. Seconds, MiB.
+    The sources are the video itself and a folder of PNG files with its first 150 frames. They are processed by one
+    process, and by one process per core, where each process takes the whole source. The memory is that of a process
+    which averages windows of 15 and of 150 frames.
+
+    Args:
+        path: The video.
+        repeats: The number of runs. The fastest one counts.
+
+    Returns:
+        Seconds, speeds relative to decoding, and extra memory in MiB.
+
+    Raises:
+        UserError: If the video cannot be read.
     """
     video = find_videos([path])[0]
     with tempfile.TemporaryDirectory() as temporary:
@@ -64,8 +75,8 @@ def _compare(video: Video, output: Path, repeats: int, processes: int) -> dict[s
     }
 
 
-def _decode(video: Video, output: Path) -> int:  # noqa: ARG001 - as _make
-    cv2.setNumThreads(1)  # as make_video
+def _decode(video: Video, output: Path) -> int:  # noqa: ARG001 - the same parameters as _make
+    cv2.setNumThreads(1)  # as in make_video
     return sum(frame is not None for frame in read_frames(video))
 
 

@@ -11,6 +11,7 @@ import typer
 from tfmlc.cli.tree import (
     Device,
     Precision,
+    Tile,
     app,
     in_words,
     one_line_errors,
@@ -28,9 +29,7 @@ def deblur(
     inputs: Inputs,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File or folder for the results.")] = None,
     model: Annotated[str, typer.Option(help="Name of a model (see tfmlc models list) or a weights file.")] = "default",
-    tile: Annotated[
-        int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
-    ] = None,
+    tile: Tile = None,
     device: Device = "auto",
     precision: Precision = "auto",
     best: Annotated[

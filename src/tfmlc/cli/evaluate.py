@@ -11,6 +11,7 @@ import typer
 from tfmlc.cli.tree import (
     Device,
     Precision,
+    Tile,
     app,
     one_line_errors,
 )
@@ -26,9 +27,6 @@ Protocols = Annotated[str, typer.Option(help="Protocols that define PSNR and SSI
 Metrics = Annotated[
     str,
     typer.Option(help="More metrics, separated by commas: periodicity, lpips, dists, niqe, brisque, pi, pieapp, ..."),
-]
-Tile = Annotated[
-    int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
 ]
 PaperRow = Annotated[
     str | None,

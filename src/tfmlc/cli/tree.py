@@ -33,6 +33,9 @@ app.add_typer(models, name="models")
 
 Seed = Annotated[int, typer.Option(help="Random seed. The same seed gives the same result.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, mps or cpu) or the name of a torch device.")]
+Tile = Annotated[
+    int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
+]
 UNPRINTABLE = "tfmlc-escapes"
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], typer.Option(help="auto uses bf16 if the device is fast at it, else fp32.")

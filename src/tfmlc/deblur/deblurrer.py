@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from tfmlc.deblur.guard import SPARSE, Thumbnail
+from tfmlc.deblur.inference import run_network
 from tfmlc.deblur.modes import from_array, to_array
-from tfmlc.deblur.tiling import Tile, spans
+from tfmlc.deblur.tiling import Tile, largest_tile_px, spans
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import tensors_sha256
 from tfmlc.io.images import check_range
 from tfmlc.io.weights import find_model
 from tfmlc.networks import Network, load_network
-from tfmlc.runtime.device import Precision, autocast, fast_precision
+from tfmlc.runtime.device import Precision, choose_device, fast_precision
 from tfmlc.typed import channels_last
 
 OVERLAP_PX = 64
-LARGEST_TILE_PX = 1024
-MOST_TILE_BYTES = 1 << 30  # larger tiles are not faster on a CPU; a 50-megapixel photo must fit into 4 GB
 ARRAYS = ("uint8", "uint16")
 UNRELIABLE = "the result does not look like the input: do not trust it"
 ROWS = 64  # so many rows are converted from floats at a time
@@ -277,32 +274,14 @@ class Deblurrer:
     def _restore(self, blurry: Tensor) -> Tensor:
         """Restore one tile, ``1 3 h w``: once, or in the eight orientations of a square."""
         if not self.best:
-            return self._run(blurry)
+            return run_network(self.network, blurry, self.device, self.precision)
         mean = torch.zeros_like(blurry, device="cpu")
         for quarters, mirrored in product(range(4), (False, True)):
             turned = blurry.flip(3) if mirrored else blurry
-            restored = self._run(turned.rot90(quarters, (2, 3))).rot90(-quarters, (2, 3))
+            turned = turned.rot90(quarters, (2, 3))
+            restored = run_network(self.network, turned, self.device, self.precision).rot90(-quarters, (2, 3))
             mean += (restored.flip(3) if mirrored else restored) / 8
         return mean
-
-    @torch.inference_mode()
-    def _run(self, blurry: Tensor) -> Tensor:
-        """Run the network on one tile; in fp32 if a lower precision gives values that are not finite.
-
-        Tiles that are one cell wide inside the network also run in fp32, because PyTorch's bf16 convolutions of them
-        are wrong on a CPU.
-        """
-        narrow = blurry.shape[-1] <= self.network.size_multiple
-        dtype = next((value.dtype for value in self.network.parameters()), torch.float32)
-        blurry = blurry.to(self.device, dtype, memory_format=torch.channels_last)
-        for precision in ("fp32",) if narrow else (self.precision, "fp32"):
-            with _evaluating(self.network), autocast(self.device, precision):
-                restored = self.network(blurry)[-1].float()
-            if bool(torch.isfinite(restored).all()):
-                return restored.cpu()
-        raise UserError(
-            "the network returns values that are not finite: its weights are damaged or do not fit this image"
-        )
 
     def _tiling(self, height: int, width: int) -> tuple[int, int]:
         """Return the side and the overlap of tiles in px; with a side as long as the image there is one tile."""
@@ -319,38 +298,3 @@ class Deblurrer:
 
 def _part(planes: Tensor, area: Area) -> Tensor:
     return planes[(slice(None), *area)].float()
-
-
-@contextmanager
-def _evaluating(network: Network) -> Generator[None]:
-    """Set evaluation mode for one pass, then restore the mode."""
-    training = network.training
-    if training:
-        network.eval()
-    try:
-        yield
-    finally:
-        if training:
-            network.train()
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the device of a name; ``"auto"`` takes cuda, mps or cpu. Raises UserError if it is not available."""
-    if device == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(name)
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device {device!r} is not usable here: use auto or cpu") from error
-    return chosen
-
-
-def largest_tile_px(bytes_per_px: float, device: torch.device) -> int:
-    """Return the side of the largest square tile that fits into half of the free memory."""
-    if device.type == "cuda":
-        budget = torch.cuda.mem_get_info(device)[0] / 2
-    else:
-        budget = min(psutil.virtual_memory().available / 2, MOST_TILE_BYTES)
-    return min(int((budget / bytes_per_px) ** 0.5), LARGEST_TILE_PX)

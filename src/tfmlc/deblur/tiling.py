@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+LARGEST_TILE_PX = 1024
+MOST_TILE_BYTES = 1 << 30  # larger tiles are not faster on a CPU; a 50-megapixel photo must fit into 4 GB
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,12 @@ def _ramp(position: NDArray[np.float64], centre: float, width: float) -> NDArray
     """Return half a cosine that rises from 0 to 1 around ``centre``; a step if the width is zero."""
     across = np.clip((position - centre) / max(width, 1e-9) + 0.5, 0, 1)
     return (1 - np.cos(np.pi * across)) / 2
+
+
+def largest_tile_px(bytes_per_px: float, device: torch.device) -> int:
+    """Return the side of the largest square tile that fits into half of the free memory."""
+    if device.type == "cuda":
+        budget = torch.cuda.mem_get_info(device)[0] / 2
+    else:
+        budget = min(psutil.virtual_memory().available / 2, MOST_TILE_BYTES)
+    return min(int((budget / bytes_per_px) ** 0.5), LARGEST_TILE_PX)

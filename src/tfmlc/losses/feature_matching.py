@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self, cast
 
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from tfmlc.backbones import Backbone, Block, build_backbone
 from tfmlc.errors import UserError
-from tfmlc.io.checkpoint import CheckpointInfo, read_tensors
-from tfmlc.losses.adapter import DEFAULT_BLOCK, NATIVE_PX, Adapter, MadeFor, Size
+from tfmlc.losses.adapter import DEFAULT_BLOCK, NATIVE_PX, Adapter, Size
+from tfmlc.losses.adapter_files import read_adapter
 from tfmlc.losses.frozen import PARTS, FrozenParts, other_weights
 from tfmlc.losses.inputs import as_stages, check_range, check_rgb
 from tfmlc.padding import pad_sides
@@ -24,7 +23,6 @@ Reduction = Literal["mean", "none"]
 Offset = Literal["none", "random"]
 FrozenOn = Callable[[torch.device, torch.dtype], tuple[Backbone, Adapter | None]]
 LARGEST_PRODUCT_PX = 512
-AUTHORS_WIDTH = 768  # features per token of CLIP ViT-B/16
 
 
 class FeatureMatchingLoss(nn.Module):
@@ -127,6 +125,7 @@ class FeatureMatchingLoss(nn.Module):
 
         Example:
             >>> import tempfile
+            >>> from tfmlc.losses.adapter import MadeFor
             >>> adapter = Adapter(mode="token", width=64, hidden=32, made_for=MadeFor("alexnet", block=0))
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     _ = adapter.save(Path(folder) / "adapter.safetensors", origin="an example", licence="CC0-1.0")
@@ -134,7 +133,7 @@ class FeatureMatchingLoss(nn.Module):
             >>> loss.block, loss.adapter.mode
             (0, 'token')
         """
-        adapter, made_for, held = _read_adapter(Path(path))
+        adapter, made_for, held = read_adapter(Path(path))
         backbone = build_backbone(made_for.backbone, held or weights, last_block=made_for.block)
         return cls(
             backbone,
@@ -300,30 +299,3 @@ def _check_adapter(adapter: Adapter, backbone: Backbone, block: Block) -> None:
     if made_for is not None and (made_for.backbone, made_for.block) != (backbone.info.name, block):
         wanted = f"{made_for.backbone} block {made_for.block}"
         raise UserError(f"the adapter was made for {wanted}, not for {backbone.info.name} block {block}")
-
-
-def _read_adapter(path: Path) -> tuple[Adapter, MadeFor, Path | None]:
-    """Read an adapter, what it was made for, and the file of the backbone's weights if the authors made it."""
-    tensors, info = read_tensors(path)
-    authors = any(name.startswith("mlp.") for name in tensors)
-    if not authors and info.kind != "adapter":
-        held = info.kind or f"tensors named {', '.join(list(tensors)[:3])}"
-        raise UserError(f"{path} holds no adapter: it holds {held}")
-    adapter = _authors_adapter(path, tensors) if authors else Adapter.from_tensors(path, tensors, info)
-    if adapter.made_for is None:
-        raise UserError(f"{path} does not name its backbone: use Adapter.load and give the loss a backbone")
-    return adapter, adapter.made_for, path if authors else None
-
-
-def _authors_adapter(path: Path, tensors: dict[str, Tensor]) -> Adapter:
-    """Return the adapter of a checkpoint that the paper's authors published; it also holds the backbone's weights."""
-    layers = {name.removeprefix("mlp."): value for name, value in tensors.items() if name.startswith("mlp.")}
-    if layers.get("0.weight", torch.empty(0)).dim() != 2:
-        raise UserError(
-            f"{path} is not a checkpoint of the paper's authors: mlp.0.weight is missing or has a wrong shape"
-        )
-    hidden, inputs = layers["0.weight"].shape
-    made_for = MadeFor("clip-vit-b16", DEFAULT_BLOCK)
-    sizes = {"mode": "flatten", "tokens": inputs // AUTHORS_WIDTH, "width": AUTHORS_WIDTH, "hidden": hidden}
-    info = CheckpointInfo("adapter", made_for.backbone, {**sizes, "made_for": asdict(made_for)}, path.name)
-    return Adapter.from_tensors(path, layers, info)

@@ -1,4 +1,4 @@
-"""What a study found: each loss's mean and spread over seeds, as a table and a figure."""
+"""The results of a study: the mean of each loss and its standard deviation over seeds, as a table and a figure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.plots import draw_study
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.evaluation.tables import markdown
-from tfmlc.reproduce.plan import METRICS, START, StudyConfig, fingerprint, losses, read_share, sets_of, slug
+from tfmlc.reproduce.plan import METRICS, START, StudyConfig, fingerprint, losses, read_ratio, sets_of, slug
 from tfmlc.results import write_result
 
 
 def summarize(config: StudyConfig, output: Path, work: Path) -> str:
-    """Write ``summary.json`` and ``study.png``; return a Markdown table.
+    """Write the summary of a study to ``summary.json`` and ``study.png``.
 
-    The summary has each loss's mean over seeds and its spread; scores of other studies in ``output`` do not count.
+    It has the mean and the standard deviation over seeds for each loss. Scores of other studies in ``output`` are
+    ignored.
+
+    Args:
+        config: The settings of the study.
+        output: The folder of the scores and the summary.
+        work: The folder of the runs.
+
+    Returns:
+        The summary as a Markdown table.
     """
     named, own = losses(config), fingerprint(config)
     rows: list[dict[str, Any]] = []
@@ -36,7 +45,7 @@ def summarize(config: StudyConfig, output: Path, work: Path) -> str:
                 row[metric] = round(float(np.mean(values)), 5)
                 row[f"{metric}_spread"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
             if (path := work / "ratios" / f"{slug(name)}.json").exists():
-                row["ratio"] = read_share(path)
+                row["ratio"] = read_ratio(path)
             rows.append(row)
     settings = config.model_dump(mode="json", exclude={"photos", "pairs", "sharp", "only"})
     write_result(output / "summary.json", {"rows": rows, "settings": settings})
@@ -45,7 +54,7 @@ def summarize(config: StudyConfig, output: Path, work: Path) -> str:
 
 
 def as_table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The summary as a Markdown table, mean and spread over seeds."""
+    """Format the rows of a summary as a Markdown table with the mean and the std over seeds."""
     digits = {"psnr": 3, "ssim_3d": 4, "ssim_2d": 4, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
     lines: list[list[object]] = []
     for row in rows:

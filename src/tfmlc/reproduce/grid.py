@@ -1,17 +1,16 @@
-"""The paper's Tables 1 to 3 as a grid of runs: what is done, what can run, and which file is missing for the rest."""
+"""The paper's Tables 1 to 3 as a grid of runs: which are finished, which can run, and which files are missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from pydantic import Field
 
-from tfmlc.backbones import BACKBONES, RANDOM, Block
+from tfmlc.backbones import BACKBONES, RANDOM
 from tfmlc.config import Config, checked, override
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.data.synthesis.sets import SetConfig, synthesize
@@ -25,6 +24,7 @@ from tfmlc.io.images import Image, write_image
 from tfmlc.io.weights import FOLDER_VARIABLE, find_model, kept_weights
 from tfmlc.metrics.registry import unavailable
 from tfmlc.reproduce import paper
+from tfmlc.reproduce.cells import Cell, Run, TableName, cells_of
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt import adapt
@@ -32,114 +32,45 @@ from tfmlc.training.adapt_config import AdaptConfig
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.train import train_network
 
-TableName = Literal["table1", "table2", "table3"]
-REHEARSAL = "Rehearsal: tiny networks on generated images. These numbers show that the code runs, and nothing else."
+REHEARSAL = "Rehearsal: tiny networks on generated images. The numbers only show that the code runs."
 METRICS = ("brisque", "pi", "lpips", "pieapp")
 QUICK_PHOTOS, QUICK_PX = 6, 256
 
 
 class GridConfig(Config):
-    """Where data lies, and how far the runs depart from the paper's."""
+    """The settings of a table: where the data is, and which settings of the paper's runs are changed."""
 
     gopro: Path | None = Field(default=None, description="folder of GOPRO_Large")
-    realblur_j: Path | None = Field(default=None, description="RealBlur_J_test_list.txt")
-    realblur_r: Path | None = Field(default=None, description="RealBlur_R_test_list.txt")
+    realblur_j: Path | None = Field(default=None, description="folder of RealBlur-J, or its RealBlur_J_test_list.txt")
+    realblur_r: Path | None = Field(default=None, description="folder of RealBlur-R, or its RealBlur_R_test_list.txt")
     triplets: Path | None = Field(default=None, description="folder of triplets, made by tfmlc synthesize triplets")
     backbone: str = Field(default="clip-vit-b16", description="backbone of Tables 1 and 3")
     train: list[str] = Field(default_factory=list[str], description="settings for every training run, as KEY=VALUE")
     adapt: list[str] = Field(default_factory=list[str], description="settings for every adapter, as KEY=VALUE")
 
 
-@dataclass(frozen=True)
-class Run:
-    """One finetuning: a preset with its loss's settings."""
-
-    name: str
-    preset: str
-    settings: tuple[str, ...] = ()
-    backbone: str | None = None
-    block: Block = 3
-    adapted: bool = False
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A run scored on a set, beside what the paper has there."""
-
-    run: Run
-    dataset: str
-    paper: Mapping[str, float]
-
-    @property
-    def name(self) -> str:
-        """Name of the scores file."""
-        return f"{self.dataset}-{self.run.name}"
-
-
-def cells_of(table: TableName, backbone: str) -> list[Cell]:
-    """All cells of a table.
-
-    >>> len(cells_of("table1", "clip-vit-b16")), len(cells_of("table2", "")), len(cells_of("table3", "clip-vit-b16"))
-    (18, 5, 6)
-    """
-    if table == "table1":
-        runs = {
-            (network, loss): Run(
-                f"{network}-{loss}",
-                f"{network}-gopro-{loss}",
-                () if loss == "control" else (f"loss.backbone={backbone}",),
-                None if loss == "control" else backbone,
-                adapted=loss == "tfmlc",
-            )
-            for network in ("mprnet-lite", "hinet")
-            for loss in paper.LOSSES
-        }
-        return [Cell(run, place, paper.table1(*key, place)) for place in paper.SETS for key, run in runs.items()]
-    if table == "table2":
-        return [
-            Cell(
-                Run(
-                    f"hinet-{name}-final",
-                    "hinet-gopro-fmlc",
-                    (f"loss.backbone={name}", "loss.block=final"),
-                    name,
-                    "final",
-                ),
-                "GoPro",
-                paper.table2(name),
-            )
-            for name in paper.BACKBONES
-        ]
-    return [
-        Cell(
-            Run(
-                f"hinet-{backbone}-{block}",
-                "hinet-gopro-tfmlc",
-                (f"loss.backbone={backbone}", f"loss.block={block}"),
-                backbone,
-                block,
-                adapted=True,
-            ),
-            "GoPro",
-            paper.table3(block),
-        )
-        for block in paper.BLOCKS
-    ]
-
-
 def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Path, *, quick: bool = False) -> str:
-    """Run what can run of a table and is not done; return the plan and the table beside the paper's, as Markdown.
+    """Run all cells of a table that can run and are not finished.
 
-    Scores and a report go to ``output``, all else to ``work``. ``quick`` is a rehearsal: generated images, tiny
-    networks and, where weights are missing, random ones. Every cell's code runs, the numbers mean nothing, and they are
-    never set beside the paper's. Raises UserError where ``output`` holds scores of other settings, or a rehearsal's
-    where none is asked for.
+    Args:
+        table: The table.
+        config: The settings.
+        output: The folder for the scores and a report.
+        work: The folder for everything else.
+        quick: Whether to rehearse: with generated images, tiny networks and, if weights are missing, random weights.
+            This runs the code of every cell. The numbers mean nothing, so they are not compared with the paper's.
+
+    Returns:
+        The state of each cell and the table beside the paper's values, as Markdown.
+
+    Raises:
+        UserError: If data does not exist, or ``output`` has scores with other settings or of a rehearsal.
     """
     cells = cells_of(table, config.backbone)
     for key in ("gopro", "realblur_j", "realblur_r", "triplets"):
         folder = getattr(config, key)
-        if folder is not None and not folder.is_dir():
-            raise UserError(f"there is no folder {folder}, which {key}= names")
+        if folder is not None and not folder.exists():  # RealBlur can be a list, which is a file
+            raise UserError(f"{key}={folder} does not exist: correct the path")
     files = {cell.name: output / f"{cell.name}.json" for cell in cells}
     for cell in cells:
         _check_done(files[cell.name], _settings(cell, config, quick=quick))
@@ -157,69 +88,73 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
             lacks = [] if path.exists() else missing(cell, config, sets, quick=quick)
             if not path.exists() and not lacks:
                 progress.say(f"{cell.name}: running")
-                folder = sets[cell.dataset]
-                assert folder is not None
                 weights = _run(cell.run, config, work, quick=quick)
-                network = cell.run.preset.split("-")[0]
-                more = _settings(cell, config, quick=quick)
-                if not quick:
-                    more["published"] = paper.as_columns(network, dict(cell.paper))
-                evaluate(
-                    {str(weights): path}, folder, metrics=metrics, protocols=[paper.protocol_of(network)], more=more
-                )
+                _score({str(weights): path}, cell, sets, metrics, _settings(cell, config, quick=quick))
             plan.append(f"- {cell.name}: {'missing: ' + '; '.join(lacks) if lacks else 'done'}")
             progress.update(number + 1)
     rows = [_row(cell, files[cell.name], quick=quick) for cell in cells]
     if done := [path for path in files.values() if path.exists()]:
         plan.append(f"- report: {write_report(done, output)}")
     write_result(output / "summary.json", {"table": table, "rehearsal": quick, "rows": rows})
-    warning = [
-        f"{REHEARSAL} Tiny networks on generated images: these numbers show that the code runs, and nothing else."
-    ]
-    return "\n".join([*plan, "", *([*warning, ""] if quick else []), as_table(rows)])
+    return "\n".join([*plan, "", *([REHEARSAL, ""] if quick else []), as_table(rows)])
+
+
+def _score(
+    files: Mapping[str, Path],
+    cell: Cell,
+    sets: Mapping[str, Path | None],
+    metrics: Sequence[str],
+    settings: Mapping[str, Any],
+) -> None:
+    """Score the weights of a cell, beside the paper's values unless it is a rehearsal."""
+    folder, network = sets[cell.dataset], cell.run.preset.split("-")[0]
+    assert folder is not None
+    published = {} if settings["rehearsal"] else {"published": paper.as_columns(network, dict(cell.paper))}
+    protocols = [paper.protocol_of(network)]
+    evaluate(files, folder, metrics=metrics, protocols=protocols, more={**settings, **published})
 
 
 def _settings(cell: Cell, config: GridConfig, *, quick: bool) -> dict[str, Any]:
-    """What a cell's scores file says of how it was made, beside the weights and images themselves."""
+    """Return what the scores file of a cell says about its settings, in addition to its weights and images."""
     made = {"cell": cell.name, "backbone": cell.run.backbone, "train": config.train, "adapt": config.adapt}
     return {"rehearsal": quick, "reproduces": made}
 
 
 def _check_done(path: Path, settings: dict[str, Any]) -> None:
-    """Raise UserError where a scores file that is there already was made by other settings."""
+    """Raise UserError if a scores file exists that was made with other settings."""
     if not path.exists():
         return
     for section in read_sections(path):
         if bool(section.get("rehearsal")) != settings["rehearsal"]:
-            kind = "a rehearsal (--quick)" if section.get("rehearsal") else "a run in earnest"
-            raise UserError(f"{path} is of {kind}: choose another folder for this one, -o")
+            kind = "a rehearsal (--quick)" if section.get("rehearsal") else "a run without --quick"
+            raise UserError(f"{path} has the scores of {kind}: choose another -o")
         if section.get("reproduces", settings["reproduces"]) != settings["reproduces"]:
             raise UserError(f"{path} was made with other settings ({section['reproduces']}): choose another -o")
 
 
 def missing(cell: Cell, config: GridConfig, sets: Mapping[str, Path | None], *, quick: bool) -> list[str]:
-    """What a cell lacks, and where it is from; a line each."""
+    """Return what a cell lacks and where to get it, one line each."""
     lacks: list[str] = []
     if sets[cell.dataset] is None:
         key = cell.dataset.lower().replace("-", "_")
-        lacks.append(f"{cell.dataset}: get the dataset from its authors and set {key}=FOLDER")
+        lacks.append(f"{cell.dataset}: download the dataset from its authors and set {key}=FOLDER")
     if quick:
         return lacks
     if config.gopro is None and cell.dataset != "GoPro":
-        lacks.append("GoPro, to train on: set gopro=FOLDER")
+        lacks.append("GoPro for training: set gopro=FOLDER")
     start = load_recipe(cell.run.preset, [*cell.run.settings, *config.train]).network.start or ""
     if not find_model(start).is_file():
-        lacks.append(f"{start}: the network's official GoPro weights, into the folder that {FOLDER_VARIABLE} names")
+        lacks.append(f"{start}: put the network's official GoPro weights into the folder that {FOLDER_VARIABLE} names")
     if cell.run.backbone is not None and kept_weights(cell.run.backbone, BACKBONES[cell.run.backbone].download) is None:
         download = BACKBONES[cell.run.backbone].download
         lacks.append(f"{download.file} from {download.url}: tfmlc models fetch {cell.run.backbone}")
     if cell.run.adapted and config.triplets is None:
-        lacks.append("triplets: tfmlc synthesize triplets GOPRO_Large_all/train -o triplets, then triplets=triplets")
+        lacks.append("triplets: tfmlc synthesize triplets GOPRO_Large_all/train -o triplets, and set triplets=triplets")
     return lacks
 
 
 def _run(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
-    """Adapter and finetuning of a run; what is there already is not done again."""
+    """Train the adapter and the network of a run; return the weights. Finished parts are not repeated."""
     settings = [*run.settings, f"data.pairs={config.gopro}"]
     source = "hub"
     if quick and run.backbone is not None and kept_weights(run.backbone, BACKBONES[run.backbone].download) is None:
@@ -241,7 +176,7 @@ def _run(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
 
 
 def _quick_data(config: GridConfig, work: Path) -> GridConfig:
-    """Pairs and triplets of generated images, under the names of the paper's sets where these are not given."""
+    """Make pairs and triplets of generated images, and use them for the sets that the settings do not name."""
     photos = work / "photos"
     for number in range(QUICK_PHOTOS):
         path = photos / f"{number}.png"
@@ -260,7 +195,7 @@ def _quick_data(config: GridConfig, work: Path) -> GridConfig:
 
 
 def generated_photo(side_px: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """An image with edges, texture and noise at many scales, uint8 ``h w 3``.
+    """Generate an image with edges, texture and noise at many scales, uint8 ``h w 3``.
 
     >>> generated_photo(64, 0).shape
     (64, 64, 3)
@@ -284,7 +219,10 @@ def _row(cell: Cell, path: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Ours, the paper's and the difference, as Markdown; a dash where there is none. A rehearsal's row stands alone."""
+    """Format our values, the paper's and the differences as a Markdown table. A dash stands for a missing value.
+
+    Rows of a rehearsal have no values of the paper beside them.
+    """
     lines: list[list[str]] = []
     for row in rows:
         texts = beside_published(row["ours"], row.get("paper", {}), paper.COLUMNS)

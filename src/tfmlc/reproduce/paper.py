@@ -1,4 +1,4 @@
-"""What the paper reports (ICIP 2023, Tables 1 to 3)."""
+"""The results that the paper reports (ICIP 2023, Tables 1 to 3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COLUMNS = ("psnr", "ssim", "brisque", "pi", "lpips", "pieapp")
 BLOCKS = (1, 3, 5, 7, 9, 11)
 BACKBONES = ("clip-rn50", "clip-rn101", "clip-vit-b32", "clip-vit-b16", "clip-vit-l14")
 
-_TABLE1 = {  # for each network and column, a row a set, a value a loss
+_TABLE1 = {  # for each network and column: one row per set, one value per loss
     "mprnet-lite": {
         "psnr": ((31.8819, 31.8394, 31.6548), (26.4852, 26.4867, 26.3997), (33.9438, 33.9036, 33.7888)),
         "ssim": ((0.9600, 0.9599, 0.9593), (0.8484, 0.8488, 0.8469), (0.8083, 0.8075, 0.8061)),
@@ -47,7 +47,7 @@ _TABLE3 = {
 
 
 def table1(network: str, loss: str, dataset: str) -> Values:
-    """A row of Table 1.
+    """Return a row of Table 1.
 
     >>> table1("hinet", "tfmlc", "GoPro")["lpips"]
     0.0554
@@ -57,22 +57,38 @@ def table1(network: str, loss: str, dataset: str) -> Values:
 
 
 def table2(backbone: str) -> Values:
-    """A row of Table 2: HINet, FMLC on the final layer, GoPro."""
+    """Return a row of Table 2: HINet with FMLC on the final layer of a backbone, on GoPro.
+
+    >>> table2("clip-vit-b16")["psnr"]
+    32.047
+    """
     return dict(zip(COLUMNS, _TABLE2[backbone], strict=True))
 
 
 def table3(block: int) -> Values:
-    """A row of Table 3: HINet, TFMLC on a block of ViT-B/16, GoPro."""
+    """Return a row of Table 3: HINet with TFMLC on a block of ViT-B/16, on GoPro.
+
+    >>> table3(3)["lpips"]
+    0.055
+    """
     return dict(zip(COLUMNS, _TABLE3[block], strict=True))
 
 
 def find_values(name: str) -> Values:
-    """A row by its name: table1/NETWORK/LOSS/SET, table2/BACKBONE or table3/BLOCK; under the columns of a scores file.
+    """Return a row by its name.
 
-    Raises UserError for a name that is none, with the nearest one.
+    Args:
+        name: ``table1/NETWORK/LOSS/SET``, ``table2/BACKBONE`` or ``table3/BLOCK``.
 
-    >>> find_values("table3/3")["tfmlc-paper-hinet/psnr"]
-    32.439
+    Returns:
+        The values under the names that they have in a scores file.
+
+    Raises:
+        UserError: If there is no such row. The error has the most similar name.
+
+    Example:
+        >>> find_values("table3/3")["tfmlc-paper-hinet/psnr"]
+        32.439
     """
     rows = {
         **{
@@ -90,10 +106,14 @@ def find_values(name: str) -> Values:
 
 
 def protocol_of(network: str) -> str:
-    """The protocol by which the paper scored a network's images."""
+    """Return the protocol with which the paper scored the images of a network.
+
+    >>> protocol_of("mprnet-lite")
+    'tfmlc-paper-mprnet'
+    """
     return f"tfmlc-paper-{network.partition('-')[0]}"
 
 
 def as_columns(network: str, values: Values) -> Values:
-    """A row under the names that scores have; PSNR and SSIM are those of the network's protocol."""
+    """Rename the values of a row as in a scores file, where PSNR and SSIM have the prefix of the protocol."""
     return {f"{protocol_of(network)}/{key}" if key in ("psnr", "ssim") else key: value for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""The controlled study: what is compared, and what makes one study another."""
+"""The plan of the controlled study: its settings, its losses and adapters, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tfmlc.io.images import find_images
 
 METRICS = ("psnr", "ssim_3d", "ssim_2d", "lpips", "dists", "niqe", "brisque")
 CHOSEN_BY = ("psnr", "lpips", "dists")
-MOST_PSNR_LOST = 0.3  # dB; a weight that costs more is not chosen
+MOST_PSNR_LOST = 0.3  # dB; a loss weight that costs more PSNR is not chosen
 CONTROL, START = "control", "start"
 NOT_OF_THE_STUDY = {"photos", "pairs", "sharp", "only", "seeds", "repeated", "start"}
 
 
 class StudyConfig(Config):
-    """What is compared, on what, for how long."""
+    """The settings of the study."""
 
-    photos: list[Path] = Field(min_length=1, description="sharp photos and folders of them, to train on")
+    photos: list[Path] = Field(min_length=1, description="sharp photos to train on, and folders of them")
     pairs: dict[str, Path] = Field(default_factory=dict, description="sets to score on: name and folder of pairs")
     sharp: dict[str, Path] = Field(
         default_factory=dict,
         description="more sets to score on: name and folder of sharp images, which are blurred with seed 0",
     )
-    start: str = Field(default="default-psnr", description="model to start from, trained on pixels alone")
+    start: str = Field(default="default-psnr", description="model to start from, trained with the pixel loss only")
     backbone: str = Field(
         default="dinov2-vit-s14", description="backbone of FMLC and TFMLC; the paper's is clip-vit-b16"
     )
@@ -47,14 +47,14 @@ class StudyConfig(Config):
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1, description="seeds of the repeated runs")
     repeated: list[str] = Field(default=[CONTROL, "FMLC", "TFMLC"], description="losses that run with every seed")
     only: list[str] = Field(default_factory=list[str], description="losses to run now; empty: all")
-    per_photo: int = Field(default=3, description="blurry versions of each photo")
-    triplets_per_photo: int = Field(default=4, description="triplets of each photo")
+    per_photo: int = Field(default=3, description="number of blurry versions of each photo")
+    triplets_per_photo: int = Field(default=4, description="number of triplets of each photo")
     adapter_epochs: int = Field(default=60, description="largest number of epochs of an adapter")
     held_out_fraction: float = Field(default=0.15, gt=0, lt=1, description="fraction of the photos to validate on")
 
 
 def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Settings of each loss that is compared, by name."""
+    """Return the settings of each compared loss, by name."""
     features = _features(config)
     return {
         CONTROL: {"kind": "control"},
@@ -74,7 +74,7 @@ def _features(config: StudyConfig) -> dict[str, Any]:
 
 
 def adapters(config: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Settings of each adapter that the losses need, by name."""
+    """Return the settings of each adapter that the losses need, by name."""
     common = {"hidden": config.hidden, "epochs": config.adapter_epochs, "views": 2, "held_out_fraction": 0.15}
     main = {**common, **_features(config), "batch_size": 64}
     return {
@@ -85,21 +85,21 @@ def adapters(config: StudyConfig) -> dict[str, dict[str, Any]]:
     }
 
 
-class ChosenShare(BaseModel):
-    """The gradient's ratio that was chosen for a loss."""
+class ChosenRatio(BaseModel):
+    """The gradient ratio that was chosen for a loss."""
 
     ratio: float
 
 
-def read_share(path: Path) -> float:
-    """The gradient's ratio that an earlier run chose."""
-    return read_record(path, ChosenShare, "the choice of a ratio", "remove it, and it is chosen again").ratio
+def read_ratio(path: Path) -> float:
+    """Read the gradient ratio that an earlier run chose."""
+    return read_record(path, ChosenRatio, "the choice of a gradient ratio", "remove it, and it is chosen again").ratio
 
 
 def about_study(config: StudyConfig) -> dict[str, Any]:
-    """What makes a study: its settings, its photos by name and size, the weights that it starts from.
+    """Return what identifies a study: its settings, the names and sizes of its photos, and the weights it starts from.
 
-    The sets that are scored on, and which losses and seeds are run now, do not: a study can be extended.
+    The scored sets and the losses and seeds to run are left out, so that a study can be extended.
     """
     settings = config.model_dump(
         mode="json", exclude={"photos", "pairs", "sharp", "only", "seeds", "repeated", "start"}
@@ -108,22 +108,22 @@ def about_study(config: StudyConfig) -> dict[str, Any]:
 
 
 def listing(folders: Iterable[Path]) -> list[list[str | int]]:
-    """Names and sizes of the photos in folders."""
+    """Return the names and file sizes of the photos in folders."""
     return [[str(name), photo.stat().st_size] for path in folders for photo, name in find_images(path)]
 
 
 def fingerprint(config: StudyConfig) -> str:
-    """Fingerprint of what makes a study."""
+    """Return the fingerprint of what identifies a study."""
     return hashlib.sha256(json.dumps(about_study(config), sort_keys=True).encode()).hexdigest()
 
 
 def sets_of(config: StudyConfig, work: Path) -> dict[str, Path]:
-    """The sets that are scored on, by name."""
+    """Return the sets to score on, by name."""
     return {**config.pairs, **{name: work / "sets" / name for name in config.sharp}}
 
 
 def slug(name: str) -> str:
-    """A name as a part of a file's name.
+    """Turn a name into a part of a file name.
 
     >>> slug("TFMLC VGG16")
     'tfmlc-vgg16'

@@ -1,6 +1,6 @@
-"""The controlled study: the same network, data and steps under each loss, and what comes of it.
+"""The controlled study: the same network is trained on the same data for the same steps with each loss, and scored.
 
-From sharp photos to a table in six steps, each of which ends in files and is not repeated when they are there.
+It goes from sharp photos to a table in six steps. Each step writes files, and is not repeated if they exist.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tfmlc.reproduce.plan import (
     fingerprint,
     listing,
     losses,
-    read_share,
+    read_ratio,
     sets_of,
     slug,
 )
@@ -47,11 +47,21 @@ from tfmlc.training.train import TrainConfig, train_network
 
 
 def study(config: StudyConfig, output: Path, work: Path) -> str:
-    """Run what is left of the study; scores go to ``output``, everything else to ``work``; returns the table.
+    """Run the part of the study that is not finished.
 
-    Raises UserError where photos, sets or weights are missing. A run that was stopped goes on where it was; with
-    ``only``, several processes can ratio the work. Raises UserError where ``work`` or ``output`` are of a study with
-    other settings, photos or weights to start from.
+    An interrupted run continues where it stopped. With ``config.only``, several processes can share the work.
+
+    Args:
+        config: The settings.
+        output: The folder for the scores and the summary.
+        work: The folder for everything else.
+
+    Returns:
+        The summary as a Markdown table.
+
+    Raises:
+        UserError: If photos, sets or weights are missing, or a folder is of a study with other settings, photos or
+            weights.
     """
     named = losses(config)
     for name in [*config.only, *config.repeated]:
@@ -83,13 +93,13 @@ def _check_same_study(config: StudyConfig, work: Path) -> None:
     if path.exists():
         earlier = read_record(path, dict[str, Any], "a study", "choose another --work")
         if changed := sorted(key for key in info if earlier.get(key) != info[key]):
-            raise UserError(f"{work} is of a study with other settings ({', '.join(changed)}): choose another --work")
+            raise UserError(f"{work} has a study with other settings ({', '.join(changed)}): choose another --work")
         return
     write_atomically(path, (json.dumps(info, indent=1) + "\n").encode())
 
 
 def prepare(config: StudyConfig, work: Path) -> None:
-    """Split the photos, and make pairs, triplets and blurry evaluation images of them."""
+    """Split the photos into training and validation photos, and make pairs, triplets and the sets to score on."""
     photos = [photo for path in config.photos for photo, _ in find_images(path)]
     held = set(
         np.random.default_rng(0).permutation(len(photos))[: max(1, round(config.held_out_fraction * len(photos)))]
@@ -122,7 +132,7 @@ def _made(kind: Any, photos: Sequence[Path], folder: Path, **settings: Any) -> N
 def recipe_of(
     config: StudyConfig, work: Path, loss: Mapping[str, Any], ratio: float | None, *, seed: int, steps: int
 ) -> TrainConfig:
-    """The run of one loss: all but the loss is the same for every one."""
+    """Return the settings of a run with one loss. The rest of the settings is the same for all losses."""
     chosen = dict(loss)
     if chosen.get("adapter", RANDOM) != RANDOM:
         chosen["adapter"] = str(work / "adapters" / f"{chosen['adapter']}.safetensors")
@@ -163,9 +173,19 @@ def recipe_of(
 
 
 def choose_ratio(config: StudyConfig, work: Path, name: str, loss: Mapping[str, Any]) -> float:
-    """The gradient's ratio at which short runs score best on validation photos, by LPIPS and DISTS.
+    """Choose the gradient ratio of a loss by short runs, which are scored on the validation photos.
 
-    Both are taken relative to the control's. Shares that cost more than 0.3 dB are left out, unless all do.
+    The best ratio has the lowest mean of LPIPS and DISTS, each relative to the control. Ratios that lose more than
+    0.3 dB of PSNR are not considered, unless all of them do.
+
+    Args:
+        config: The settings of the study.
+        work: The folder of the runs.
+        name: The name of the loss.
+        loss: The settings of the loss.
+
+    Returns:
+        The ratio.
     """
     path = work / "ratios" / f"{slug(name)}.json"
     if not path.exists():
@@ -179,7 +199,7 @@ def choose_ratio(config: StudyConfig, work: Path, name: str, loss: Mapping[str, 
         best = min(allowed, key=lambda row: row["relative"])
         content = {"ratio": best["ratio"], "control": control, "trials": rows}
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-    return read_share(path)
+    return read_ratio(path)
 
 
 def _trial(

@@ -1,4 +1,4 @@
-"""The choice of the precision for a device."""
+"""The choice of a device and of the precision for it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ from typing import Literal
 
 import torch
 
+from tfmlc.errors import UserError
+
 Precision = Literal["auto", "fp32", "bf16"]
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Resolved = Literal["fp32", "bf16", "fp16"]
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device of a name; ``"auto"`` takes cuda, mps or cpu. Raises UserError if it is not available."""
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(name)
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {device!r} is not usable here: use auto or cpu") from error
+    return chosen
 
 
 def fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:

@@ -62,7 +62,7 @@ class Loop:
         folder: The folder of the run, for its state and logs.
         schedule: The learning rate. By default a warm-up and a cosine, as ``config`` says.
         hooks: What to do after steps and saved states.
-        recipe: More settings that must be the same in a resumed run, beside ``config``.
+        recipe: More settings that must be the same in a resumed run, in addition to ``config``.
         accelerator: The device and the processes. By default they are chosen as ``config`` says.
 
     Raises:
@@ -225,7 +225,7 @@ class Loop:
         )
 
     def averaged_state(self) -> dict[str, Tensor]:
-        """Return the state dict of the averaged weights. A shared parameter is there under each of its names."""
+        """Return the state dict of the averaged weights. A shared parameter appears under each of its names."""
         names = {id(parameter): name for name, parameter in self.plain.named_parameters()}
         state = self.plain.state_dict(keep_vars=True)
         return {key: whole(self.ema[names[id(value)]] if id(value) in names else value) for key, value in state.items()}

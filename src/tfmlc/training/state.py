@@ -26,7 +26,7 @@ FREE_SETTINGS = {"loop.workers", "loop.save_every_steps", "loop.trackers", "loop
 
 
 class RunState(BaseModel):
-    """What a saved state says beside its tensors.
+    """The part of a saved state that is not tensors.
 
     Attributes:
         step: The number of steps taken.

@@ -1,4 +1,4 @@
-"""Training crops of ready pairs: large images cut up once, random patches of them at each use."""
+"""Training crops of ready pairs: large images are cut into crops once, and each use takes a random patch."""
 
 from __future__ import annotations
 
@@ -27,11 +27,18 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class PairCrops(Dataset[tuple[Tensor, Tensor]]):
-    """Random crops of pairs, turned and mirrored, RGB in [0, 1], ``3 patch_px patch_px``.
+    """Random crops of pairs, randomly rotated and mirrored: ``(blurry, sharp)``, RGB in [0, 1].
 
-    Crop number ``index`` depends on ``seed`` and ``index`` alone; every pass over the pairs has an order of its
-    own. Colour saturation is changed by a random factor within ``1 - saturation`` and ``1 + saturation``, alike in
-    both. Raises UserError where an image is smaller than the crop.
+    Crop number ``index`` depends on ``seed`` and ``index`` alone. Every pass over the pairs has its own order. Reading
+    a pair that is smaller than the crop raises UserError.
+
+    Args:
+        pairs: The pairs.
+        patch_px: The side of the crops.
+        length: The number of crops.
+        seed: The seed of the random choices.
+        saturation: The largest change of the colour saturation. The factor lies between ``1 - saturation`` and
+            ``1 + saturation``, and is the same for both images of a pair.
     """
 
     def __init__(
@@ -39,7 +46,7 @@ class PairCrops(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self.pairs = list(pairs)
         self.patch_px, self.length, self.seed, self.saturation = patch_px, length, seed, saturation
-        cv2.setNumThreads(1)  # the loader's processes are the parallelism
+        cv2.setNumThreads(1)  # the loader already runs several processes
 
     def __len__(self) -> int:
         return self.length
@@ -52,7 +59,9 @@ class PairCrops(Dataset[tuple[Tensor, Tensor]]):
         blurry, sharp = read_pair(pair)
         side, (height, width) = self.patch_px, map(int, blurry.shape[:2])
         if min(height, width) < side:
-            raise UserError(f"{pair.blurry} is {width}x{height}, smaller than data.patch_px={side}")
+            raise UserError(
+                f"{pair.blurry} is {width}x{height}, smaller than data.patch_px={side}: lower it, or exclude the image"
+            )
         top, left = int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1))
         both = np.stack([blurry, sharp])[:, top : top + side, left : left + side]
         both = random_turn(both, rng)
@@ -62,7 +71,7 @@ class PairCrops(Dataset[tuple[Tensor, Tensor]]):
 
 
 def saturated(images: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Colours of ``n h w 3`` moved away from grey by a factor; 0 is grey, 1 leaves them.
+    """Multiply the colour saturation of images ``n h w 3`` by a factor. 0 gives grey images, 1 changes nothing.
 
     >>> saturated(np.full((1, 1, 1, 3), [200, 100, 0], np.uint8), 0.0).ravel().tolist()
     [118, 118, 118]
@@ -74,18 +83,30 @@ def saturated(images: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 def prepare_crops(
     pairs: Sequence[Pair], folder: Path, *, crop_px: int, step_px: int, workers: int | None = None
 ) -> list[Pair]:
-    """Cut pairs into overlapping squares, once, as PNG files in ``folder/blur`` and ``folder/sharp``; return these.
+    """Cut pairs into overlapping squares and write these as PNG files to ``folder/blur`` and ``folder/sharp``.
 
-    Crops begin every ``step_px``; the last of a row or column ends at the border. A folder that an interrupted run
-    left is finished, one of other pairs (by the names and sizes of their files) is refused; while another process
-    cuts, it is waited for. Raises UserError for an image smaller than a crop.
+    Existing crops are kept, so an interrupted run continues. If another process is writing the folder, this function
+    waits until it has finished.
+
+    Args:
+        pairs: The pairs.
+        folder: The folder for the crops.
+        crop_px: The side of the crops.
+        step_px: The distance from one crop to the next. The last crop of a row or column ends at the border.
+        workers: The number of processes. None takes one per core.
+
+    Returns:
+        The crops, as pairs.
+
+    Raises:
+        UserError: If an image is smaller than a crop, or the folder contains crops of other pairs or settings.
     """
     settings: dict[str, object] = {
         "crop_px": crop_px,
         "step_px": step_px,
         "pairs": [pair.name for pair in pairs],
     }
-    if not (folder / MANIFEST).exists() or "bytes" in read_manifest(folder)[0]:  # earlier versions kept no sizes
+    if not (folder / MANIFEST).exists() or "bytes" in read_manifest(folder)[0]:  # earlier versions recorded no sizes
         settings["bytes"] = [[path.stat().st_size for path in (pair.blurry, pair.sharp)] for pair in pairs]
     if not _is_complete(folder, settings):
         with (
@@ -106,7 +127,7 @@ def prepare_crops(
 
 
 def _is_complete(folder: Path, settings: Mapping[str, object]) -> bool:
-    """Whether every crop is there; their content was checked when they were made."""
+    """Whether every crop exists; their content was checked when they were made."""
     if not (folder / MANIFEST).exists():
         return False
     earlier, rows = read_manifest(folder)
@@ -115,7 +136,7 @@ def _is_complete(folder: Path, settings: Mapping[str, object]) -> bool:
 
 
 def crop_starts(size_px: int, crop_px: int, step_px: int) -> list[int]:
-    """Where crops begin along a side.
+    """Return the positions at which crops start along one side of an image.
 
     >>> crop_starts(720, 512, 256), crop_starts(1280, 512, 256)
     ([0, 208], [0, 256, 512, 768])
@@ -129,7 +150,9 @@ def _cut(pair: Pair, name: Path, *, folder: Path, crop_px: int, step_px: int) ->
     blurry, sharp = read_pair(pair)
     height, width = map(int, blurry.shape[:2])
     if min(height, width) < crop_px:
-        raise UserError(f"{pair.blurry} is {width}x{height}, smaller than data.crop_px={crop_px}")
+        raise UserError(
+            f"{pair.blurry} is {width}x{height}, smaller than data.crop_px={crop_px}: lower it, or exclude the image"
+        )
     files: dict[str, str] = {}
     for top in crop_starts(height, crop_px, step_px):
         for left in crop_starts(width, crop_px, step_px):

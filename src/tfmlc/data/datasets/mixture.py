@@ -1,4 +1,4 @@
-"""Mixtures of training sources, and items that are made once and read many times."""
+"""Mixtures of training sources, and pairs that are made once and read many times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tfmlc.io.locks import folder_lock
 from tfmlc.runtime.parallel import worker_pool
 from tfmlc.runtime.progress import Progress
 
-BLOCK = 100  # items a file
+BLOCK = 100  # items per file
 SETTINGS = "settings.json"
 
 
@@ -34,16 +34,26 @@ class _Prepared(BaseModel):
 
 
 class PreparedPairs(Dataset[tuple[Tensor, ...]]):
-    """Random crops of pairs that were made once (see ``prepare``), in one of the square's eight symmetries.
+    """Random crops of pairs that ``prepare`` made, in one of the eight orientations of a square.
 
-    Item number ``index`` depends on ``seed`` and ``index`` alone; every pass over the pairs has an order of its own.
-    The sides of crops are multiples of ``cell_px`` where the pairs come with the blur's spectrum.
+    Item number ``index`` depends on ``seed`` and ``index`` alone. Every pass over the pairs has its own order.
+
+    Args:
+        folder: The folder of the prepared pairs.
+        patch_px: The side of the crops.
+        length: The number of items.
+        seed: The seed of the random choices.
+        cell_px: The side of a cell of the blur's spectrum, if the pairs have one. It must divide ``patch_px``, and
+            crops then start at multiples of it.
+
+    Raises:
+        UserError: If the folder has no settings file of prepared pairs.
     """
 
     def __init__(self, folder: Path, *, patch_px: int, length: int, seed: int = 0, cell_px: int | None = None) -> None:
         self.folder, self.patch_px, self.length, self.seed, self.cell_px = folder, patch_px, length, seed, cell_px
         self.count = read_record(
-            folder / SETTINGS, _Prepared, "a settings file of prepared pairs", "prepare them again"
+            folder / SETTINGS, _Prepared, "a settings file of prepared pairs", "remove the folder to prepare them again"
         ).count
         self._open: dict[Path, NDArray[Any]] = {}
 
@@ -77,9 +87,21 @@ class PreparedPairs(Dataset[tuple[Tensor, ...]]):
 
 
 class Mixture(Dataset[tuple[Tensor, ...]]):
-    """Items of several sources, each drawn with its weight; which one depends on ``seed`` and the index alone.
+    """Items that are drawn at random from several sources. The choice depends on ``seed`` and the index alone.
 
-    With ``spectrum`` (channels and cells of a side) items that have no blur spectrum get one of NaN.
+    Args:
+        sources: By name, how often a source is drawn relative to the others, and its dataset.
+        length: The number of items.
+        seed: The seed of the random choices.
+        spectrum: The number of channels of the blur's spectrum and of cells along a side. Items without a spectrum then
+            get one that is filled with NaN.
+
+    Example:
+        >>> zeros = torch.utils.data.TensorDataset(torch.zeros(4), torch.zeros(4))
+        >>> ones = torch.utils.data.TensorDataset(torch.ones(4), torch.ones(4))
+        >>> mixture = Mixture({"many": (3.0, zeros), "few": (1.0, ones)}, length=4)
+        >>> sorted(int(mixture[index][0]) for index in range(4))
+        [0, 0, 0, 1]
     """
 
     def __init__(
@@ -108,13 +130,19 @@ class Mixture(Dataset[tuple[Tensor, ...]]):
 
 
 def turned(images: NDArray[Any], axes: tuple[int, int], rotation: int, mirrored: bool) -> NDArray[Any]:
-    """A quarter turn ``rotation`` times, then mirrored left to right."""
+    """Rotate images by ``rotation`` quarter turns, then mirror them left to right if ``mirrored``.
+
+    ``axes`` are the axes of height and width.
+
+    >>> turned(np.array([[[1, 2], [3, 4]]]), (1, 2), 1, mirrored=False).tolist()
+    [[[2, 4], [1, 3]]]
+    """
     images = np.rot90(images, rotation, axes=axes)
     return np.flip(images, axes[1]) if mirrored else images
 
 
 def turned_spectrum(spectrum: NDArray[Any], rotation: int, mirrored: bool) -> NDArray[Any]:
-    """The spectrum of a motion, ``24 h w``, of images that were ``turned``."""
+    """Return the spectrum of a motion, ``24 h w``, after the images were rotated and mirrored as in ``turned``."""
     split = turned(spectrum, (1, 2), rotation, mirrored).reshape(len(RADII), DIRECTIONS, *spectrum.shape[1:])
     if rotation % 2:
         split = np.roll(split, DIRECTIONS // 2, axis=1)
@@ -130,16 +158,26 @@ def prepare(
     recipe: Mapping[str, Any],
     workers: int | None = None,
 ) -> None:
-    """Make the first ``count`` items of a dataset once, in files of ``folder``.
+    """Write the first ``count`` items of a dataset to files.
 
-    What an interrupted run left is finished; a folder made by another ``recipe`` is refused.
+    Existing files are kept, so an interrupted run continues.
+
+    Args:
+        dataset: The dataset.
+        count: The number of items.
+        folder: The folder for the files.
+        recipe: How the dataset was made. It is stored with the files.
+        workers: The number of processes. None takes one per core.
+
+    Raises:
+        UserError: If the folder was prepared with another recipe or count.
     """
     settings = json.loads(json.dumps({**recipe, "count": count}))
     folder.mkdir(parents=True, exist_ok=True)
     with folder_lock(folder, wait=True):
         path = folder / SETTINGS
         if path.exists() and read_json(path) != settings:
-            raise UserError(f"{folder} was prepared with other settings: remove it, or name another folder")
+            raise UserError(f"{folder} was prepared with other settings: remove it, or set another data.prepared")
         write_atomically(path, (json.dumps(settings, indent=1) + "\n").encode())
         blocks = [
             (number, min(BLOCK, count - number * BLOCK))

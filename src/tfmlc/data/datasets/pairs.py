@@ -1,4 +1,4 @@
-"""Folders of blurry and sharp images, in the layouts the field's datasets come in."""
+"""Folders of blurry and sharp images, in the layouts of the public datasets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfmlc.io.images import find_images, read_rgb8, read_size
 
 Split = Literal["train", "test"]
 BlurKind = Literal["blur", "blur_gamma"]
-LOOKED_AT = 8  # pairs whose pixels tell whether the sides are swapped
+LOOKED_AT = 8  # pairs whose pixels are read to find out whether blurry and sharp images are swapped
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a dataset lies on disk: what it looks like, how its pairs are found, and how many there should be."""
+    """The layout of a dataset on disk.
+
+    Attributes:
+        looks_like: Whether a folder has this layout.
+        pairs: Returns the pairs of a folder.
+        counts: The number of pairs in each part of the dataset.
+    """
 
     looks_like: Callable[[Path], bool]
     pairs: Callable[[Path, Split, BlurKind], list[Pair]]
@@ -39,23 +45,30 @@ class Layout:
 
 
 def find_pairs(folder: Path, *, split: Split = "test", blur: BlurKind = "blur") -> list[Pair]:
-    """The pairs of a dataset, in natural order.
+    """Return the pairs of a dataset, in natural order.
 
-    Read are ``blur/`` and ``sharp/`` with the same names in both, and GOPRO_Large, RealBlur (its folder, or one of
-    its lists) and HIDE as they are distributed; where these hold both, ``split`` says which part. ``blur`` says
-    which of GoPro's two averages: of stored values, or of linear light. Raises UserError for another layout and for an
-    image without a partner, which it names.
+    Args:
+        folder: A folder with ``blur/`` and ``sharp/``, which contain the same names; GOPRO_Large, HIDE or RealBlur as
+            they are distributed; or one of RealBlur's lists.
+        split: The part of the dataset, if the folder contains both.
+        blur: Only for GoPro: ``"blur"`` is the average of stored values, ``"blur_gamma"`` that of linear light.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        UserError: If the folder has another layout, or an image has no partner.
     """
     return LAYOUTS[layout_of(folder)].pairs(folder, split, blur)
 
 
 def chosen_pairs(pairs: Sequence[Pair], only: Sequence[str], exclude: Sequence[str] = ()) -> list[Pair]:
-    """The pairs whose names match one of the patterns ``only`` (none: all) and none of ``exclude``."""
+    """Return the pairs that ``is_chosen`` by their names."""
     return [pair for pair in pairs if is_chosen(pair.name, only, exclude)]
 
 
 def is_chosen(name: str, only: Sequence[str], exclude: Sequence[str] = ()) -> bool:
-    """Whether a name matches one of the patterns ``only`` (none: any) and none of ``exclude``.
+    """Whether a name matches a pattern of ``only`` and no pattern of ``exclude``. An empty ``only`` matches every name.
 
     >>> is_chosen("REDS_001-3.avif", [], ["REDS_001*"]), is_chosen("a.png", ["*.png"])
     (False, True)
@@ -65,26 +78,33 @@ def is_chosen(name: str, only: Sequence[str], exclude: Sequence[str] = ()) -> bo
 
 
 def layout_of(folder: Path) -> str:
-    """Name of the layout, a key of ``LAYOUTS``."""
+    """Return the name of a folder's layout, a key of ``LAYOUTS``; raises UserError if it is not known."""
     if not folder.exists():
-        raise UserError(f"there is no folder {folder}")
+        raise UserError(f"there is no folder {folder}: check the path")
     for name, layout in LAYOUTS.items():
         if layout.looks_like(folder):
             return name
     if any((folder / part).is_dir() for part in ("train", "test")) or any(folder.glob("GOPR*")):
         raise UserError(
-            f"{folder} holds frames but no pairs (GOPRO_Large_all?): "
-            "make some with tfmlc synthesize pairs, or get GOPRO_Large"
+            f"{folder} contains frames but no pairs (is it GOPRO_Large_all?): "
+            "make pairs with tfmlc synthesize pairs, or download GOPRO_Large"
         )
     missing = "blur" if not (folder / "blur").is_dir() else "sharp"
     raise UserError(
-        f"{folder} has no folder {missing}: pairs lie in {folder}/blur and {folder}/sharp, "
-        f"or in the layout of {', '.join(list(LAYOUTS)[1:])}"
+        f"{folder} has no folder {missing}: put the images into {folder}/blur and {folder}/sharp, "
+        f"or use the layout of {', '.join(list(LAYOUTS)[1:])}"
     )
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
-    """Raise UserError where a pair's sizes differ, or the sharp side is the blurrier one in most of some pairs."""
+    """Check that the images of each pair have the same size, and that blurry and sharp are not swapped.
+
+    Args:
+        pairs: The pairs.
+
+    Raises:
+        UserError: If two sizes differ, or the sharp image is the blurrier one in most of the pairs that are examined.
+    """
     for pair in pairs:
         sizes = read_size(pair.blurry), read_size(pair.sharp)
         if sizes[0] != sizes[1]:
@@ -93,13 +113,13 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
     swapped = [pair for pair in some if detail(read_rgb8(pair.blurry)) > detail(read_rgb8(pair.sharp))]
     if 2 * len(swapped) > len(some):
         raise UserError(
-            f"blur and sharp seem to be swapped: {swapped[0].sharp} is blurrier than {swapped[0].blurry} "
-            f"(so in {len(swapped)} of {len(some)} pairs looked at)"
+            f"the folders of blurry and sharp images seem to be swapped: {swapped[0].sharp} is blurrier than "
+            f"{swapped[0].blurry} (the same is true of {len(swapped)} of {len(some)} examined pairs)"
         )
 
 
 def check_stems(pairs: Sequence[Pair]) -> None:
-    """Raise UserError where a pair comes twice, or two pairs are called the same but for the suffix."""
+    """Raise UserError if a pair is listed twice, or the names of two pairs differ only in the suffix."""
     taken: dict[str, Pair] = {}
     for pair in pairs:
         if (other := taken.setdefault(str(Path(pair.name).with_suffix("")), pair)) is not pair:
@@ -112,16 +132,16 @@ def check_stems(pairs: Sequence[Pair]) -> None:
 
 
 def count_remark(folder: Path, split: Split, pairs: Sequence[Pair]) -> str | None:
-    """A line where a known dataset has another number of pairs than it is distributed with."""
+    """Return a remark if a public dataset does not have its usual number of pairs, else None."""
     layout = layout_of(folder)
     expected = LAYOUTS[layout].counts.get(split)
     if expected is None or expected == len(pairs):
         return None
-    return f"{folder} holds {len(pairs)} pairs; {layout}'s {split} part has {expected}"
+    return f"{folder} contains {len(pairs)} pairs, but the {split} part of {layout} has {expected}"
 
 
 def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both images as RGB uint8; raises UserError where their sizes differ."""
+    """Read both images of a pair as RGB uint8 ``h w 3``: blurry and sharp. Raises UserError if their sizes differ."""
     blurry, sharp = read_rgb8(pair.blurry), read_rgb8(pair.sharp)
     if blurry.shape != sharp.shape:
         raise different_sizes(pair.blurry, blurry.shape, pair.sharp, sharp.shape)
@@ -129,16 +149,20 @@ def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def detail(image: NDArray[np.uint8]) -> float:
-    """Mean absolute step between neighbours, in stored values."""
+    """Return the mean absolute difference of neighbouring pixels, in stored values. Blurry images have less.
+
+    >>> detail(np.array([[0, 10], [0, 10]], np.uint8))
+    10.0
+    """
     values = image.astype(np.int16)
     return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())
 
 
 def _partners(blurry: dict[str, Path], sharp: dict[str, Path], folders: tuple[Path, Path]) -> list[Pair]:
-    """Images of the same name; raises UserError for one that is alone."""
+    """Return the pairs of images with the same name; raises UserError if an image has no partner."""
     for here, there, folder in ((blurry, sharp, folders[1]), (sharp, blurry, folders[0])):
         if alone := [name for name in here if name not in there]:
-            raise UserError(f"{here[alone[0]]} has no partner {folder / alone[0]} ({len(alone)} such)")
+            raise UserError(f"{here[alone[0]]} has no partner {folder / alone[0]} ({len(alone)} without a partner)")
     return [Pair(name, path, sharp[name]) for name, path in blurry.items()]
 
 
@@ -163,12 +187,12 @@ def _gopro(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:
     inside = folder if _scenes(folder) else folder / split
     scenes = _scenes(inside)
     if not scenes:
-        raise UserError(f"{folder} has no scenes in {inside}: name the part that is there")
+        raise UserError(f"{inside} has no scenes with a folder sharp: give a folder that has them")
     pairs: list[Pair] = []
     for scene in scenes:
         if not (scene / blur).is_dir():
             there = [kind for kind in ("blur", "blur_gamma") if (scene / kind).is_dir()]
-            other = f"; there is {there[0]}: set data.blur_kind={there[0]}" if there else ""
+            other = f", but {there[0]}: set data.blur_kind={there[0]}" if there else ""
             raise UserError(f"{scene} has no folder {blur}{other}")
         sides = scene / blur, scene / "sharp"
         found = _partners(_named(sides[0]), _named(sides[1]), sides)
@@ -188,31 +212,32 @@ def _realblur(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa
     lists = _lists(folder, split) if folder.is_dir() else [folder]
     if len(lists) != 1:
         named = " or ".join(map(str, lists)) or f"RealBlur_J_{split}_list.txt"
-        raise UserError(f"{folder} holds {len(lists)} lists of its {split} part: name one of them, {named}")
+        raise UserError(f"{folder} contains {len(lists)} lists of the {split} part: give one list, {named}")
     pairs: list[Pair] = []
     for number, line in enumerate(read_utf8(lists[0]).splitlines(), 1):
         if not line.strip():
             continue
         paths = [lists[0].parent / name for name in line.split()[:2]]
         if len(paths) < 2:
-            raise UserError(f"{lists[0]}, line {number}: the paths of a sharp and of a blurry image are expected")
+            raise UserError(f"{lists[0]}, line {number}, must have the paths of a sharp and a blurry image")
         for path, partner in zip(paths, paths[::-1], strict=True):
             if not path.is_file():
                 raise UserError(f"{partner} has no partner {path} ({lists[0].name}, line {number})")
         pairs.append(Pair(f"{paths[1].parent.parent.name}/{paths[1].name}", paths[1], paths[0]))
     if not pairs:
-        raise UserError(f"{lists[0]} lists no pairs")
+        raise UserError(f"{lists[0]} lists no pairs: give another list")
     return pairs
 
 
 def _hide(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa: ARG001
     sharp = _named(folder / "GT")
     if not (folder / split).is_dir():
-        raise UserError(f"{folder} has no folder {split}")
+        raise UserError(f"{folder} has no folder {split}: a folder of HIDE has GT, train and test")
     blurry = _named(folder / split)
     partners = {name: Path(name).name for name in blurry}
     if alone := [name for name, partner in partners.items() if partner not in sharp]:
-        raise UserError(f"{blurry[alone[0]]} has no partner {folder / 'GT' / partners[alone[0]]} ({len(alone)} such)")
+        lacking = folder / "GT" / partners[alone[0]]
+        raise UserError(f"{blurry[alone[0]]} has no partner {lacking} ({len(alone)} without a partner)")
     return [Pair(name, path, sharp[partners[name]]) for name, path in blurry.items()]
 
 

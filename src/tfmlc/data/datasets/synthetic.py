@@ -1,4 +1,4 @@
-"""Training pairs made on the fly from sharp photos."""
+"""Training pairs that are made from sharp photos on the fly."""
 
 from __future__ import annotations
 
@@ -27,25 +27,43 @@ DECODED = 128
 
 @dataclass(frozen=True)
 class Blurs:
-    """How pairs are blurred; ``easy_fraction`` of them as ``easy`` says."""
+    """How pairs are blurred.
+
+    Attributes:
+        usual: The settings of most pairs.
+        easy: The settings of the other pairs.
+        easy_fraction: The fraction of pairs that are blurred with ``easy``.
+    """
 
     usual: BlurConfig
     easy: BlurConfig | None = None
     easy_fraction: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> BlurConfig:
-        """The settings of one pair."""
+        """Draw the settings of one pair."""
         easy = self.easy is not None and rng.random() < self.easy_fraction
         return self.easy if easy and self.easy else self.usual
 
 
 class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
-    """Endless pairs ``(blurry, sharp)`` of blurred crops of sharp photos, RGB in [0, 1], ``3 patch_px patch_px``.
+    """Pairs ``(blurry, sharp)`` of random crops of sharp photos, ``3 patch_px patch_px``, RGB in [0, 1].
 
-    Pair number ``index`` depends on ``seed`` and ``index`` alone: any process can make it, and a resumed run sees the
-    same pairs. Photos are shrunk by a random factor within ``scale``. With ``cell_px`` the blur's spectrum is a third
-    tensor, ``24 patch_px/cell_px patch_px/cell_px`` (see ``motion_spectrum``). Photos smaller than a patch are left
-    out, because enlarged they are not sharp; ``too_small`` lists them. Raises UserError where no photo is left.
+    Pair number ``index`` depends on ``seed`` and ``index`` alone, so any process can make it and a resumed run sees the
+    same pairs. Photos smaller than a patch are left out, because an enlarged photo is not sharp. ``too_small`` lists
+    them.
+
+    Args:
+        photos: The files of the sharp photos.
+        blurs: How pairs are blurred.
+        patch_px: The side of the crops.
+        length: The number of pairs.
+        seed: The seed of the random choices.
+        scale: The range of the random factor by which photos are shrunk.
+        cell_px: The side of a cell in px. If it is given, the blur's spectrum is a third tensor,
+            ``24 patch_px/cell_px patch_px/cell_px`` (see ``motion_spectrum``).
+
+    Raises:
+        UserError: If all photos are smaller than a patch, or there are none.
     """
 
     def __init__(
@@ -62,15 +80,15 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
         self.photos, self.too_small = split_by_size(photos, patch_px)
         if not self.photos:
             raise UserError(
-                f"all {len(photos)} photos are smaller than data.patch_px={patch_px}, as {photos[0]}: "
-                "take larger photos, or a smaller patch"
+                f"all {len(photos)} photos are smaller than data.patch_px={patch_px}, for example {photos[0]}: "
+                "use larger photos, or lower data.patch_px"
                 if photos
-                else "there are no photos to train on"
+                else "there are no photos to train on: set data.photos to a folder of photos, and check data.only"
             )
         self.blurs = blurs if isinstance(blurs, Blurs) else Blurs(blurs)
         self.patch_px, self.length, self.seed, self.scale, self.cell_px = patch_px, length, seed, scale, cell_px
-        cv2.setNumThreads(1)  # the loader's processes are the parallelism, and threads do not survive a fork
-        for photo in self.photos[:DECODED]:  # before the loader's processes start, so that they share the pixels
+        cv2.setNumThreads(1)  # the loader runs several processes, and threads do not survive a fork
+        for photo in self.photos[:DECODED]:  # now, so that the processes of the loader share the decoded pixels
             _decoded(photo)
 
     def __len__(self) -> int:
@@ -79,7 +97,7 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng([self.seed, index])
         crops = [self._crop(rng) for _ in range(2)]
-        crop = max(crops, key=detail)  # flat sky teaches nothing
+        crop = max(crops, key=detail)  # nothing can be learned from a crop without detail, such as sky
         margin = (crop.shape[0] - self.patch_px) // 2
         crop = np.ascontiguousarray(random_turn(crop[None], rng)[0])
         blurry, sharp, record = blur_image(crop, self.blurs.draw(rng), rng, margin_px=margin)
@@ -92,7 +110,7 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
         return (*pair, torch.from_numpy(spectrum))
 
     def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """A patch and its margin, which is narrower where the photo has not more; shrunk or as it is."""
+        """Return a random patch with a margin, shrunk by a random factor. A small photo has a narrower margin."""
         photo = _decoded(self.photos[int(rng.integers(len(self.photos)))])
         height, width = map(int, photo.shape[:2])
         side = self.patch_px + 2 * min(MARGIN_PX, (min(height, width) - self.patch_px) // 2)
@@ -104,13 +122,13 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
 
 
 def split_by_size(images: Sequence[Path], least_px: int) -> tuple[list[Path], list[Path]]:
-    """Image files whose shorter side is at least ``least_px``, and the others; only their heads are read."""
+    """Split image files by whether their shorter side is at least ``least_px``; only the file headers are read."""
     fits = {path: min(read_size(path)) >= least_px for path in images}
     return [path for path in images if fits[path]], [path for path in images if not fits[path]]
 
 
 def random_turn(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One of the square's eight symmetries, the same for all images ``n h w c``."""
+    """Put square images ``n h w c`` into one of the eight orientations of a square, the same for all."""
     turned = np.rot90(images, int(rng.integers(4)), axes=(1, 2))
     return turned[:, :, ::-1] if rng.random() < 0.5 else turned
 

@@ -1,4 +1,4 @@
-"""Triplets read back from a made set: split by video, cropped and jittered."""
+"""Triplets of a synthesized set: found, split by video, cropped and augmented."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ Alignment = Literal["shared", "independent"]
 
 @dataclass(frozen=True)
 class Triplet:
-    """One row of a set: files of the sharp image and of its blurs from weakest to strongest.
+    """A sharp image and its blurred versions.
 
-    ``video`` is the video or photo it is from, ``motion_px`` how far the strongest blur moved.
+    Attributes:
+        files: The files, the sharp image first, then from the weakest to the strongest blur.
+        video: The video or photo it was made from.
+        motion_px: The motion of the strongest blur, in px.
     """
 
     files: tuple[Path, ...]
@@ -35,7 +38,7 @@ class Triplet:
 
 
 class Augmentation(Config):
-    """Random crop, colour jitter and flips; defaults as the paper's code."""
+    """Random crops, colour jitter and flips. The defaults are those of the paper's code."""
 
     crop_px: int = Field(default=224, ge=8, description="side of the random crop")
     brightness: float = Field(default=0.5, ge=0, le=1, description="largest relative change of brightness")
@@ -44,7 +47,7 @@ class Augmentation(Config):
 
 
 class TripletRow(BaseModel):
-    """What a manifest says of a triplet, as far as it is used here."""
+    """The part of a triplet's manifest row that is used here."""
 
     name: str
     video: str
@@ -56,17 +59,28 @@ ROWS, FOLDERS = TypeAdapter(list[TripletRow]), TypeAdapter(list[str])
 
 
 def find_triplets(folder: Path) -> list[Triplet]:
-    """The whole triplets of a set, in order of their names; raises UserError where there is none."""
+    """Return the complete triplets of a set, sorted by name.
+
+    Args:
+        folder: The folder of the set, made by ``tfmlc synthesize triplets``.
+
+    Returns:
+        The triplets.
+
+    Raises:
+        UserError: If the folder is not a set of triplets, or no triplet is complete.
+    """
     settings, rows = read_manifest(folder)
     if settings.get("kind") != "triplets":
-        raise UserError(f"{folder} holds {settings.get('kind', 'images of another kind')}, not triplets")
+        held = settings.get("kind", "images of another kind")
+        raise UserError(f"{folder} contains {held}, not triplets: make some with tfmlc synthesize triplets")
     try:
         folders = FOLDERS.validate_python(settings.get("folders"))
         made = {row.name: row for row in ROWS.validate_python([row for row in rows if row.get("files")])}
     except ValidationError as error:
         raise UserError(f"{folder / MANIFEST} is not a manifest of triplets: make the set again") from error
     if len(folders) < 3:
-        raise UserError(f"{folder} has one level of blur: make the set again with two levels or more")
+        raise UserError(f"{folder} has only one level of blur: make the set again with at least two levels")
     triplets: list[Triplet] = []
     for name in sorted(made):
         files = tuple(folder / kind / name for kind in folders)
@@ -75,34 +89,46 @@ def find_triplets(folder: Path) -> list[Triplet]:
             motion = row.strength_px if row.displacement_px is None else row.displacement_px
             triplets.append(Triplet(files, row.video, motion))
     if not triplets:
-        raise UserError(f"{folder} holds no whole triplet: run tfmlc synthesize triplets again")
+        raise UserError(f"{folder} contains no complete triplet: run tfmlc synthesize triplets again")
     return triplets
 
 
 def split_by_video(triplets: Sequence[Triplet], fraction: float, seed: int = 0) -> tuple[list[Triplet], list[Triplet]]:
-    """Training and validation triplets: the latter are of the whole videos whose number is nearest to ``fraction``.
+    """Split triplets into training and validation triplets. All triplets of a video go to the same side.
 
-    Which of the sets of videos with that number is taken depends on ``seed``. Raises UserError where all triplets are
-    of one video.
+    Args:
+        triplets: The triplets.
+        fraction: The fraction of validation triplets. It is reached as nearly as whole videos allow.
+        seed: Chooses between sets of videos that reach the fraction equally well.
 
-    >>> names = [name for name, count in (("a", 70), ("b", 20), ("c", 10)) for _ in range(count)]
-    >>> train, held = split_by_video([Triplet((), name, 1.0) for name in names], 0.1)
-    >>> len(train), {triplet.video for triplet in held}
-    (90, {'c'})
+    Returns:
+        The training triplets and the validation triplets.
+
+    Raises:
+        UserError: If all triplets are of one video.
+
+    Example:
+        >>> names = [name for name, count in (("a", 70), ("b", 20), ("c", 10)) for _ in range(count)]
+        >>> train, held = split_by_video([Triplet((), name, 1.0) for name in names], 0.1)
+        >>> len(train), {triplet.video for triplet in held}
+        (90, {'c'})
     """
     counts = Counter(triplet.video for triplet in triplets)
     videos = sorted(counts)
     if len(videos) < 2:
-        raise UserError(f"all triplets are of {videos[0]}: another video or photo is needed to validate on")
+        raise UserError(f"all triplets are of {videos[0]}: add triplets of another video or photo, for validation")
     np.random.default_rng(seed).shuffle(videos)
     held = _nearest(videos, counts, fraction * len(triplets))
     return [t for t in triplets if t.video not in held], [t for t in triplets if t.video in held]
 
 
 def _nearest(videos: Sequence[str], counts: Mapping[str, int], wanted: float) -> set[str]:
-    """Some of the videos, not all, whose counts add up to what is nearest to ``wanted``; the fewer if two are."""
-    reachable = {0: -1}  # by sum: the last video of the first way to it, which is made of the videos before
-    most = max(2 * wanted, min(counts.values()))  # what is above cannot be nearer
+    """Choose some of the videos, but not all, so that the sum of their counts is as near to ``wanted`` as possible.
+
+    If two sums are equally near, the smaller one is taken.
+    """
+    reachable = {0: -1}  # for each sum: the last video of the first selection that reaches it
+    most = max(2 * wanted, min(counts.values()))  # larger sums cannot be nearer
     for place, video in enumerate(videos):
         for total in [total for total in reachable if total + counts[video] <= most]:
             reachable.setdefault(total + counts[video], place)
@@ -117,7 +143,7 @@ def _nearest(videos: Sequence[str], counts: Mapping[str, int], wanted: float) ->
 
 
 def split_by_size(triplets: Sequence[Triplet], least_px: int) -> tuple[list[Triplet], list[Triplet]]:
-    """Triplets whose images hold a crop of ``least_px``, and the smaller ones; only the files' heads are read."""
+    """Split triplets by whether their images are at least ``least_px`` large; only the file headers are read."""
     large = [min(read_size(triplet.files[0])) >= least_px for triplet in triplets]
     parts = ([t for t, fits in zip(triplets, large, strict=True) if fits is side] for side in (True, False))
     kept, small = parts
@@ -125,7 +151,20 @@ def split_by_size(triplets: Sequence[Triplet], least_px: int) -> tuple[list[Trip
 
 
 def augmented(triplet: Triplet, augmentation: Augmentation, alignment: Alignment, rng: np.random.Generator) -> Tensor:
-    """Members of a triplet, ``m 3 h w`` in [0, 1], cropped and jittered: all alike, or each on its own."""
+    """Read the images of a triplet, crop them at random and change their colours at random.
+
+    Args:
+        triplet: The triplet.
+        augmentation: The settings of the crop and the changes.
+        alignment: ``"shared"`` treats all images in the same way, ``"independent"`` each differently.
+        rng: The source of randomness.
+
+    Returns:
+        The images ``m 3 crop_px crop_px`` in [0, 1].
+
+    Raises:
+        UserError: If an image is smaller than the crop.
+    """
     images = [_holding(file, augmentation.crop_px) for file in triplet.files]
     if alignment == "shared":
         state = rng.bit_generator.state
@@ -138,7 +177,7 @@ def augmented(triplet: Triplet, augmentation: Augmentation, alignment: Alignment
 
 
 def centred(triplet: Triplet, crop_px: int) -> Tensor:
-    """Members of a triplet, ``m 3 h w`` in [0, 1]: the middle crop, nothing changed."""
+    """Read the central crops of a triplet's images: ``m 3 crop_px crop_px`` in [0, 1]."""
     members: list[Tensor] = []
     for file in triplet.files:
         image = _holding(file, crop_px)
@@ -164,11 +203,11 @@ def _augment(image: Tensor, augmentation: Augmentation, rng: np.random.Generator
 
 
 def _holding(file: Path, side: int) -> Tensor:
-    """An image that holds a crop of ``side``; a smaller one would have to be enlarged, and would not be sharp then."""
+    """Read an image; raises UserError if it is smaller than the crop, because an enlarged image is not sharp."""
     image = _decoded(file)
     height, width = image.shape[-2:]
     if min(height, width) < side:
-        raise UserError(f"{file} is {width}x{height}, smaller than a crop of {side} px: set augmentation.crop_px")
+        raise UserError(f"{file} is {width}x{height}, smaller than a crop of {side} px: lower augmentation.crop_px")
     return image
 
 

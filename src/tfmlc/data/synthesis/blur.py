@@ -1,4 +1,4 @@
-"""Motion blur from one sharp still: moving camera, moving objects, light that adds up, a sensor with noise."""
+"""Synthetic motion blur of one sharp image: a moving camera, moving objects, averaged light and sensor noise."""
 
 from __future__ import annotations
 
@@ -20,25 +20,28 @@ LINEAR_GAMMA = 2.2
 
 
 class BlurConfig(Config):
-    """Ranges from which the blur of one image is drawn; each pair is (lowest, highest)."""
+    """The settings of synthetic blur. A pair of numbers is the range (lowest, highest) from which a value is drawn."""
 
     strength_px: tuple[float, float] = Field(
-        default=(4.0, 32.0), description="mean motion of the image during the exposure"
+        default=(4.0, 32.0), description="mean motion of the image during the exposure, in px"
     )
     exposure: tuple[float, float] = Field(default=(0.2, 1.2), description="exposure time, in periods of hand tremor")
     direction_deg: tuple[float, float] = Field(
-        default=(-90.0, 90.0), description="direction of the motion, from the x to the y axis"
+        default=(-90.0, 90.0), description="direction of the motion, as an angle from the x to the y axis"
     )
-    turning: float = Field(default=1.0, ge=0, description="roll, zoom and tilt, relative to the usual amount; 0: none")
+    turning: float = Field(default=1.0, ge=0, description="factor on roll, zoom and tilt; 0: the camera only shifts")
     sub_exposures: tuple[int, int] = Field(
-        default=(9, 41), description="instants that are averaged, about one per px of motion"
+        default=(9, 41), description="number of instants that are averaged; about one per px of motion is used"
     )
-    moving_patches: tuple[int, int] = Field(default=(0, 3), description="number of objects that move on their own")
+    moving_patches: tuple[int, int] = Field(
+        default=(0, 3), description="number of objects that move independently of the camera"
+    )
     light: Literal["stored", "linear", "mixed"] = Field(
-        default="stored", description="what is averaged: stored values or linear light; mixed draws one"
+        default="stored", description="what is averaged: stored values or linear light; mixed: one of the two at random"
     )
     highlight_gain: tuple[float, float] = Field(
-        default=(1.0, 1.0), description="factor on the light of clipped areas, so that lamps leave bright streaks"
+        default=(1.0, 1.0),
+        description="factor on the light of clipped areas, such as lamps, for bright streaks",
     )
     shot_noise: tuple[float, float] = Field(
         default=(0.0, 1e-4), description="variance of the Poisson noise at full signal"
@@ -57,15 +60,23 @@ class BlurConfig(Config):
             if isinstance(value, tuple):
                 low, high = cast("tuple[float, float]", value)
                 if not low <= high:
-                    raise ValueError(f"{name} goes from {low} to {high}: the lower end comes first")
-                if low < (3 if name == "sub_exposures" else -90 if name == "direction_deg" else 0):
-                    raise ValueError(f"{name} begins at {low}, which is too low")
+                    raise ValueError(f"{name} goes from {low} to {high}: give the lower end first")
+                least = 3 if name == "sub_exposures" else -90 if name == "direction_deg" else 0
+                if low < least:
+                    raise ValueError(f"{name} begins at {low}: the least value is {least}")
         return self
 
 
 @dataclass(frozen=True)
 class BlurRecord:
-    """What was drawn for one image: enough to describe it in a manifest."""
+    """The values that were drawn for one image, for its row in the manifest.
+
+    Attributes:
+        trajectory: The camera motion.
+        strength_px: The mean motion of the image during the exposure.
+        light: ``"stored"`` or ``"linear"``.
+        moving_patches: The number of moving objects.
+    """
 
     trajectory: Trajectory
     strength_px: float
@@ -76,17 +87,26 @@ class BlurRecord:
 def blur_image(
     sharp: Image8, config: BlurConfig, rng: np.random.Generator, *, margin_px: int = 0
 ) -> tuple[Image8, Image8, BlurRecord]:
-    """Blur a still as a synthetic camera would; return ``(blurry, sharp, record)``, both uint8 ``h w c``.
+    """Blur an image as a moving camera does.
 
-    ``sharp`` is RGB uint8 ``h w c``. The middle of the exposure is the sharp image itself, so the two are
-    aligned (with moving patches, it holds the patches too). ``margin_px`` is cut from every side of both:
-    what moves into the image then comes from the photo, where otherwise its border is reflected.
+    The sharp image is the middle of the exposure, so the two images are aligned.
 
-    >>> import numpy as np
-    >>> photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    >>> blurry, sharp, record = blur_image(photo, BlurConfig(strength_px=(8, 8)), np.random.default_rng(1))
-    >>> blurry.shape, round(record.strength_px, 1)
-    ((40, 60, 3), 8.0)
+    Args:
+        sharp: The image, RGB uint8 ``h w 3``.
+        config: The settings of the blur.
+        rng: The source of randomness.
+        margin_px: The width of a margin that is cut from both results. The content of the margin moves into the image.
+            Without a margin, the border of the image is reflected.
+
+    Returns:
+        The blurry and the sharp image, uint8 ``h w 3``, and the values that were drawn. The sharp image shows the
+        moving objects too.
+
+    Example:
+        >>> photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        >>> blurry, sharp, record = blur_image(photo, BlurConfig(strength_px=(8, 8)), np.random.default_rng(1))
+        >>> blurry.shape, round(record.strength_px, 1)
+        ((40, 60, 3), 8.0)
     """
     levels, sharp, record = blur_levels(sharp, config, rng, levels=1, margin_px=margin_px)
     return levels[0], sharp, record
@@ -95,25 +115,22 @@ def blur_image(
 def blur_levels(
     sharp: Image8, config: BlurConfig, rng: np.random.Generator, *, levels: int, margin_px: int = 0
 ) -> tuple[list[Image8], Image8, BlurRecord]:
-    """Blur a still as ``blur_image`` does, by longer and longer exposures about the same middle.
+    """Blur an image as ``blur_image`` does, with several exposures of increasing length around the same instant.
 
-    Returns ``(levels, sharp, record)``; the last level is the whole exposure, level ``l`` of ``n`` the middle part of
-    it that ``BlurWindow.level`` takes of a video.
+    Args:
+        sharp: The image, RGB uint8 ``h w 3``.
+        config: The settings of the blur.
+        rng: The source of randomness.
+        levels: The number of blurry images. The last is the whole exposure; the others are parts of it, as
+            ``BlurWindow.level`` takes them from a video.
+        margin_px: As in ``blur_image``.
+
+    Returns:
+        The blurry images from the weakest to the strongest blur, the sharp image, and the values that were drawn.
     """
     height, width = sharp.shape[:2]
-    strength = _between(rng, config.strength_px)
-    low, high = config.sub_exposures
-    instants = int(np.clip(round(strength), low, high)) | 1
-    exposure = _between(rng, config.exposure)
-    trajectory = sample_trajectory(
-        rng,
-        (width, height),
-        strength_px=strength,
-        exposure=exposure,
-        instants=instants,
-        direction_deg=_between(rng, config.direction_deg),
-        turning=config.turning,
-    )
+    trajectory, strength = _draw_motion(config, rng, (width, height))
+    instants = len(trajectory.poses)
     linear = config.light == "linear" or (config.light == "mixed" and rng.random() < 0.5)
     light = _to_light(sharp, LINEAR_GAMMA if linear else 1.0)
     light = _raise_highlights(light, _between(rng, config.highlight_gain))
@@ -143,15 +160,31 @@ def blur_levels(
     return blurry, _to_8bit(middle[0], gamma), record
 
 
+def _draw_motion(config: BlurConfig, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Trajectory, float]:
+    """Draw the camera motion of an image and its strength in px."""
+    strength = _between(rng, config.strength_px)
+    instants = int(np.clip(round(strength), *config.sub_exposures)) | 1
+    trajectory = sample_trajectory(
+        rng,
+        size,
+        strength_px=strength,
+        exposure=_between(rng, config.exposure),
+        instants=instants,
+        direction_deg=_between(rng, config.direction_deg),
+        turning=config.turning,
+    )
+    return trajectory, strength
+
+
 @dataclass(frozen=True)
 class _Patch:
     light: ImageF  # h w 3
     opacity: ImageF  # h w, soft-edged
-    corners: NDArray[np.float64]  # (n, 2): where its top left corner is at each instant, px
+    corners: NDArray[np.float64]  # (n, 2): the position of its top left corner at each instant, in px
 
 
 def _moving_patch(rng: np.random.Generator, light: ImageF, config: BlurConfig, instants: int) -> _Patch:
-    """Cut a soft-edged blob out of the image and give it a path of its own."""
+    """Cut a blob with soft edges out of the image, and draw a path for it."""
     height, width = map(int, light.shape[:2])
     side = max(8, int(min(height, width) * rng.uniform(0.12, 0.45)))
     tall, wide = min(side, height), min(int(side * rng.uniform(0.5, 1.5)) + 1, width)
@@ -168,7 +201,7 @@ def _moving_patch(rng: np.random.Generator, light: ImageF, config: BlurConfig, i
 
 
 def _paint(frame: ImageF, patch: _Patch, instant: int, window: tuple[int, int, int, int]) -> None:
-    """Lay a patch over a frame at its place at this instant, to a fraction of a pixel."""
+    """Paint a patch over a frame at its position at an instant, with sub-pixel accuracy."""
     left, top, width, height = window
     x, y = patch.corners[instant] - (left, top)
     column, row = int(np.floor(x)), int(np.floor(y))
@@ -188,10 +221,10 @@ def _paint(frame: ImageF, patch: _Patch, instant: int, window: tuple[int, int, i
 def _warp(
     image: ImageF, homography: NDArray[np.float64], window: tuple[int, int, int, int], *, outside: int = -1
 ) -> ImageF:
-    """Cubic warp of ``image`` by ``homography``, of which only ``window`` (x, y, width, height) is made."""
+    """Warp an image by a homography with cubic interpolation; return only ``window`` (x, y, width, height) of it."""
     left, top, width, height = window
     to_window = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]])
-    mirror = cv2.BORDER_REFLECT_101 if min(image.shape[:2]) > 1 else cv2.BORDER_REPLICATE  # one pixel has no mirror
+    mirror = cv2.BORDER_REFLECT_101 if min(image.shape[:2]) > 1 else cv2.BORDER_REPLICATE  # one row cannot be reflected
     border = mirror if outside < 0 else outside
     warped = cv2.warpPerspective(
         image, to_window @ homography, (width, height), flags=cv2.INTER_CUBIC, borderMode=border
@@ -204,7 +237,7 @@ def _between(rng: np.random.Generator, limits: tuple[float, float]) -> float:
 
 
 def _to_light(stored: Image8, gamma: float) -> ImageF:
-    """Stored values to light in [0, 1]."""
+    """Convert stored values to light in [0, 1]."""
     table = (np.arange(256) / 255.0) ** gamma
     return table.astype(np.float32)[stored]
 
@@ -214,7 +247,7 @@ def _to_8bit(light: ImageF, gamma: float) -> Image8:
 
 
 def _raise_highlights(light: ImageF, gain: float) -> ImageF:
-    """Give back some of the light that the photo's own clipping cut off, so that streaks of lamps stay bright."""
+    """Increase the light of nearly clipped areas, where the photo has lost light, to get bright streaks of lamps."""
     if gain <= 1:
         return light
     brightest = light.max(axis=2, keepdims=True)
@@ -222,7 +255,7 @@ def _raise_highlights(light: ImageF, gain: float) -> ImageF:
 
 
 def _expose(light: ImageF, config: BlurConfig, rng: np.random.Generator, gamma: float) -> Image8:
-    """Sensor and camera: video, Poisson-Gaussian noise, 8 bits, JPEG."""
+    """Convert light to a stored image as a camera does: clipping, Poisson-Gaussian noise, 8 bits and JPEG."""
     clipped = np.clip(light, 0, 1)
     shot, read = _between(rng, config.shot_noise), _between(rng, config.read_noise)
     std = np.sqrt(shot * clipped + read**2).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Random camera motion during one exposure, as a short video of homographies."""
+"""Random camera motion during one exposure, as a sequence of homographies."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Standard std of the motion that each degree of freedom causes, relative to the shift's.
+# Standard deviation of the motion that each degree of freedom causes, relative to that of the shift.
 ROLL, ZOOM, TILT = 0.35, 0.12, 0.12
 SMALLEST_HALF_PX = 16.0
-# Hand tremor: frequencies in cycles per tremor period, amplitudes falling as a power of the frequency.
+# Hand tremor: frequencies in cycles per tremor period. The amplitudes fall as a power of the frequency.
 FREQUENCIES = np.array([0.2, 0.5, 1.0, 2.0])
 DECAY = 1.6
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Camera poses during one exposure of an odd number of instants; the middle one is the identity.
+    """The poses of a camera during one exposure. The number of instants is odd, and the middle pose is the identity.
 
-    ``poses``: (n, 6), columns shift x and y in px, roll in radians, logarithm of the zoom, and the tilts about
-    the vertical and horizontal axis as relative depth per half image. ``width``, ``height`` in px.
+    Attributes:
+        poses: An array (n, 6). The columns are the shifts along x and y in px, the roll in radians, the logarithm of
+            the zoom, and the tilts about the vertical and the horizontal axis as relative depth per half image.
+        width: The width of the image in px.
+        height: The height of the image in px.
     """
 
     poses: NDArray[np.float64]
@@ -28,7 +31,7 @@ class Trajectory:
     height: int
 
     def homographies(self) -> NDArray[np.float64]:
-        """Maps from pixel coordinates of the sharp image to those of each instant: (n, 3, 3)."""
+        """Return the maps from pixel coordinates of the sharp image to those at each instant, (n, 3, 3)."""
         half = half_size(self.width, self.height)
         shift_x, shift_y, roll, zoom, tilt_x, tilt_y = self.poses.T
         scale, one = np.exp(zoom), np.ones(len(roll))
@@ -39,7 +42,7 @@ class Trajectory:
         return centre @ about_centre @ np.linalg.inv(centre)
 
     def path_lengths_px(self) -> NDArray[np.float64]:
-        """Length of the path of nine points of the image, in px."""
+        """Return the lengths of the paths of nine points of the image, in px."""
         x = np.array([0.0, 0.5, 1.0]) * (self.width - 1)
         y = np.array([0.0, 0.5, 1.0]) * (self.height - 1)
         points = np.stack([*np.broadcast_arrays(x[None, :], y[:, None], 1.0)]).reshape(3, -1)
@@ -49,17 +52,17 @@ class Trajectory:
 
     @property
     def strength_px(self) -> float:
-        """Mean motion of the image during the exposure, in px."""
+        """The mean motion of the image during the exposure, in px."""
         return float(self.path_lengths_px().mean())
 
 
 def half_size(width: int, height: int) -> float:
-    """Half the longer side, but no less than what keeps the motion of a tiny image in bounds, in px."""
+    """Return half the longer side in px, with a minimum that limits the motion of tiny images."""
     return max(max(width, height) / 2, SMALLEST_HALF_PX)
 
 
 def random_walk(rng: np.random.Generator, instants: int, exposure: float) -> NDArray[np.float64]:
-    """Smooth random motion of ``instants`` moments over ``exposure`` tremor periods, zero in the middle."""
+    """Draw a smooth random path of ``instants`` points over ``exposure`` tremor periods. Its middle is zero."""
     time = np.linspace(-exposure / 2, exposure / 2, instants)
     amplitude = rng.normal(size=len(FREQUENCIES)) / FREQUENCIES**DECAY
     phase = rng.uniform(0, 2 * np.pi, len(FREQUENCIES))

@@ -1,4 +1,4 @@
-"""Frames between frames, by optical flow, so that an ordinary video can be averaged without ghosts."""
+"""Interpolation of frames by optical flow, so that a video of ordinary speed can be averaged without ghosting."""
 
 from __future__ import annotations
 
@@ -16,10 +16,24 @@ Flow = NDArray[np.floating]
 
 
 def interpolated(frames: Iterable[Frame | None], times: int) -> Iterator[Frame | None]:
-    """The frames with ``times - 1`` more between every two: frame ``i`` of the video becomes number ``i * times``.
+    """Add ``times - 1`` interpolated frames between every two frames.
 
-    Flow by OpenCV's DIS in both directions, combined as in Jiang et al., CVPR 2018, equation 4. Nothing is made up
-    across a scene cut: the frame before it is repeated. None (missing frames) is handed on.
+    The optical flow is OpenCV's DIS in both directions. At a scene cut, the frame before it is repeated.
+
+    Args:
+        frames: The frames, RGB uint8 ``h w 3``. None stands for missing frames.
+        times: The factor by which the number of frames grows.
+
+    Yields:
+        The frames. Frame ``i`` of the input becomes frame ``i * times``. None is passed on.
+
+    References:
+        Jiang et al., "Super SloMo", CVPR 2018, equation 4.
+
+    Example:
+        >>> frames = [np.full((32, 32, 3), value, np.uint8) for value in (100, 104)]
+        >>> [int(frame.mean()) for frame in interpolated(frames, 2) if frame is not None]
+        [100, 102, 104]
     """
     before: Frame | None = None
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
@@ -35,7 +49,7 @@ def interpolated(frames: Iterable[Frame | None], times: int) -> Iterator[Frame |
 
 def _between(before: Frame, now: Frame, times: int, flow: cv2.DISOpticalFlow) -> Iterator[Frame]:
     grey = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in (before, now)]
-    if min(before.shape[:2]) < 16:  # too small for the flow's patches
+    if min(before.shape[:2]) < 16:  # too small for the patches of DIS
         yield from [before] * (times - 1)
         return
     ahead = np.asarray(flow.calc(grey[0], grey[1], NOTHING), np.float32)
@@ -49,7 +63,7 @@ def _between(before: Frame, now: Frame, times: int, flow: cv2.DISOpticalFlow) ->
 
 
 def _pull(frame: Frame, flow: Flow) -> Frame:
-    """The image whose pixel ``p`` is the frame's at ``p + flow(p)``."""
+    """Return an image whose pixel ``p`` is the pixel ``p + flow(p)`` of the frame."""
     height, width = frame.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     x, y = x + flow[..., 0], y + flow[..., 1]

@@ -1,4 +1,4 @@
-"""The manifest of a folder of made images: settings, and a row for each that says how it was made."""
+"""The manifest of a folder of synthesized images: the settings, and a row per image that says how it was made."""
 
 from __future__ import annotations
 
@@ -17,14 +17,24 @@ from tfmlc.io.files import parse_json, read_utf8, write_atomically
 
 MANIFEST = "manifest.jsonl"
 LONGEST_NAME = 255  # bytes, on most file systems
-FORMER_KEYS = {"clip": "video", "film": "video"}  # of sets that earlier versions made
+FORMER_KEYS = {"clip": "video", "film": "video"}  # in sets that earlier versions made
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Settings and rows of a folder's manifest; a line that was cut off by an interruption is left out."""
+    """Read the manifest of a folder. A line that an interruption cut off is ignored.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The settings and the rows.
+
+    Raises:
+        UserError: If there is no manifest, or it was not written by tfmlc.
+    """
     path = folder / MANIFEST
     if not path.is_file():
-        raise UserError(f"{folder} holds no {MANIFEST}: it was not made by tfmlc synthesize")
+        raise UserError(f"{folder} has no {MANIFEST}: give a folder that tfmlc synthesize made")
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(read_utf8(path).splitlines(), start=1):
         try:
@@ -34,10 +44,10 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         try:
             Row.model_validate(row, strict=True)
         except ValidationError as error:
-            raise UserError(f"{path}, line {number} is not of a manifest of tfmlc: make the set again") from error
+            raise UserError(f"{path}, line {number}, is not a row of a tfmlc manifest: make the set again") from error
         rows.append(_in_present_words(row))
     if not rows or not isinstance(rows[0].get("settings"), dict):
-        raise UserError(f"{path} is not a manifest of tfmlc: remove it or choose another folder")
+        raise UserError(f"{path} is not a tfmlc manifest: remove it or choose another folder")
     settings: dict[str, Any] = rows[0]["settings"]
     return _in_present_words(settings), rows[1:]
 
@@ -47,18 +57,18 @@ def _in_present_words(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def inside(name: str) -> str:
-    """A relative path that stays in its folder and that a file can have; raises ValueError for any other.
+    """Return a relative path if it stays inside its folder and is a valid file name, else raise ValueError.
 
     >>> inside("sharp/a.png")
     'sharp/a.png'
     >>> inside("../a.png")
     Traceback (most recent call last):
-    ValueError: '../a.png' is no path inside a folder
+    ValueError: '../a.png' is not a valid path inside a folder
     """
     path = PurePath(name)
     longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
     if path.is_absolute() or ".." in path.parts or "\0" in name or longest > LONGEST_NAME:
-        raise ValueError(f"{name!r} is no path inside a folder")
+        raise ValueError(f"{name!r} is not a valid path inside a folder")
     return name
 
 
@@ -66,14 +76,14 @@ Inside = Annotated[str, AfterValidator(inside)]
 
 
 class Settings(BaseModel):
-    """What the settings of a set say of its files; there is more in them."""
+    """The part of a set's settings that is checked when a manifest is read."""
 
     kind: str = ""
     folders: list[Inside] = []
 
 
 class Row(BaseModel):
-    """What a line of a manifest says, as far as it is used: of settings, an image with its files, or a video."""
+    """A line of a manifest, as far as it is checked: settings, an image with its files, or a video."""
 
     settings: Settings = Settings()
     name: Inside = ""
@@ -88,7 +98,7 @@ class Row(BaseModel):
 
 
 def distinct_stems(names: Sequence[Path]) -> list[Path]:
-    """Names without suffix; of those that share a stem, all but the first keep their suffix as a part of the name.
+    """Return names without suffix. If several share a stem, all but the first get their suffix as a part of the name.
 
     >>> [stem.as_posix() for stem in distinct_stems([Path("a.jpg"), Path("a.png"), Path("b/a.png"), Path("a-png.jpg")])]
     ['a', 'a-png', 'b/a', 'a-png-jpg']
@@ -105,13 +115,13 @@ def distinct_stems(names: Sequence[Path]) -> list[Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """Fingerprint of a file's content."""
+    """Return the sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_whole(folder: Path, row: dict[str, Any]) -> bool:
-    """Whether all files of a row, ``files`` by name with their sha256, are there and unchanged."""
+    """Whether all files of a row exist and have the sha256 that the row says."""
     files = row.get("files")
     return files is not None and all(
         (folder / name).is_file() and file_sha256(folder / name) == sha256 for name, sha256 in files.items()
@@ -119,10 +129,17 @@ def is_whole(folder: Path, row: dict[str, Any]) -> bool:
 
 
 class Manifest:
-    """A manifest that grows by rows as they are finished; a context manager.
+    """A manifest to which rows are added as images are finished. Use it as a context manager.
 
-    Raises UserError for a folder that was made with other settings. ``whole`` are the rows of earlier runs that say
-    of what they are, under ``key``, and whose files are all still there.
+    ``whole`` has the complete rows of earlier runs: those that have ``key``, and whose files exist and are unchanged.
+
+    Args:
+        folder: The folder of the set.
+        settings: The settings of the set.
+        key: The entry that identifies a row.
+
+    Raises:
+        UserError: If the folder was made with other settings.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], key: Literal["name", "pair"] = "name") -> None:
@@ -141,12 +158,12 @@ class Manifest:
     def __enter__(self) -> Manifest:
         content = self.path.read_bytes()
         self._file = self.path.open("a", encoding="utf-8")
-        if not content.endswith(b"\n"):  # a row that an interruption cut off must not swallow the next one
+        if not content.endswith(b"\n"):  # the next row must not continue a line that an interruption cut off
             self._file.write("\n")
         return self
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Write rows down at once."""
+        """Write rows to the file immediately."""
         for row in rows:
             self._file.write(json.dumps(row) + "\n")
         self._file.flush()

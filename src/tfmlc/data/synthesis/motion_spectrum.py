@@ -1,11 +1,11 @@
-"""What a camera motion does to an image's frequencies: a description of blur that a network can learn to tell."""
+"""The effect of a camera motion on the frequencies of an image: a description of blur that a network can predict."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-RADII, DIRECTIONS = (0.025, 0.05, 0.1), 8  # cycles per px; directions over half a turn, the other half is the same
+RADII, DIRECTIONS = (0.025, 0.05, 0.1), 8  # cycles per px; directions over half a turn, because the rest is the same
 _ANGLES = np.arange(DIRECTIONS) * np.pi / DIRECTIONS
 FREQUENCIES = np.stack(
     [np.outer(RADII, np.cos(_ANGLES)).ravel(), np.outer(RADII, np.sin(_ANGLES)).ravel()], axis=1
@@ -13,15 +13,21 @@ FREQUENCIES = np.stack(
 
 
 def motion_spectrum(homographies: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Magnitude of the blur kernel's Fourier transform at 24 frequencies, for each point of an image.
+    """Compute the magnitude of the Fourier transform of the blur kernel at 24 frequencies, for points of an image.
 
-    ``homographies`` are those of ``Trajectory``, ``(instants, 3, 3)``; ``points`` in px, ``(n, 2)``. The answer is
-    ``(24, n)`` in [0, 1]: 1 where the motion leaves a frequency alone, 0 where it is lost. Where the kernel lies
-    does not change it, nor does time's direction.
+    It does not depend on the position of the kernel or on the direction of time.
 
-    >>> still = np.eye(3)[None].repeat(9, axis=0)
-    >>> float(motion_spectrum(still, np.array([[5.0, 5.0]])).min())
-    1.0
+    Args:
+        homographies: The camera motion, as ``Trajectory.homographies`` returns it, ``(instants, 3, 3)``.
+        points: The points in px, ``(n, 2)``.
+
+    Returns:
+        Magnitudes ``(24, n)`` in [0, 1]: 1 if the motion keeps a frequency, 0 if the frequency is lost.
+
+    Example:
+        >>> still = np.eye(3)[None].repeat(9, axis=0)
+        >>> float(motion_spectrum(still, np.array([[5.0, 5.0]])).min())
+        1.0
     """
     places = np.concatenate([points, np.ones((len(points), 1))], axis=1).T
     moved = homographies @ places
@@ -31,7 +37,9 @@ def motion_spectrum(homographies: NDArray[np.float64], points: NDArray[np.float6
 
 
 def cell_centres(side_px: int, cell_px: int) -> NDArray[np.float64]:
-    """Centres of the whole square cells of a square image, row by row: ``(n, 2)``, x and y in px.
+    """Return the centres of the square cells of a square image, row by row: ``(n, 2)``, x and y in px.
+
+    Incomplete cells at the right and bottom border are left out.
 
     >>> cell_centres(20, 8).tolist()
     [[3.5, 3.5], [11.5, 3.5], [3.5, 11.5], [11.5, 11.5]]

@@ -1,4 +1,4 @@
-"""A contact sheet of a made set: sharp and blurry side by side, to be looked at before it is trained on."""
+"""A contact sheet of a synthesized set, to inspect its sharp and blurry images before training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS, THUMBNAIL_PX, LABEL_PX, GAP_PX = 24, 240, 18, 4
 
 
 def write_sheet(folder: Path) -> None:
-    """Write ``sheet.png``: up to 24 rows spread evenly over the set, each labelled with its name and motion."""
+    """Write ``sheet.png``: up to 24 images spread evenly over the set, each with its name and motion in px."""
     settings, rows = read_manifest(folder)
     made = list({row["name"]: row for row in rows if row.get("name") and row.get("files")}.values())
     made = [row for row in made if all((folder / name).is_file() for name in row["files"])]

@@ -1,4 +1,4 @@
-"""Blur of several levels by averaging the windows of a video, in memory that does not grow with the window."""
+"""Blur of several levels by averaging windows of a video. The memory does not grow with the window."""
 
 from __future__ import annotations
 
@@ -21,27 +21,38 @@ from tfmlc.io.video import Frame, OnBad, Video, read_frames
 from tfmlc.runtime.parallel import read_ahead
 
 FRAMES_AHEAD = 2
-KEPT_BYTES = 64 * 2**20  # frames of the window that are kept; what is older is read again
+KEPT_BYTES = 64 * 2**20  # frames of the window that are kept; older frames are read again
 Light = NDArray[np.float32]
 
 
 class VideoBlurConfig(Config):
-    """How windows are found in a video and averaged."""
+    """The settings of finding windows in a video and averaging them."""
 
     min_frames: int = Field(default=15, ge=2, description="smallest number of frames of a window")
-    min_displacement_px: float = Field(default=25.0, ge=0, description="smallest motion of a window")
+    min_displacement_px: float = Field(default=25.0, ge=0, description="smallest motion of a window, in px")
     levels: int = Field(default=2, ge=1, description="number of blur strengths per window; the paper has two")
     light: Literal["stored", "linear"] = Field(
         default="stored", description="what is averaged: stored values or linear light"
     )
-    interpolate: int = Field(default=1, ge=1, description="frames made of each frame by optical flow; 8 suits 30 fps")
+    interpolate: int = Field(
+        default=1,
+        ge=1,
+        description="factor by which optical flow multiplies the number of frames; 8 is good for 30 fps, 1: none",
+    )
     scale: float = Field(default=1.0, gt=0, le=1, description="factor by which frames are shrunk first")
-    on_bad: OnBad = Field(default="stop", description="what to do at a frame that cannot be read")
+    on_bad: OnBad = Field(default="stop", description="what to do if a frame cannot be read")
 
 
 @dataclass(frozen=True)
 class VideoWindow:
-    """A window of a video with its newest frames and the sum of its older ones; ``average`` makes its images."""
+    """A window of a video, with what is needed to average it.
+
+    Attributes:
+        window: The window.
+        kept: Its newest frames.
+        older: The sum of its older frames.
+        again: Reads the older frames again.
+    """
 
     window: BlurWindow
     kept: tuple[Frame, ...]
@@ -49,9 +60,9 @@ class VideoWindow:
     again: _Again
 
     def average(self) -> list[Frame]:
-        """The middle frame, and the blur from weakest to strongest, uint8 ``h w 3``.
+        """Return the sharp middle frame, and the blurry images from weakest to strongest, uint8 ``h w 3``.
 
-        May run in another thread, for one window of a video after the other.
+        It may run in another thread, but the windows of a video must be averaged one after the other.
         """
         window, config = self.window, self.again.config
         linear = config.light == "linear"
@@ -72,7 +83,7 @@ class VideoWindow:
         return [sharp, *(sharp if mean is None else mean for mean in means)]
 
     def _middle(self, spans: list[tuple[int, int]]) -> Iterator[tuple[int, Frame]]:
-        """The frames that ``spans`` need and their numbers, the oldest read from the video again."""
+        """Yield the frames that ``spans`` need, with their numbers. Frames that are not kept are read again."""
         first, last = min(start for start, _ in spans), max(stop for _, stop in spans)
         first_kept = self.window.stop - len(self.kept)
         if first < first_kept:
@@ -84,7 +95,13 @@ class VideoWindow:
 def video_frames(
     video: Video, config: VideoBlurConfig, tell: Callable[[str], None] = lambda _: None
 ) -> Iterator[Frame | None]:
-    """The frames that are averaged: those of the video, scaled and interpolated; None where some are missing."""
+    """Yield the frames of a video, scaled and interpolated. None stands for missing frames.
+
+    Args:
+        video: The video.
+        config: The settings.
+        tell: Called with remarks for the user.
+    """
     frames = (_scaled(frame, config.scale) for frame in read_frames(video, on_bad=config.on_bad, tell=tell))
     return frames if config.interpolate == 1 else interpolated(frames, config.interpolate)
 
@@ -94,13 +111,24 @@ def video_windows(
 ) -> Iterator[VideoWindow]:
     """Find the windows of a video (ICIP 2023, section 2.1).
 
-    Frames are looked at once. The newest are kept, as many as fit ``KEPT_BYTES``, older ones are held as their sum
-    alone; the weaker levels of a window too long for that are read a second time.
+    The newest frames of a window are kept in memory, up to ``KEPT_BYTES``. Of older frames only the sum is kept. If a
+    weaker blur level needs them, they are read again.
+
+    Args:
+        video: The video.
+        config: The settings.
+        tell: Called with remarks for the user.
+
+    Yields:
+        The windows, ready to be averaged.
+
+    Raises:
+        UserError: If the video cannot be read.
     """
     finder = WindowFinder(min_frames=config.min_frames, min_displacement_px=config.min_displacement_px)
     linear = config.light == "linear"
     kept: deque[Frame] = deque()
-    older: Light | None = None  # sum of the window's frames that are kept no more
+    older: Light | None = None  # the sum of the window's frames that are no longer kept
     again = _Again(video, config)
     for frame in read_ahead(video_frames(video, config, tell), FRAMES_AHEAD):
         if frame is None:
@@ -110,7 +138,7 @@ def video_windows(
             continue
         first = finder.first
         window = finder.push(frame)
-        if window is None and finder.first != first:  # a cut: the window begins with this frame
+        if window is None and finder.first != first:  # a scene cut: a new window starts with this frame
             kept.clear()
             older = None
         if kept and len(kept) * frame.nbytes >= KEPT_BYTES:
@@ -123,7 +151,7 @@ def video_windows(
 
 
 class _Again:
-    """A second look at a video, which only moves forward."""
+    """Reads a video a second time, only forward."""
 
     def __init__(self, video: Video, config: VideoBlurConfig) -> None:
         self.video, self.config = video, config
@@ -131,7 +159,7 @@ class _Again:
         self.index = 0
 
     def read(self, start: int, stop: int) -> Iterator[Frame]:
-        """Frames ``start`` to ``stop``, which is not before the last one read."""
+        """Yield the frames from ``start`` to ``stop - 1``. ``start`` must not be less than the last ``stop``."""
         if self.frames is None:
             self.frames = (frame for frame in video_frames(self.video, self.config) if frame is not None)
         for _ in islice(self.frames, start - self.index):
@@ -148,7 +176,7 @@ def _add(total: Light | None, frame: Frame, linear: bool) -> Light:
 
 
 def _mean(total: Light | None, count: int, linear: bool) -> Frame | None:
-    """Mean of a sum of frames, rounded to 8 bits; None where there was no frame."""
+    """Return the mean of a sum of frames, rounded to 8 bits; None if there was no frame."""
     if total is None:
         return None
     if not linear:
