@@ -1,4 +1,4 @@
-"""Deblur photos."""
+"""Deblur photos and videos."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfmlc.cli.tree import (
+    CodecName,
     Device,
     Precision,
     Tile,
@@ -21,7 +22,7 @@ from tfmlc.cli.tree import (
 if TYPE_CHECKING:
     from tfmlc.deblur.batch import Batch, Outcome
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Photos and folders.", show_default=False)]
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Photos, videos and folders.", show_default=False)]
 
 
 @app.command()
@@ -39,16 +40,23 @@ def deblur(
         bool, typer.Option("--compare", help="Also write an image with before and after side by side.")
     ] = False,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Overwrite the photos. A photo is never restored twice.")
+        bool, typer.Option("--in-place", help="Overwrite the files. A file is never restored twice.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="In folders, also restore photos whose result exists already.")
+        bool, typer.Option("--again", help="In folders, also restore files whose result exists already.")
     ] = False,
+    codec: CodecName = "auto",
+    quality: Annotated[
+        int | None, typer.Option(help="Constant rate factor of videos; lower is better. Default: looks lossless.")
+    ] = None,
+    temporal: Annotated[
+        float, typer.Option(help="Blend of neighbouring frames against flicker, from 0 (off) to 1.")
+    ] = 0.0,
     yes_large: Annotated[
         bool, typer.Option("--yes-large", help="Also read photos that seem too large for the free memory.")
     ] = False,
 ) -> None:
-    """Deblur photos, or all photos in folders.
+    """Deblur photos and videos, or all of them in folders.
 
     Run the same command again to continue an interrupted run.
     """
@@ -59,14 +67,17 @@ def deblur(
         if in_place == (output is not None):
             both = ", not both" if in_place else ""
             raise UserError(f"give an output with -o, or overwrite the photos with --in-place{both}")
+        if not 0 <= temporal <= 1:
+            raise UserError(f"--temporal is a number from 0 (off) to 1, not {temporal}")
         if in_place and again:
             raise UserError("--again cannot be used with --in-place: the originals of restored photos are gone")
         batch = plan_batch(inputs, output, in_place=in_place, compare=compare)
-        from tfmlc.deblur import Deblurrer
+        from tfmlc.deblur import Deblurrer, VideoSettings
 
         deblurrer = Deblurrer.load(model, device=device, precision=precision, tile_px=tile, best=best)
         outcomes: list[Outcome] = []
-        for outcome in run_batch(deblurrer, batch, again=again, allow_large=yes_large):
+        video = VideoSettings(codec, quality, temporal)
+        for outcome in run_batch(deblurrer, batch, again=again, allow_large=yes_large, video=video):
             outcomes.append(outcome)
             if line := _described(outcome, batch):
                 say(line)
@@ -97,18 +108,19 @@ def _summary(outcomes: Sequence[Outcome], batch: Batch) -> list[str]:
     from tfmlc.io.images import skipped_line
 
     total = len(batch.jobs)
+    what = "files" if any(job.is_video for job in batch.jobs) else "images"
     failed = [in_words(outcome.error, outcome.option) for outcome in outcomes if outcome.error is not None]
     before = sum(outcome.done_before for outcome in outcomes)
-    lines = [f"{total - before - len(failed)} of {total} images restored"]
+    lines = [f"{total - before - len(failed)} of {total} {what} restored"]
     if before:
         why = (
             "were restored before and not changed"
             if batch.in_place
             else "have a result of the same model and settings already (--again restores them again)"
         )
-        lines.append(f"{before} of {total} images {why}")
+        lines.append(f"{before} of {total} {what} {why}")
     if skipped := skipped_line(batch.skipped):
         lines.append(skipped)
     if failed:
-        lines += [f"tfmlc: {len(failed)} of {total} images failed:", *(f"  {error}" for error in failed)]
+        lines += [f"tfmlc: {len(failed)} of {total} {what} failed:", *(f"  {error}" for error in failed)]
     return [*lines, *(f"tfmlc: {error}" for error in batch.errors)]

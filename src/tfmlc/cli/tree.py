@@ -37,6 +37,9 @@ Tile = Annotated[
     int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
 ]
 UNPRINTABLE = "tfmlc-escapes"
+CodecName = Annotated[
+    Literal["auto", "h264", "hevc", "vp9", "av1"], typer.Option(help="Codec of videos; auto takes that of the video.")
+]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], typer.Option(help="auto uses bf16 if the device is fast at it, else fp32.")
 ]
@@ -44,6 +47,7 @@ OPTIONS = {  # what is added to an error that names a keyword argument
     "in_place": ", or use --in-place",
     "output": " (use -o to write the result to another file)",
     "allow_large": ": use --yes-large if you trust the file",
+    "codec": " with --codec",
 }
 EXTRAS = {
     "train": ("accelerate", "tensorboard", "matplotlib", "scipy", "tabulate"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
@@ -129,6 +130,18 @@ class Deblurrer:
         settings = (tensors_sha256(self.network.state_dict()), self.precision, self.tile_px, self.overlap_px)
         settings += ("best",) if self.best else ()
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+
+    def tile_for(self, height: int, width: int) -> int:
+        """Return the side of the tiles of an image with the memory that is free now, in px; 0 for the whole image."""
+        tile, _ = self._tiling(height, width)
+        return 0 if tile >= max(height, width) else tile
+
+    def with_tile(self, tile_px: int) -> Deblurrer:
+        """Return a deblurrer with the same network and settings, but another side of tiles."""
+        other = copy(self)
+        other.tile_px = tile_px
+        other.__dict__.pop("fingerprint", None)
+        return other
 
     @overload
     def __call__(

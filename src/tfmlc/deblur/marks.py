@@ -1,6 +1,7 @@
-"""The mark in a restored photo: which model and settings restored it, and from which file.
+"""The mark in a restored photo or video: which model and settings restored it, and from which file.
 
-The mark is the XMP property ``restored`` of the namespace ``urn:x-tfmlc:xmp/1.0/``.
+In a photo the mark is the XMP property ``restored`` of the namespace ``urn:x-tfmlc:xmp/1.0/``. In a video it is at the
+end of the comment.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tfmlc.errors import UserError
 from tfmlc.io.images import restored_mark
+from tfmlc.io.video import is_video_name, video_mark
 
 COMPARISON = "comparison"
 FORM = re.compile(r"by ([0-9a-f]{16}) from (\d+) bytes")
@@ -18,7 +20,7 @@ FORM = re.compile(r"by ([0-9a-f]{16}) from (\d+) bytes")
 
 @dataclass(frozen=True)
 class Mark:
-    """The mark of one photo.
+    """The mark of one photo or video.
 
     Attributes:
         made_by: The fingerprint of the model and its settings.
@@ -43,8 +45,8 @@ class Mark:
 
 
 def mark_of(path: Path) -> str | None:
-    """Return the text of a file's mark; None if there is no file, it is not an image or it has no mark."""
+    """Return the text of a file's mark; None if there is no file, it cannot be read or it has no mark."""
     try:
-        return restored_mark(path)
+        return video_mark(path) if is_video_name(path) else restored_mark(path)
     except UserError:
         return None

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -92,22 +93,39 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: If the file cannot be written.
     """
+    with replaced(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Generator[Path]:
+    """Give an empty temporary file that replaces a file at the end; after an error it is removed instead.
+
+    This is for libraries that write to a path. ``write_atomically`` says what is kept.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The temporary file, in the same folder.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
     try:
         path = path.resolve() if path.is_symlink() else path
         if (path.exists() or path.is_symlink()) and not path.is_file():
             raise UserError(f"cannot write {path}: {_kind_of_special(path) or 'it is not a regular file'}")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            if path.exists():
-                os.fsync(file.fileno())  # the new content is on the disk before it replaces the old
+        yield temporary
         if path.exists():
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # the new content is on the disk before it replaces the old
             _copy_standing(path, temporary)
         temporary.replace(path)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -36,8 +36,10 @@ def worker_pool(workers: int | None = None) -> Generator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item]:
     """Yield the same items, but prepare up to ``depth`` of them ahead in a background thread.
+
+    If the reader stops early, the items that are not yet begun are not prepared.
 
     >>> list(read_ahead((number * number for number in range(5)), 2))
     [0, 1, 4, 9, 16]
@@ -45,6 +47,10 @@ def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as reader:
         ahead = deque(reader.submit(next, source, end) for _ in range(depth))
-        while (item := ahead.popleft().result()) is not end:
-            ahead.append(reader.submit(next, source, end))
-            yield cast(Item, item)
+        try:
+            while (item := ahead.popleft().result()) is not end:
+                ahead.append(reader.submit(next, source, end))
+                yield cast(Item, item)
+        finally:
+            for waiting in ahead:
+                waiting.cancel()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.errors import UserError
+from tfmlc.io.video.motion import Look, look_of
 from tfmlc.typed import NOTHING
 
 Frame = NDArray[np.uint8]
@@ -21,13 +22,6 @@ TRACKING: dict[str, Any] = {
     "maxLevel": 2,
     "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03),
 }
-# A scene cut changes the colours of the whole image or its coarse layout. In real videos with violent motion the
-# change of colours stays below 0.018 and that of the layout below 0.44; at cuts one is above 0.037 or 0.73.
-COLOUR_BINS, CELLS, CELL_PX = 32, 3, 32
-CUT_COLOUR, CUT_LAYOUT = 0.026, 0.6
-LAYOUT_PX, LEAST_CONTRAST = 16, 4.0
-WHERE = np.arange(CELLS * CELL_PX) // CELL_PX
-FIRST_BIN = ((WHERE[:, None, None] * CELLS + WHERE[:, None]) * 3 + np.arange(3)) * COLOUR_BINS  # of a pixel's cell
 
 
 @dataclass(frozen=True)
@@ -178,40 +172,3 @@ def corners(grey: Frame) -> Points:
     """Return the Shi-Tomasi corners of a grey image, ``n 1 2``; a flat image has none."""
     found = cast(object, cv2.goodFeaturesToTrack(grey, **CORNERS))
     return np.empty((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
-
-
-@dataclass(frozen=True)
-class Look:
-    """The features that tell scenes apart.
-
-    Attributes:
-        colours: Cumulative distributions of the Lab colours in a grid of cells, ``cells*3 bins``.
-        layout: A tiny grey image without its mean, flattened.
-    """
-
-    colours: NDArray[np.float32]
-    layout: NDArray[np.float32]
-
-    def is_cut_to(self, other: Look) -> bool:
-        """Whether two successive frames with these looks are of different scenes."""
-        if float(np.abs(self.colours - other.colours).mean()) > CUT_COLOUR:
-            return True
-        contrast = float(self.layout.std()), float(other.layout.std())
-        agreement = float((self.layout * other.layout).mean()) / max(contrast[0] * contrast[1], 1e-6)
-        return min(contrast) > LEAST_CONTRAST and 1 - agreement > CUT_LAYOUT
-
-
-def look_of(frame: Frame) -> Look:
-    """Return the look of a frame, RGB uint8 ``h w 3``."""
-    small = cv2.resize(frame, (CELLS * CELL_PX, CELLS * CELL_PX), interpolation=cv2.INTER_NEAREST)
-    lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.uint8)
-    bins = FIRST_BIN + lab // (256 // COLOUR_BINS)
-    counts = np.bincount(bins.reshape(-1), minlength=CELLS**2 * 3 * COLOUR_BINS)
-    fractions = counts.reshape(-1, COLOUR_BINS).cumsum(axis=1) / CELL_PX**2
-    tiny = cv2.resize(lab[..., 0].astype(np.float32), (LAYOUT_PX, LAYOUT_PX), interpolation=cv2.INTER_AREA)
-    return Look(fractions.astype(np.float32), np.asarray(tiny - tiny.mean(), np.float32))
-
-
-def is_cut(before: Frame, now: Frame) -> bool:
-    """Whether two successive frames, RGB uint8 ``h w 3``, are of different scenes."""
-    return look_of(before).is_cut_to(look_of(now))

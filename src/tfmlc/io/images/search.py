@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +41,9 @@ def skipped_line(skipped: Counter[str]) -> str:
     return f"{skipped.total()} skipped: {', '.join(parts)}"
 
 
-def search_images(path: Path, *, leave_out: Path | None = None) -> Found:
+def search_images(
+    path: Path, *, leave_out: Path | None = None, is_wanted: Callable[[Path], bool] = is_image_name
+) -> Found:
     """Search a folder and its subfolders for images, in natural order (``frame9`` before ``frame10``).
 
     Hidden files and folders are not searched, and links to folders are not followed.
@@ -49,6 +51,7 @@ def search_images(path: Path, *, leave_out: Path | None = None) -> Found:
     Args:
         path: A folder; or a file, which is returned whatever its name is.
         leave_out: A folder that is not searched.
+        is_wanted: Says by the name of a file whether it is searched for; by default images are.
 
     Returns:
         The images, and what was skipped.
@@ -59,11 +62,11 @@ def search_images(path: Path, *, leave_out: Path | None = None) -> Found:
     if not os.path.lexists(path):
         raise UserError(f"there is no file or folder {path}")
     if not path.is_dir():
-        return Found([(path, Path(path.name if is_image_name(path) else f"{path.name}.png"))])
+        return Found([(path, Path(path.name if is_wanted(path) else f"{path.name}.png"))])
     found = Found()
     inside = real_path(leave_out) if leave_out is not None else None
     for file in _files(path, inside, found):
-        if is_image_name(file):
+        if is_wanted(file):
             found.images.append((file, file.relative_to(path)))
         elif why := _why_skipped(file):
             found.skipped[why] += 1

@@ -51,11 +51,26 @@ LAYOUTS = {
 
 
 def decode(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
-    """Yield the frames of a video file, RGB uint8 ``h w 3``, and its damage.
+    """Yield the frames of a video file upright, RGB uint8 ``h w 3``, and its damage.
+
+    The time of each frame, in s, is appended to ``times``. Raises UserError if the size of the frames changes.
+    """
+    for item in decode_stored(path):
+        if isinstance(item, Damage):
+            yield item
+            continue
+        times.append(item.time if item.pts is not None else times[-1] if times else 0.0)
+        pixels = np.asarray(item.to_ndarray(format="rgb24"), np.uint8)
+        turns = round(item.rotation / 90) % 4  # phones store how they were held
+        yield np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def decode_stored(path: Path) -> Iterator[VideoFrame | Damage]:
+    """Yield the frames of a video file as they are stored, and its damage.
 
     A frame is damaged if the decoder says so, or if it depends on a damaged frame, up to the next key frame. A lost
-    packet is recognised by a hole in the file. At the end the number of frames is compared with the header. The time
-    of each frame, in s, is appended to ``times``. Raises UserError if the size of the frames changes.
+    packet is recognised by a hole in the file. At the end the number of frames is compared with the header. Raises
+    UserError if the size of the frames changes.
     """
     try:
         container = av.open(str(path), metadata_errors="replace")  # a title can be something else than UTF-8
@@ -64,14 +79,14 @@ def decode(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
     with container:
         stream = container.streams.best("video")
         if stream is not None and cast("CodecContext | None", stream.codec_context) is not None:
-            yield from _Decoding(path, container, cast("VideoStream", stream), times).run()
+            yield from _Decoding(path, container, cast("VideoStream", stream)).run()
 
 
 class _Decoding:
     """One pass over a video file."""
 
-    def __init__(self, path: Path, container: InputContainer, stream: VideoStream, times: list[float]) -> None:
-        self.path, self.container, self.stream, self.times = path, container, stream, times
+    def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
+        self.path, self.container, self.stream = path, container, stream
         self.intra_only = bool(getattr(stream.codec_context.codec, "intra_only", False))
         stream.thread_type = "AUTO"
         if self.intra_only:  # other codecs continue after an error and mark damaged frames
@@ -80,9 +95,10 @@ class _Decoding:
         self.waits_for_key = False
         self.hole = False
         self.packets, self.end_s = 0, 0.0
+        self.last_s: float | None = None  # time of the last good frame
         self.size: tuple[int, int] | None = None
 
-    def run(self) -> Iterator[Frame | Damage]:
+    def run(self) -> Iterator[VideoFrame | Damage]:
         """Yield frames and damage in order."""
         last_stop: int | None = None
         try:
@@ -100,7 +116,7 @@ class _Decoding:
         if damage := self._promise():
             yield damage
 
-    def _decode(self, packet: Any) -> Iterator[Frame | Damage]:
+    def _decode(self, packet: Any) -> Iterator[VideoFrame | Damage]:
         try:
             frames: list[VideoFrame] = packet.decode()
         except FFmpegError:
@@ -110,7 +126,7 @@ class _Decoding:
         for frame in frames:
             yield from self._judged(frame)
 
-    def _judged(self, frame: VideoFrame) -> Iterator[Frame | Damage]:
+    def _judged(self, frame: VideoFrame) -> Iterator[VideoFrame | Damage]:
         """Yield a frame if it can be trusted, and before it the frames that are missing."""
         time_s = self._now() if frame.pts is None else frame.time
         if self.hole and self.layout and (not self.layout.keeps_time or self._jumps_to(time_s)):
@@ -124,25 +140,23 @@ class _Decoding:
             yield Damage(HANGS, time_s)
         else:
             self.waits_for_key = False
-            self.times.append(time_s)
-            yield self._as_rgb(frame, time_s)
+            self.last_s = time_s
+            self._check_size(frame, time_s)
+            yield frame
 
-    def _as_rgb(self, frame: VideoFrame, time_s: float) -> Frame:
+    def _check_size(self, frame: VideoFrame, time_s: float) -> None:
         size = (frame.width, frame.height)
         self.size = self.size or size
         if size != self.size:
             before = f"{self.size[0]}x{self.size[1]}"
             raise UserError(f"{self.path} changes from {before} to {size[0]}x{size[1]} at {time_s:.2f} s: cut it there")
-        pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-        turns = round(frame.rotation / 90) % 4  # phones store how they were held
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
     def _now(self) -> float:
-        return self.times[-1] if self.times else 0.0
+        return self.last_s or 0.0
 
     def _jumps_to(self, time_s: float) -> bool:
         rate = self.stream.average_rate
-        return rate is not None and bool(self.times) and time_s - self.times[-1] > LONGER / float(rate)
+        return rate is not None and self.last_s is not None and time_s - self.last_s > LONGER / float(rate)
 
     def _is_hole(self, layout: Layout, stop: int, start: int) -> bool:
         """Whether the bytes from ``stop`` to ``start`` are a packet that could not be read."""

@@ -1,0 +1,224 @@
+"""Planning of a batch: which files are restored, and where their results go."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tfmlc.deblur.marks import COMPARISON, mark_of
+from tfmlc.errors import UserError
+from tfmlc.io.files import real_path
+from tfmlc.io.images import FORMATS, READ_ONLY, Found, is_image_name, nothing_found, search_images
+from tfmlc.io.locks import check_unlocked
+from tfmlc.io.video import CONTAINERS, FOR_VIDEO, has_pyav, is_video_name
+
+COMPARISON_SUFFIX = "-compare.png"
+FORMAT_OF_READ_ONLY, CONTAINER_OF_READ_ONLY = ".jpg", ".mkv"
+LONGEST_NAME = 255  # bytes, on the usual file systems
+
+
+@dataclass(frozen=True)
+class Job:
+    """A photo or video to restore: its file, the file for the result and, if requested, the one for the comparison."""
+
+    source: Path
+    target: Path
+    comparison: Path | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the file is a video, by its name."""
+        return is_video_name(self.source)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A plan of jobs.
+
+    Attributes:
+        jobs: The jobs in order.
+        folders: The folders that are locked during the run.
+        skipped: How many files are skipped, by reason.
+        errors: Lines about folders that cannot be searched.
+        is_folder_run: Whether there are several files; then results of an earlier run are not made again.
+        in_place: Whether the files are overwritten.
+    """
+
+    jobs: tuple[Job, ...]
+    folders: tuple[Path, ...]
+    skipped: Counter[str]
+    errors: tuple[str, ...]
+    is_folder_run: bool
+    in_place: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one job.
+
+    Attributes:
+        job: The job.
+        before: The sharpness of the photo, or the mean of the frames of a video.
+        after: The sharpness of the result.
+        notes: Remarks, for example about metadata that could not be kept.
+        done_before: Whether an earlier run made the result.
+        error: What went wrong, or None.
+        option: The keyword argument that would allow what was refused; empty if there is none.
+    """
+
+    job: Job
+    before: float = 0.0
+    after: float = 0.0
+    notes: tuple[str, ...] = ()
+    done_before: bool = False
+    error: str | None = None
+    option: str = ""
+
+
+def plan_batch(
+    inputs: Iterable[Path], output: Path | None = None, *, in_place: bool = False, compare: bool = False
+) -> Batch:
+    """Plan a job for each photo and video, in the given order; folders are searched in natural order.
+
+    Comparisons of an earlier run are skipped.
+
+    Args:
+        inputs: Photos, videos and folders.
+        output: A file, if there is one photo or video and the name ends like one; else a folder, in which names and
+            subfolders are kept.
+        in_place: Whether to overwrite the files. Exactly one of ``output`` and ``in_place`` is given.
+        compare: Whether to write a comparison beside each restored photo.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: If an input is missing, a folder has neither, an output is also an input, two files have the
+            same output, or another run uses a folder.
+    """
+    inputs = list(inputs)
+    if in_place == (output is not None):
+        raise UserError("give either an output or in_place")
+    for path in inputs:
+        if output is not None and path.is_dir() and real_path(path) == real_path(output):
+            raise UserError(f"{output} is also the input folder: choose another output", option="in_place")
+    found = _search(inputs, output, in_place=in_place)
+    endings = (*FORMATS, *CONTAINERS)
+    to_file = output is not None and output.suffix.lower() in endings and not output.is_dir()
+    if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
+        raise UserError(f"{output} is a file, but there are several images: give a folder")
+    if output is not None and output.suffix and not output.is_dir() and inputs[0].is_file():
+        kind, usable = ("video", CONTAINERS) if is_video_name(inputs[0]) else ("photo", FORMATS)
+        if output.suffix.lower() not in usable:
+            raise UserError(
+                f"cannot write the {kind} {output}: use a suffix of {' '.join(usable)}, or create the folder first"
+            )
+    jobs = _pair(found.images, output, to_file=to_file)
+    if compare:
+        jobs = _with_comparisons(jobs)
+    is_folder_run = len(jobs) > 1 or any(path.is_dir() for path in inputs)
+    folders: set[Path] = set()
+    if is_folder_run:
+        folders = {path if path.is_dir() else path.parent for path in inputs} if output is None else {output}
+    for folder in folders:
+        check_unlocked(folder)
+    return Batch(
+        tuple(jobs), tuple(sorted(folders)), found.skipped, tuple(found.errors), is_folder_run, in_place=in_place
+    )
+
+
+def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> Found:
+    """Find the photos and videos of the inputs, each once.
+
+    Comparisons are left out, and in place also formats that cannot be written.
+    """
+    everything = Found()
+    taken: set[Path] = set()
+    for path in inputs:
+        found = search_images(path, leave_out=output, is_wanted=_is_wanted)
+        if not found.images and not found.errors:
+            raise nothing_found(path, found)
+        everything.skipped += found.skipped
+        everything.errors += found.errors
+        names = {name for source, _ in found.images for name in (source, source.with_suffix(""))}
+        for source, name in found.images:
+            identity = real_path(source) if in_place else real_path(source.parent) / source.name
+            if identity in taken:
+                continue
+            taken.add(identity)
+            if path.is_dir() and _is_comparison(source, names):
+                everything.skipped["named *-compare.png (from an earlier run)"] += 1
+            elif path.is_dir() and is_video_name(source) and not has_pyav():
+                everything.skipped[f"{source.suffix.lower()} ({FOR_VIDEO})"] += 1
+            elif in_place and _is_read_only(source):
+                everything.skipped[f"{source.suffix.lower()} (cannot be written: choose an output folder)"] += 1
+            else:
+                everything.images.append((source, name))
+    if not everything.images and not everything.errors:
+        raise nothing_found(inputs[0], everything)
+    return everything
+
+
+def _is_wanted(file: Path) -> bool:
+    return is_image_name(file) or is_video_name(file)
+
+
+def _is_read_only(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    return suffix in READ_ONLY or (is_video_name(file) and suffix not in CONTAINERS)
+
+
+def _is_comparison(source: Path, names: set[Path]) -> bool:
+    if not source.name.endswith(COMPARISON_SUFFIX):
+        return False
+    of = source.with_name(source.name.removesuffix(COMPARISON_SUFFIX))
+    return of in names or mark_of(source) == COMPARISON
+
+
+def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: bool) -> list[Job]:
+    jobs: list[Job] = []
+    taken: dict[Path, Path] = {}
+    names = {name for _, name in images}
+    sources = {real_path(source) for source, _ in images}
+    for source, name in images:
+        if _is_read_only(name):
+            suffix = CONTAINER_OF_READ_ONLY if is_video_name(name) else FORMAT_OF_READ_ONLY
+            name = name.with_suffix(suffix)  # noqa: PLW2901
+            if name in names:  # a phone's HEIC beside the same photo as JPEG
+                name = name.with_name(f"{source.name}{suffix}")  # noqa: PLW2901
+        target = source if output is None else output if to_file else output / name
+        if output is not None and real_path(target) in sources:
+            raise UserError(
+                f"{target} is also an input and would be overwritten: choose another output", option="in_place"
+            )
+        if (other := taken.setdefault(real_path(target), source)) != source:
+            raise UserError(f"{other} and {source} would both become {target}: give the folder that has both")
+        jobs.append(Job(source, target))
+    return jobs
+
+
+def _with_comparisons(jobs: Sequence[Job]) -> list[Job]:
+    taken: set[Path] = set()
+    compared: list[Job] = []
+    for job in jobs:
+        if job.is_video:
+            compared.append(job)
+            continue
+        beside = _comparison_of(job.target, job.target.stem)
+        if beside in taken:  # same.jpg and same.png
+            beside = _comparison_of(job.target, job.target.name)
+        taken.add(beside)
+        compared.append(replace(job, comparison=beside))
+    return compared
+
+
+def _comparison_of(target: Path, stem: str) -> Path:
+    """Return the file for a comparison; a long name is cut and gets a hash, so that it stays unique."""
+    encoded, room = os.fsencode(stem), LONGEST_NAME - len(COMPARISON_SUFFIX)
+    if len(encoded) > room:
+        stem = encoded[: room - 9].decode(errors="ignore") + "-" + hashlib.sha256(encoded).hexdigest()[:8]
+    return target.with_name(f"{stem}{COMPARISON_SUFFIX}")

@@ -1,0 +1,165 @@
+"""Joining of encoded frames with the other streams of a video, whose packets are copied byte for byte."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfmlc.errors import UserError
+from tfmlc.io.video.encoding import CONTAINERS
+from tfmlc.io.video.properties import VideoProperties, open_video, with_mark
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+
+OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")  # metadata that a new file has itself
+APPLE = "com.apple."  # keys that MP4 and MOV hold only in a metadata atom of their own
+IN_APPLE_PLAYERS = "hvc1"  # the tag with which they play HEVC
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file with encoded frames, and the time and duration of each in units of the video's time base."""
+
+    path: Path
+    times: Sequence[tuple[int, int]]
+
+
+def check_streams(source: Path, suffix: str) -> list[str]:
+    """Check that a container can hold the other streams of a video.
+
+    Args:
+        source: The video.
+        suffix: The suffix of the container.
+
+    Returns:
+        Notes about streams of other kinds, which are left out.
+
+    Raises:
+        UserError: If the container cannot hold an audio or subtitle stream.
+    """
+    left_out: Counter[str] = Counter()
+    with open_video(source) as container:
+        chosen = container.streams.best("video")
+        for stream in container.streams:
+            if stream is chosen or _fits(stream, suffix):
+                continue
+            if stream.type in ("audio", "subtitle"):
+                codec = stream.codec_context.codec.canonical_name
+                raise UserError(
+                    f"{source}: {suffix} cannot hold its {stream.type} stream ({codec}): use an output in .mkv"
+                )
+            left_out[stream.type] += 1
+    return [
+        f"{suffix} has no place for {count} {kind} {'stream' if count == 1 else 'streams'}"
+        for kind, count in left_out.items()
+    ]
+
+
+def join(video: VideoProperties, pieces: Iterable[Piece], target: Path, suffix: str, mark: str) -> None:
+    """Write a video from the pieces of its encoded frames and the other streams of the source.
+
+    Args:
+        video: The properties of the source.
+        pieces: The pieces in order; there is at least one. They are read one by one.
+        target: The new file.
+        suffix: The suffix of its container.
+        mark: The text of the mark of a restored video.
+
+    Raises:
+        UserError: If the new file does not have all frames.
+    """
+    import av
+
+    piece, *_ = islice(pieces, 1)
+    with open_video(video.path) as source, open_video(piece.path) as first:
+        metadata = {key: value for key, value in source.metadata.items() if key not in OF_THE_FILE}
+        keyed = CONTAINERS[suffix] in ("mp4", "mov") and any(key.startswith(APPLE) for key in metadata)
+        options = {"movflags": "use_metadata_tags"} if keyed else {}
+        with av.open(str(target), "w", format=CONTAINERS[suffix], options=options) as output:
+            output.metadata.update(with_mark(metadata, mark))
+            output.set_chapters(source.chapters())
+            chosen = source.streams.best("video")
+            copies = {
+                stream.index: _add(output, first.streams.video[0] if stream is chosen else stream, stream)
+                for stream in source.streams
+                if stream is chosen or _fits(stream, suffix)
+            }
+            restored = copies.pop(chosen.index)
+            restored.time_base = video.time_base
+            restored.set_display_matrix(video.display_matrix)
+            if restored.codec_context.codec.canonical_name == "hevc" and CONTAINERS[suffix] != "matroska":
+                restored.codec_context.codec_tag = IN_APPLE_PLAYERS
+            output.start_encoding()
+            packets = merge(_frames(pieces, restored, video), _others(source, copies), key=_time)
+            frames = 0
+            for packet in packets:
+                frames += packet.stream is restored
+                output.mux(packet)
+    _check_count(target, frames)
+
+
+def _fits(stream: Any, suffix: str) -> bool:
+    """Whether a container can hold a copy of a stream: tried, because FFmpeg's own table is not complete."""
+    import av
+    from av.error import FFmpegError
+
+    try:
+        with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as output:
+            _add(output, stream, stream)
+            output.start_encoding()
+    except (FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _add(output: OutputContainer, like: Any, source: Any) -> Any:
+    """Add a stream with the encoding of one stream, and with the metadata of the source's stream."""
+    added = output.add_stream_from_template(like, opaque=True)
+    added.disposition = source.disposition
+    added.metadata.update({key: value for key, value in source.metadata.items() if key != "encoder"})
+    return added
+
+
+def _frames(pieces: Iterable[Piece], stream: Stream, video: VideoProperties) -> Iterator[Packet[Any]]:
+    for piece in pieces:
+        with open_video(piece.path) as container:
+            packets = (packet for packet in container.demux(video=0) if packet.size)
+            for packet, (pts, duration) in zip(packets, piece.times, strict=True):
+                packet.pts = packet.dts = pts
+                packet.duration, packet.time_base, packet.stream = duration, video.time_base, stream
+                yield packet
+
+
+def _others(source: InputContainer, copies: dict[int, Any]) -> Iterator[Packet[Any]]:
+    for packet in source.demux([source.streams[index] for index in copies]) if copies else ():
+        if packet.size and not _ends_texts(packet):
+            packet.stream = copies[packet.stream.index]
+            yield packet
+
+
+def _ends_texts(packet: Packet[Any]) -> bool:
+    """Whether a packet only ends the last text of an MP4; the new file gets one of its own."""
+    return packet.stream.type == "subtitle" and not packet.duration and bytes(packet) == b"\0\0"
+
+
+def _time(packet: Packet[Any]) -> Fraction:
+    ticks = packet.dts if packet.dts is not None else packet.pts
+    return (ticks or 0) * (packet.time_base or Fraction(1))
+
+
+def _check_count(path: Path, wanted: int) -> None:
+    with open_video(path) as container:
+        stream = container.streams.best("video")
+        found = sum(packet.size > 0 for packet in container.demux(stream)) if stream is not None else 0
+    if found != wanted:
+        raise UserError(f"{path.name} holds {found} of {wanted} frames: its disk is damaged or full")

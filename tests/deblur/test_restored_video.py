@@ -1,0 +1,306 @@
+"""A restored video keeps everything but its blur: frames, times, sound, rotation, colours, depth."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import defaultdict
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("av", reason="PyAV is not installed: pip install 'tfmlc[video]'")
+
+import av
+
+from clips import Clip, write_clip
+from conftest import make_photo
+from tfmlc.deblur import Deblurrer, VideoSettings, deblur_video, pieces
+from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
+from tfmlc.deblur.marks import mark_of
+from tfmlc.deblur.pieces import folder_of
+from tfmlc.errors import UserError
+from tfmlc.io.images import Image, write_image
+from tfmlc.io.video import read_properties
+from tfmlc.io.video.by_pyav import decode_stored
+from tfmlc.io.video.pixels import to_rgb, with_changes
+from tfmlc.networks import Network, build_network
+
+VFR = (0, 512, 700, 1900, 2412, 2413, 4000, 9000, 9512)
+PHONE = Clip(rotation=-90, colours=(2, 9, 1, 9), pts=VFR)
+
+
+class Nothing(Network):
+    """A network that returns its input, and lists the frames it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(step=1, floats_per_px=3)
+        self.seen = 0
+        self.fails_at: int | None = None
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def restore(self, blurry: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.seen += 1
+        if self.seen == self.fails_at:
+            raise KeyboardInterrupt
+        return (blurry,)
+
+
+@pytest.fixture(scope="module")
+def deblurrer() -> Deblurrer:
+    torch.manual_seed(0)
+    network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
+    torch.nn.init.normal_(network.get_parameter("last.weight"), std=0.01)
+    return Deblurrer(network, precision="fp32")
+
+
+def frames_of(path: Path) -> list[Any]:
+    return list(decode_stored(path))
+
+
+def times_of(path: Path) -> list[Fraction]:
+    return [frame.pts * frame.time_base for frame in frames_of(path)]
+
+
+def packets_of(path: Path, kind: str) -> list[list[tuple[Fraction, Fraction, str]]]:
+    """Of each stream of a kind: the time, the duration and a hash of every packet."""
+    streams: dict[int, list[tuple[Fraction, Fraction, str]]] = defaultdict(list)
+    with av.open(str(path)) as container:
+        for packet in container.demux():
+            if packet.size and packet.stream.type == kind:
+                assert packet.pts is not None
+                base = packet.time_base
+                digest = hashlib.sha256(bytes(packet)).hexdigest()
+                streams[packet.stream.index].append((packet.pts * base, (packet.duration or 0) * base, digest))
+    return list(streams.values())
+
+
+def run(deblurrer: Deblurrer, *inputs: Path, output: Path | None = None) -> dict[str, Outcome]:
+    batch = plan_batch(inputs, output, in_place=output is None)
+    return {outcome.job.source.name: outcome for outcome in run_batch(deblurrer, batch)}
+
+
+# What is kept.
+
+
+@pytest.mark.parametrize(
+    ("name", "clip"),
+    [
+        ("a.mp4", Clip()),
+        ("vfr.mp4", Clip(pts=VFR)),
+        ("phone.mov", PHONE),
+        ("phone.mp4", replace(PHONE, rotation=180, subtitles="mov_text")),
+        ("subtitled.mkv", Clip(subtitles="subrip", sound="libmp3lame")),
+        ("deep.mp4", Clip(codec="libx265", pix_fmt="yuv420p10le", colours=(1, 9, 14, 9))),
+        ("hlg.mov", Clip(codec="libx265", pix_fmt="yuv420p10le", colours=(1, 9, 18, 9), rotation=90)),
+        ("full.mp4", Clip(pix_fmt="yuv422p", colours=(2, 1, 13, 1))),
+        ("silent.mp4", Clip(sound=None)),
+        ("one.mp4", Clip(pts=(0,))),
+        ("late.mp4", Clip(pts=(5000, 5512, 6024))),
+        ("odd.webm", Clip(65, 49, codec="libvpx-vp9", sound="libopus")),
+        ("grey.mp4", Clip(pix_fmt="gray", sound="flac")),
+        ("raw.mov", Clip(sound="pcm_s16le", colours=(1, 6, 6, 6))),
+    ],
+)
+def test_everything_but_the_blur_is_kept(tmp_path: Path, deblurrer: Deblurrer, name: str, clip: Clip) -> None:
+    source, target = write_clip(tmp_path / name, clip), tmp_path / "out" / name
+    result = deblur_video(source, target, deblurrer=deblurrer)
+    assert result.notes == ()
+    assert result.frames == len(clip.pts) == len(frames_of(target))
+    assert times_of(target) == times_of(source)
+    for kind in ("audio", "subtitle"):
+        assert packets_of(target, kind) == packets_of(source, kind)
+    before, after = read_properties(source), read_properties(target)
+    kept = ("codec", "width", "height", "pix_fmt", "depth", "time_base", "colours", "pixel_aspect", "display_matrix")
+    assert {key: getattr(after, key) for key in kept} == {key: getattr(before, key) for key in kept}
+    assert frames_of(target)[0].rotation == frames_of(source)[0].rotation
+    with av.open(str(target)) as container:
+        assert {key.lower(): value for key, value in container.metadata.items()}["title"] == "Rome"
+    assert sorted(path.name for path in target.parent.iterdir()) == [name]
+
+
+@pytest.mark.parametrize("colours", [(1, 1, 1, 1), (2, 1, 1, 1), (1, 6, 6, 6), (2, 9, 14, 9), (0, 2, 2, 2)])
+@pytest.mark.parametrize(("pix_fmt", "codec"), [("yuv420p", "libx264"), ("yuv422p10le", "libx265")])
+def test_the_pixels_change_only_by_the_network(
+    tmp_path: Path, colours: tuple[int, int, int, int], pix_fmt: str, codec: str
+) -> None:
+    """What a network does not change is exact, for each range and matrix; what it changes is right."""
+    source = write_clip(tmp_path / "a.mkv", Clip(64, 48, (0, 512), codec, pix_fmt, colours, sound=None))
+    stored = frames_of(source)[0]
+    video, pixels = read_properties(source), to_rgb(stored)
+    same = with_changes(stored, pixels, pixels, video)
+    for before, after in zip(stored.planes, same.planes, strict=True):
+        lines = [
+            np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width] for plane in (before, after)
+        ]
+        assert np.array_equal(*lines)
+    assert (same.color_range, same.color_primaries, same.color_trc, same.colorspace) == video.colours
+    lighter = (pixels * 0.8 + 0.1 * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+    level = np.iinfo(pixels.dtype).max / 255
+    changed = to_rgb(with_changes(stored, pixels, lighter, video))
+    assert np.abs(changed.astype(float) - lighter).mean() / level < 3
+
+
+# A stopped run goes on, and equals one that was not stopped.
+
+
+@pytest.mark.parametrize("temporal", [0.0, 0.7])
+@pytest.mark.parametrize("stop_at", [2, 5, 9])
+def test_stopped_and_resumed_equals_undisturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporal: float, stop_at: int
+) -> None:
+    monkeypatch.setattr(pieces, "FRAMES", 3)
+    monkeypatch.setattr("tfmlc.deblur.video.FRAMES", 3)
+    source = write_clip(tmp_path / "a.mp4", Clip(pts=VFR))
+    settings, network = VideoSettings(temporal=temporal), Nothing()
+    deblur_video(source, tmp_path / "whole.mp4", deblurrer=Deblurrer(network), settings=settings)
+    target = tmp_path / "stopped.mp4"
+    network.seen, network.fails_at = 0, stop_at
+    with pytest.raises(KeyboardInterrupt):
+        deblur_video(source, target, deblurrer=Deblurrer(network), settings=settings)
+    assert not target.exists()
+    network.seen, network.fails_at = 0, None
+    shown: list[int] = []
+    monkeypatch.setattr("tfmlc.deblur.deblurrer.largest_tile_px", lambda *_: 32)  # less memory is free now
+    result = deblur_video(
+        source, target, deblurrer=Deblurrer(network), settings=settings, on_frame=lambda done, _: shown.append(done)
+    )
+    finished = (stop_at - 1 - (temporal > 0)) // 3 * 3
+    assert network.seen == len(VFR) - finished + (temporal > 0 and finished > 0)
+    assert shown == list(range(finished, len(VFR) + 1))
+    assert result.frames == len(VFR)
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert not folder_of(target).exists()
+
+
+def test_pieces_of_other_settings_are_not_used(tmp_path: Path) -> None:
+    source, target, network = write_clip(tmp_path / "a.mp4"), tmp_path / "b.mp4", Nothing()
+    network.fails_at = 8
+    for number in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            deblur_video(source, target, deblurrer=Deblurrer(network), settings=VideoSettings(quality=20 + number))
+        assert network.seen == 8
+        network.seen = 0
+    network.fails_at = None
+    deblur_video(source, target, deblurrer=Deblurrer(network))
+    assert network.seen == 10
+
+
+# Folders.
+
+
+def test_a_folder_may_mix_photos_and_videos(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "deeper").mkdir(parents=True)
+    write_clip(folder / "deeper" / "a.mp4")
+    write_clip(folder / "b.avi", Clip(codec="mpeg4", sound="libmp3lame"))
+    write_image(folder / "c.png", Image(make_photo(40, 60)))
+    (folder / "no.mp4").write_text("nothing")
+    first = run(deblurrer, folder, output=out)
+    assert {name for name, outcome in first.items() if outcome.error} == {"no.mp4"}
+    made = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert made == {"deeper/a.mp4", "b.mkv", "c.png"}
+    assert all(outcome.before > 0 for outcome in first.values() if not outcome.error)
+    second = run(deblurrer, folder, output=out)
+    assert {name for name, outcome in second.items() if outcome.done_before} == {"a.mp4", "b.avi", "c.png"}
+    assert "from" in (mark_of(out / "b.mkv") or "")
+    assert packets_of(out / "b.mkv", "audio")[0][3][2] == packets_of(folder / "b.avi", "audio")[0][3][2]
+
+
+def test_in_place_a_video_is_restored_once(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    source = write_clip(tmp_path / "a.mp4")
+    sound = packets_of(source, "audio")
+    assert run(deblurrer, source)["a.mp4"].error is None
+    made = source.read_bytes()
+    assert run(deblurrer, source)["a.mp4"].done_before
+    assert source.read_bytes() == made
+    assert packets_of(source, "audio") == sound
+
+
+# Bad input is one line, and nothing is lost.
+
+
+def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    (tmp_path / "text.mp4").write_text("nothing")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    write_image(tmp_path / "photo.png", Image(make_photo(8, 8)))
+    shutil.move(tmp_path / "photo.png", tmp_path / "photo.mp4")
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream: Any = container.add_stream("aac", rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    write_clip(tmp_path / "pq.mp4", Clip(codec="libx265", pix_fmt="yuv420p10le", colours=(1, 9, 16, 9)))
+    write_clip(tmp_path / "interlaced.mkv", Clip(interlaced=True))
+    reasons = {
+        "text.mp4": "is not a video",
+        "empty.mp4": "is not a video",
+        "photo.mp4": "is a PNG image, not a video",
+        "sound.mp4": "has no video stream, only audio",
+        "pq.mp4": "is HDR with PQ brightness",
+        "interlaced.mkv": "is interlaced",
+        "missing.mp4": "no such file",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(UserError, match=reason) as error:
+            deblur_video(tmp_path / name, tmp_path / "out.mp4", deblurrer=deblurrer)
+        assert name in str(error.value)
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_video_that_ends_in_a_frame_keeps_what_decodes(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    content = write_clip(tmp_path / "whole.mkv", Clip(width=320, height=240, sound=None)).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) * 2 // 3])
+    result = deblur_video(tmp_path / "cut.mkv", tmp_path / "out.mkv", deblurrer=deblurrer)
+    assert 0 < result.frames < 10
+    assert len(frames_of(tmp_path / "out.mkv")) == result.frames
+    assert times_of(tmp_path / "out.mkv") == times_of(tmp_path / "whole.mkv")[: result.frames]
+    assert any("frames" in note for note in result.notes)
+
+
+def test_a_container_that_cannot_hold_the_sound_is_refused_at_once(tmp_path: Path) -> None:
+    network = Nothing()
+    source = write_clip(tmp_path / "a.mp4")
+    with pytest.raises(UserError, match=r"\.webm cannot hold its audio stream \(aac\): .*\.mkv"):
+        deblur_video(source, tmp_path / "a.webm", deblurrer=Deblurrer(network))
+    with pytest.raises(UserError, match=r"cannot write the video .*: use a suffix of \.mp4"):
+        deblur_video(source, tmp_path / "a.avi", deblurrer=Deblurrer(network))
+    with pytest.raises(UserError, match=r"\.webm cannot hold h264"):
+        deblur_video(source, tmp_path / "a.webm", deblurrer=Deblurrer(network), settings=VideoSettings(codec="h264"))
+    with pytest.raises(UserError, match="is also the source"):
+        deblur_video(source, source, deblurrer=Deblurrer(network))
+    assert network.seen == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_an_odd_size_is_kept_exactly(tmp_path: Path, deblurrer: Deblurrer, suffix: str) -> None:
+    source = write_clip(tmp_path / "a.webm", Clip(65, 49, codec="libvpx-vp9", sound="libopus", pts=(0, 512)))
+    target = tmp_path / f"b{suffix}"
+    result = deblur_video(source, target, deblurrer=deblurrer, settings=VideoSettings(codec="h264"))
+    assert "stored as yuv444p" in result.notes[0]
+    assert [(frame.width, frame.height) for frame in frames_of(target)] == [(65, 49)] * 2
+
+
+def test_results_that_do_not_look_like_the_input_are_not_used(tmp_path: Path) -> None:
+    class Breaks(Nothing):
+        def restore(self, blurry: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            self.seen += 1
+            return (1 - blurry if self.seen > 7 else blurry,)
+
+    source = write_clip(tmp_path / "a.mp4")
+    network = Breaks()
+    result = deblur_video(source, tmp_path / "b.mp4", deblurrer=Deblurrer(network))
+    assert result.notes == ("3 of 10 frames were kept as they were: their results were unreliable",)
+    for before, after in zip(frames_of(source), frames_of(tmp_path / "b.mp4"), strict=True):
+        assert np.abs(to_rgb(before).astype(int) - to_rgb(after)).mean() < 6
+    with pytest.raises(UserError, match="was not restored"):
+        deblur_video(source, tmp_path / "c.mp4", deblurrer=Deblurrer(network))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
