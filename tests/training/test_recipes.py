@@ -14,11 +14,11 @@ from tfmlc.backbones import build_backbone
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.losses import Adapter, FeatureMatchingLoss, MadeFor, charbonnier, edge, psnr_loss
-from tfmlc.networks import load_network
+from tfmlc.networks import build_network, load_network, save_network
 from tfmlc.training.objective import Restoration, balanced_weight
 from tfmlc.training.presets import PRESETS, load_recipe, scale_to
 from tfmlc.training.sweep import sweep_ratios
-from tfmlc.training.train import train_network
+from tfmlc.training.train import NetworkConfig, start_network, train_network
 
 PAPER = [name for name in PRESETS if "gopro" in name]
 
@@ -167,3 +167,15 @@ def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
     assert (run / "state.safetensors").stat().st_mtime_ns == before  # no step was taken again
     with pytest.raises(UserError, match="must be numbers"):
         sweep_ratios(config, tmp_path, "0.5;2")
+
+
+def test_a_new_head_starts_as_the_network_it_is_put_on(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"width": 8, "depth": 2, "normalised_levels": None, "unshuffle": 2}
+    plain = build_network("hinet", **sizes)
+    save_network(tmp_path / "plain.safetensors", plain, origin="test", licence="CC0-1.0")
+    headed = start_network(NetworkConfig(start=str(tmp_path / "plain.safetensors"), sizes={"head": 4}))
+    blurry = torch.rand(1, 3, 20, 30)
+    assert torch.equal(headed(blurry)[-1], plain(blurry)[-1])
+    torch.nn.init.ones_(headed.get_parameter("head.conv_3.weight"))
+    assert not torch.equal(headed(blurry)[-1], plain(blurry)[-1])

@@ -183,9 +183,9 @@ class FeatureMatchingLoss(nn.Module):
             check_rgb(stage, sharp)
         check_range(stages, sharp)
         if self.offset == "random" and self.training:
-            left, right, top, bottom = self._random_pads(sharp)
-            stages = [pad_sides(stage, left=left, right=right, top=top, bottom=bottom) for stage in stages]
-            sharp = pad_sides(sharp, left=left, right=right, top=top, bottom=bottom)
+            draw = cast("Callable[[Tensor], dict[str, int]]", torch.compiler.disable(self._random_pads))
+            pads = draw(sharp)
+            stages, sharp = [pad_sides(stage, **pads) for stage in stages], pad_sides(sharp, **pads)
         backbone, adapter = self._running_parts(sharp)
         with torch.no_grad():
             sharp_features = self._features(backbone, sharp)
@@ -215,14 +215,18 @@ class FeatureMatchingLoss(nn.Module):
         backbone, adapter = self._running_parts(images)
         return _adapt(adapter, self._features(backbone, images)).float()
 
-    @torch.compiler.disable
-    def _random_pads(self, images: Tensor) -> list[int]:
-        """Draw how far the images are padded at the left, right, top and bottom, in px; less than a patch each."""
-        patch_px, pads = self.backbone.patch_px, list[int]()
-        for side in (images.shape[-1], images.shape[-2]):
-            limits = (patch_px, 1) if self.size == "native" else (max(1, patch_px * side // self.size),) * 2
-            pads += [int(torch.randint(limit, (), device="cpu")) for limit in limits]
-        return pads
+    def _random_pads(self, images: Tensor) -> dict[str, int]:
+        """Draw how far each side of the images is padded, in px; less than a patch."""
+        height, width = (self._limit_px(side) for side in images.shape[-2:])
+        limits = {"left": width, "right": width, "top": height, "bottom": height}
+        if self.size == "native":  # without a change of scale the backbone pads the other sides
+            del limits["right"], limits["bottom"]
+        return {side: int(torch.randint(limit, (), device="cpu")) for side, limit in limits.items()}
+
+    def _limit_px(self, side: int) -> int:
+        """Return the side of a patch on an image whose side is ``side``, in px."""
+        patch_px = self.backbone.patch_px
+        return patch_px if self.size == "native" else max(1, patch_px * side // self.size)
 
     def _features(self, backbone: Backbone, images: Tensor) -> Tensor:
         """Return the backbone's features, in its own precision."""

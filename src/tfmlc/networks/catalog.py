@@ -53,7 +53,8 @@ def _measure_hinet(shapes: Shapes) -> dict[str, Any]:
     levels = [level for level in range(depth) if f"down_path_1.{level}.norm.weight" in shapes]
     width, channels = shapes["conv_01.weight"][:2]
     span = (levels[0], levels[-1]) if levels else None
-    return {"width": width, "depth": depth, "normalised_levels": span, "unshuffle": _unshuffle(channels)}
+    sizes = {"width": width, "depth": depth, "normalised_levels": span, "unshuffle": _unshuffle(channels)}
+    return sizes | ({"head": shapes["head.conv_1.weight"][0]} if "head.conv_1.weight" in shapes else {})
 
 
 def _measure_mprnet(shapes: Shapes) -> dict[str, Any]:

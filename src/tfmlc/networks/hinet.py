@@ -88,6 +88,7 @@ class HINet(Network):
         normalised_levels: The first and the last encoder level with half instance normalisation, counted from zero.
             None normalises no level.
         unshuffle: With 2, the network runs on blocks of 2x2 pixels, at half the resolution and a quarter of the cost.
+        head: The channels of a head of three 3x3 convolutions at full resolution; 0 for no head.
 
     References:
         Chen et al., "HINet: Half Instance Normalization Network for Image Restoration", CVPRW 2021, figure 2.
@@ -108,8 +109,9 @@ class HINet(Network):
         depth: int = 5,
         normalised_levels: tuple[int, int] | None = (3, 4),
         unshuffle: int = 1,
+        head: int = 0,
     ) -> None:
-        super().__init__(step=2 ** (depth - 1), floats_per_px=12 * width, unshuffle=unshuffle)
+        super().__init__(step=2 ** (depth - 1), floats_per_px=12 * width, unshuffle=unshuffle, head=head)
         first, last = normalised_levels if normalised_levels is not None else (depth, depth)
         widths = [width * 2**level for level in range(depth)]
         channels = self.image_channels

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from tfmlc.io.checkpoint import CheckpointInfo
@@ -21,6 +22,7 @@ class Network(nn.Module, ABC):
         step: The sides that ``restore`` takes are multiples of this.
         floats_per_px: About how many values per pixel a forward pass without gradients keeps in memory at once.
         unshuffle: With 2, blocks of 2x2 pixels become channels, so the network runs at half the resolution.
+        head: The channels of a head that corrects the last stage at full resolution; 0 for no head.
 
     Attributes:
         size_multiple: The sides of the padded image are multiples of this.
@@ -38,13 +40,15 @@ class Network(nn.Module, ABC):
 
     padding: Literal["reflect", "zeros"] = "reflect"
 
-    def __init__(self, *, step: int, floats_per_px: float, unshuffle: int = 1) -> None:
+    def __init__(self, *, step: int, floats_per_px: float, unshuffle: int = 1, head: int = 0) -> None:
         super().__init__()
-        self.bytes_per_px = 4 * floats_per_px / unshuffle**2
+        self.bytes_per_px = 4 * (floats_per_px / unshuffle**2 + 3 * head)
         self.info = CheckpointInfo()
         self.unshuffle = unshuffle
         self.size_multiple = step * unshuffle
         self.image_channels = 3 * unshuffle**2
+        if head:
+            self.head = Head(head)
 
     def extra_repr(self) -> str:
         """Show the name and sizes, if they are known, and the size multiple."""
@@ -84,12 +88,31 @@ class Network(nn.Module, ABC):
             raise ValueError(f"blurry must be RGB b 3 h w and not empty; its shape is {tuple(blurry.shape)}")
         height, width = blurry.shape[-2:]
         padded = pad_to_multiple(blurry, self.size_multiple, self.padding)
-        if self.unshuffle > 1:
-            padded = nn.functional.pixel_unshuffle(padded, self.unshuffle)
-        stages = self.restore(padded)
+        stages = self.restore(nn.functional.pixel_unshuffle(padded, self.unshuffle) if self.unshuffle > 1 else padded)
         if self.unshuffle > 1:
             stages = tuple(nn.functional.pixel_shuffle(stage, self.unshuffle) for stage in stages)
+        if "head" in self._modules:
+            stages = (*stages[:-1], self.head(stages[-1], padded))
         return tuple(stage[..., :height, :width] for stage in stages)
+
+
+class Head(nn.Module):
+    """Three 3x3 convolutions at full resolution that correct a restored image by itself and the blurry image.
+
+    In a network with ``unshuffle`` they let the pixels of a block see each other, which avoids a mesh with the period
+    of the blocks. A new head changes nothing.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv_1, self.conv_2 = nn.Conv2d(6, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.conv_3 = nn.Conv2d(width, 3, 3, padding=1)
+        for parameter in self.conv_3.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, restored: Tensor, blurry: Tensor) -> Tensor:
+        features = nn.functional.leaky_relu(self.conv_1(torch.cat([restored, blurry], dim=1) - 0.5), 0.2)
+        return restored + self.conv_3(nn.functional.leaky_relu(self.conv_2(features), 0.2))
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -224,7 +224,17 @@ def start_network(config: NetworkConfig) -> Network:
             f"network.start={config.start} contains {network.info.name} weights, but the recipe trains {config.name}: "
             f"set network.name={network.info.name}, or name another file"
         )
-    return network
+    return _with_head(network, config.sizes.get("head", 0)) if "head" not in network.info.hyperparameters else network
+
+
+def _with_head(network: Network, head: int) -> Network:
+    """Return the network with a new head of ``head`` channels, which changes no result before it is trained."""
+    if not head:
+        return network
+    torch.manual_seed(0)
+    headed = build_network(network.info.name, **network.info.hyperparameters, head=head).train()
+    headed.load_state_dict(network.state_dict(), strict=False)
+    return headed
 
 
 def _objective(
