@@ -62,15 +62,8 @@ def deblur(
     """
     with one_line_errors():
         from tfmlc.deblur.batch import plan_batch, run_batch
-        from tfmlc.errors import UserError
 
-        if in_place == (output is not None):
-            both = ", not both" if in_place else ""
-            raise UserError(f"give an output with -o, or overwrite the photos with --in-place{both}")
-        if not 0 <= temporal <= 1:
-            raise UserError(f"--temporal is a number from 0 (off) to 1, not {temporal}")
-        if in_place and again:
-            raise UserError("--again cannot be used with --in-place: the originals of restored photos are gone")
+        _check_options(output, temporal, in_place=in_place, again=again)
         batch = plan_batch(inputs, output, in_place=in_place, compare=compare)
         from tfmlc.deblur import Deblurrer, VideoSettings
 
@@ -86,6 +79,19 @@ def deblur(
         failed = [outcome for outcome in outcomes if outcome.error is not None]
         if failed or batch.errors:
             raise typer.Exit(1 if batch.is_folder_run else 2)
+
+
+def _check_options(output: Path | None, temporal: float, *, in_place: bool, again: bool) -> None:
+    """Raise UserError if options do not fit together."""
+    from tfmlc.errors import UserError
+
+    if in_place == (output is not None):
+        both = ", not both" if in_place else ""
+        raise UserError(f"give an output with -o, or overwrite the photos with --in-place{both}")
+    if not 0 <= temporal <= 1:
+        raise UserError(f"--temporal is a number from 0 (off) to 1, not {temporal}")
+    if in_place and again:
+        raise UserError("--again cannot be used with --in-place: the originals of restored photos are gone")
 
 
 def _described(outcome: Outcome, batch: Batch) -> str:
