@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Photos, videos and folders.", show_default=False)]
 
 
+Quality = Annotated[
+    int | None, typer.Option(help="Constant rate factor of videos; lower is better. Default: looks lossless.")
+]
+Temporal = Annotated[float, typer.Option(help="Blend of neighbouring frames against flicker, from 0 (off) to 1.")]
+
+
 @app.command()
 def deblur(
     inputs: Inputs,
@@ -46,12 +52,8 @@ def deblur(
         bool, typer.Option("--again", help="In folders, also restore files whose result exists already.")
     ] = False,
     codec: CodecName = "auto",
-    quality: Annotated[
-        int | None, typer.Option(help="Constant rate factor of videos; lower is better. Default: looks lossless.")
-    ] = None,
-    temporal: Annotated[
-        float, typer.Option(help="Blend of neighbouring frames against flicker, from 0 (off) to 1.")
-    ] = 0.0,
+    quality: Quality = None,
+    temporal: Temporal = 0.0,
     yes_large: Annotated[
         bool, typer.Option("--yes-large", help="Also read photos that seem too large for the free memory.")
     ] = False,
