@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from fractions import Fraction
@@ -18,12 +20,13 @@ pytest.importorskip("av", reason="PyAV is not installed: pip install 'tfmlc[vide
 
 import av
 
-from clips import Clip, write_clip
+from clips import Clip, view, write_clip
 from conftest import make_photo
 from tfmlc.deblur import Deblurrer, VideoSettings, deblur_video, pieces
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
 from tfmlc.deblur.pieces import folder_of
+from tfmlc.deblur.temporal import RestoredFrame, smoothed
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.video import read_properties
@@ -191,6 +194,64 @@ def test_pieces_of_other_settings_are_not_used(tmp_path: Path) -> None:
     assert network.seen == 10
 
 
+# The blend against flicker.
+
+
+def flickering(clip: Clip, count: int) -> list[RestoredFrame]:
+    """Frames of a clip whose results are alternately a little lighter and darker."""
+    frames = [view(clip, number) for number in range(count)]
+    return [
+        RestoredFrame(frame, np.clip(frame.astype(int) + (3 if number % 2 else -3), 0, 255).astype(np.uint8))
+        for number, frame in enumerate(frames)
+    ]
+
+
+def test_the_blend_removes_flicker_and_follows_the_motion() -> None:
+    frames = flickering(Clip(128, 96), 8)
+    for strength, largest in ((0.0, 3.0), (0.5, 1.9), (1.0, 1.4)):
+        errors = [
+            np.abs(frame.pixels.astype(float) - frame.blurry)[8:-8, 8:-8].mean()
+            for frame in list(smoothed(frames, strength))[1:-1]
+        ]
+        assert np.mean(errors) <= largest
+        assert strength or np.mean(errors) > 2.5
+
+
+def test_the_blend_leaves_no_ghosts() -> None:
+    """A thing that appears, moves fast and disappears is in no other frame; nothing goes across a cut."""
+    clip = Clip(128, 96, cut_at=4)
+    frames = flickering(clip, 8)
+    for number, column in ((2, 20), (3, 80)):
+        for pixels in (frames[number].blurry, frames[number].pixels):
+            pixels[30:50, column : column + 20] = 250, 240, 20
+    for before, after in zip(frames, smoothed(frames, 1.0), strict=True):
+        assert np.abs(after.pixels.astype(int) - before.pixels).max() <= 2 * 6 / 3 + 1
+    kept = list(smoothed(frames[3:5], 1.0))
+    assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(kept, frames[3:5], strict=True))
+
+
+def test_a_folder_of_frames_is_blended_and_goes_on(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    clip = Clip(64, 48)
+    for number in range(6):
+        write_image(tmp_path / "in" / f"{number}.png", Image(view(clip, number)))
+    (tmp_path / "in" / "3.png").write_bytes(b"\x89PNG")
+    batch = plan_batch([tmp_path / "in"], tmp_path / "out")
+    first = list(run_batch(deblurrer, batch, as_frames=True))
+    assert [outcome.job.source.name for outcome in first if outcome.error] == ["3.png"]
+    results = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert set(results) == {"0.png", "1.png", "2.png", "4.png", "5.png"}
+    for name in ("1.png", "5.png"):
+        (tmp_path / "out" / name).unlink()
+    again = list(run_batch(deblurrer, batch, as_frames=True))
+    assert [outcome.done_before for outcome in again] == [True, False, True, False, True, False]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == results
+    single = list(run_batch(deblurrer, batch, video=VideoSettings(temporal=0), as_frames=True))
+    assert not any(outcome.done_before for outcome in single)
+    assert (tmp_path / "out" / "1.png").read_bytes() != results["1.png"]
+    with pytest.raises(UserError, match="in place"):
+        list(run_batch(deblurrer, plan_batch([tmp_path / "in"], in_place=True), as_frames=True))
+
+
 # Folders.
 
 
@@ -303,4 +364,35 @@ def test_results_that_do_not_look_like_the_input_are_not_used(tmp_path: Path) ->
         assert np.abs(to_rgb(before).astype(int) - to_rgb(after)).mean() < 6
     with pytest.raises(UserError, match="was not restored"):
         deblur_video(source, tmp_path / "c.mp4", deblurrer=Deblurrer(network))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
+
+
+# On the command line.
+
+
+@pytest.mark.multiprocess
+def test_the_command_restores_and_goes_on_after_a_full_disk(tmp_path: Path) -> None:
+    """A file may grow to 256 KB, which stands for a full disk: one line, nothing is lost, the next run goes on."""
+    source = write_clip(tmp_path / "a.mp4", Clip(96, 64, pts=tuple(range(0, 3 * 512, 512)), sound="pcm_s16le"))
+    target = tmp_path / "b.mp4"
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2);"
+        "from tfmlc.cli import main; sys.exit(main())"
+    )
+    command = ["deblur", str(source), "-o", str(target), "--device", "cpu", "--temporal", "0.3"]
+
+    def start(most_bytes: int) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", limited, str(most_bytes), *command]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    full = start(16_000)
+    assert full.returncode == 2
+    assert "cannot write" in full.stderr
+    assert full.stderr.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", folder_of(target).name}
+    done = start(10_000_000)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "edges" in done.stderr
+    assert times_of(target) == times_of(source)
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}

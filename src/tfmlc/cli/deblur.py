@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tfmlc.cli.tree import (
-    CodecName,
     Device,
     Precision,
     Tile,
@@ -23,40 +22,46 @@ if TYPE_CHECKING:
     from tfmlc.deblur.batch import Batch, Outcome
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Photos, videos and folders.", show_default=False)]
-
-
-Quality = Annotated[
-    int | None, typer.Option(help="Constant rate factor of videos; lower is better. Default: looks lossless.")
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="File or folder for the results.")]
+Model = Annotated[str, typer.Option(help="Name of a model (see tfmlc models list) or a weights file.")]
+Best = Annotated[
+    bool, typer.Option("--best", help="Best quality: the mean of eight orientations, eight times as slow.")
 ]
-Temporal = Annotated[float, typer.Option(help="Blend of neighbouring frames against flicker, from 0 (off) to 1.")]
+Compare = Annotated[bool, typer.Option("--compare", help="Also write photos with before and after side by side.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Overwrite the files. A file is never restored twice.")]
+Again = Annotated[bool, typer.Option("--again", help="In folders, also restore files whose result exists already.")]
+YesLarge = Annotated[
+    bool, typer.Option("--yes-large", help="Also read photos that seem too large for the free memory.")
+]
+Codec = Annotated[
+    Literal["auto", "h264", "hevc", "vp9", "av1"], typer.Option(help="Videos: the codec; auto takes that of the video.")
+]
+Quality = Annotated[
+    int | None, typer.Option(help="Videos: constant rate factor, lower is better. Default: looks lossless.")
+]
+Temporal = Annotated[
+    float, typer.Option(min=0, max=1, help="Videos and frames: blend of neighbours against flicker; 0 is off.")
+]
+Frames = Annotated[bool, typer.Option("--frames", help="The images in a folder are the frames of a video.")]
 
 
 @app.command()
 def deblur(
     inputs: Inputs,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File or folder for the results.")] = None,
-    model: Annotated[str, typer.Option(help="Name of a model (see tfmlc models list) or a weights file.")] = "default",
+    output: Output = None,
+    model: Model = "default",
     tile: Tile = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    best: Annotated[
-        bool, typer.Option("--best", help="Best quality: the mean of eight orientations, eight times as slow.")
-    ] = False,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Also write an image with before and after side by side.")
-    ] = False,
-    in_place: Annotated[
-        bool, typer.Option("--in-place", help="Overwrite the files. A file is never restored twice.")
-    ] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="In folders, also restore files whose result exists already.")
-    ] = False,
-    codec: CodecName = "auto",
+    best: Best = False,
+    compare: Compare = False,
+    in_place: InPlace = False,
+    again: Again = False,
+    yes_large: YesLarge = False,
+    codec: Codec = "auto",
     quality: Quality = None,
-    temporal: Temporal = 0.0,
-    yes_large: Annotated[
-        bool, typer.Option("--yes-large", help="Also read photos that seem too large for the free memory.")
-    ] = False,
+    temporal: Temporal = 0.5,
+    frames: Frames = False,
 ) -> None:
     """Deblur photos and videos, or all of them in folders.
 
@@ -65,14 +70,14 @@ def deblur(
     with one_line_errors():
         from tfmlc.deblur.batch import plan_batch, run_batch
 
-        _check_options(output, temporal, in_place=in_place, again=again)
+        _check_options(output, in_place=in_place, again=again)
         batch = plan_batch(inputs, output, in_place=in_place, compare=compare)
         from tfmlc.deblur import Deblurrer, VideoSettings
 
         deblurrer = Deblurrer.load(model, device=device, precision=precision, tile_px=tile, best=best)
         outcomes: list[Outcome] = []
         video = VideoSettings(codec, quality, temporal)
-        for outcome in run_batch(deblurrer, batch, again=again, allow_large=yes_large, video=video):
+        for outcome in run_batch(deblurrer, batch, again=again, allow_large=yes_large, video=video, as_frames=frames):
             outcomes.append(outcome)
             if line := _described(outcome, batch):
                 say(line)
@@ -83,17 +88,15 @@ def deblur(
             raise typer.Exit(1 if batch.is_folder_run else 2)
 
 
-def _check_options(output: Path | None, temporal: float, *, in_place: bool, again: bool) -> None:
+def _check_options(output: Path | None, *, in_place: bool, again: bool) -> None:
     """Raise UserError if options do not fit together."""
     from tfmlc.errors import UserError
 
     if in_place == (output is not None):
         both = ", not both" if in_place else ""
-        raise UserError(f"give an output with -o, or overwrite the photos with --in-place{both}")
-    if not 0 <= temporal <= 1:
-        raise UserError(f"--temporal is a number from 0 (off) to 1, not {temporal}")
+        raise UserError(f"give an output with -o, or overwrite the files with --in-place{both}")
     if in_place and again:
-        raise UserError("--again cannot be used with --in-place: the originals of restored photos are gone")
+        raise UserError("--again cannot be used with --in-place: the originals of restored files are gone")
 
 
 def _described(outcome: Outcome, batch: Batch) -> str:

@@ -37,9 +37,6 @@ Tile = Annotated[
     int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
 ]
 UNPRINTABLE = "tfmlc-escapes"
-CodecName = Annotated[
-    Literal["auto", "h264", "hevc", "vp9", "av1"], typer.Option(help="Codec of videos; auto takes that of the video.")
-]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], typer.Option(help="auto uses bf16 if the device is fast at it, else fp32.")
 ]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tfmlc.deblur.marks import COMPARISON, Mark, mark_of
+from tfmlc.deblur.comparison import side_by_side
+from tfmlc.deblur.frames import frames_fingerprint, restore_frames
+from tfmlc.deblur.marks import Mark, mark_of
 from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import sharpness
+from tfmlc.deblur.temporal import check_temporal
 from tfmlc.deblur.video import VideoSettings, fingerprint, restore_video
 from tfmlc.errors import UserError, in_one_line
 from tfmlc.io.files import real_path, remove_leftovers
-from tfmlc.io.images import Image, read_image, to_depth, write_image
+from tfmlc.io.images import read_image, write_image
 from tfmlc.io.locks import folder_lock
 from tfmlc.io.video import read_properties
 from tfmlc.runtime.progress import Progress
@@ -34,6 +35,7 @@ def run_batch(
     again: bool = False,
     allow_large: bool = False,
     video: VideoSettings | None = None,
+    as_frames: bool = False,
 ) -> Generator[Outcome]:
     """Restore the photos and videos of a batch in order; an error with one file does not stop the others.
 
@@ -46,6 +48,7 @@ def run_batch(
         again: Whether to restore files again whose result exists.
         allow_large: Whether to read photos that seem too large for the free memory.
         video: How videos are restored and written.
+        as_frames: Whether the images of a folder are the frames of a video, which are blended against flicker.
 
     Yields:
         The outcome of each file.
@@ -53,31 +56,51 @@ def run_batch(
     Raises:
         UserError: If another run uses a folder, or ``again`` is used in place.
     """
-    if again and batch.in_place:
-        raise UserError("photos that were restored in place cannot be restored again: their originals are gone")
-    video = video or VideoSettings()
-    made_by = {True: fingerprint(deblurrer, video), False: deblurrer.fingerprint}  # of videos and of photos
+    settings = video or VideoSettings()
+    _check(batch, settings, again=again, as_frames=as_frames)
     with ExitStack() as held:
         for folder in batch.folders:
             held.enter_context(folder_lock(folder))
         for folder in {real_path(job.target).parent for job in batch.jobs} if batch.folders else ():
             remove_leftovers(folder)
-        for number, job in enumerate(batch.jobs, start=1):
-            is_done = batch.is_folder_run and not again and _is_made(job, made_by[job.is_video])
-            if _was_restored(job) if batch.in_place else is_done:
+        is_done = _done_before(deblurrer, batch, settings, again=again, as_frames=as_frames)
+        jobs = [job for job in batch.jobs if not as_frames or job.is_video]
+        if frames := [job for job in batch.jobs if as_frames and not job.is_video]:
+            yield from restore_frames(deblurrer, frames, settings.temporal, is_done, allow_large=allow_large)
+        for number, job in enumerate(jobs, start=1):
+            what = f"{job.source.name} ({number} of {len(jobs)}), {'frames' if job.is_video else 'tiles'}"
+            if is_done(job):
                 yield Outcome(job, done_before=True)
                 continue
-            steps = "frames" if job.is_video else "tiles"
-            with Progress(f"{job.source.name} ({number} of {len(batch.jobs)}), {steps}") as progress:
+            with Progress(what) as progress:
                 if job.is_video:
-                    outcome = restore_video_file(deblurrer, job, video, progress.update)
+                    outcome = restore_video_file(deblurrer, job, settings, progress.update)
                 else:
                     outcome = restore_photo(deblurrer, job, on_tile=progress.update, allow_large=allow_large)
             yield outcome
 
 
-def _was_restored(job: Job) -> bool:
-    return mark_of(job.source) is not None
+def _check(batch: Batch, settings: VideoSettings, *, again: bool, as_frames: bool) -> None:
+    check_temporal(settings.temporal)
+    if again and batch.in_place:
+        raise UserError("photos that were restored in place cannot be restored again: their originals are gone")
+    if as_frames and batch.in_place:
+        raise UserError("frames cannot be restored in place: the next run needs the originals", option="output")
+
+
+def _done_before(
+    deblurrer: Deblurrer, batch: Batch, settings: VideoSettings, *, again: bool, as_frames: bool
+) -> Callable[[Job], bool]:
+    """Return a function that says whether a job needs no run, by the mark of its result or, in place, of its file."""
+    of_videos = fingerprint(deblurrer, settings)
+    of_photos = frames_fingerprint(deblurrer, settings.temporal) if as_frames else deblurrer.fingerprint
+
+    def is_done(job: Job) -> bool:
+        if batch.in_place:
+            return mark_of(job.source) is not None
+        return batch.is_folder_run and not again and _is_made(job, of_videos if job.is_video else of_photos)
+
+    return is_done
 
 
 def _is_made(job: Job, made_by: str) -> bool:
@@ -152,10 +175,3 @@ def restore_video_file(
     except Exception as error:  # decoders and encoders raise many types; the other files continue
         option = error.option if isinstance(error, UserError) else ""
         return Outcome(job, error=in_one_line(error, job.source), option=option)
-
-
-def side_by_side(before: Image, after: Image) -> Image:
-    """Join two images of the same size side by side, with a white line between them."""
-    left, right = to_depth(before.pixels, 8), to_depth(after.pixels, 8)
-    line = np.full((left.shape[0], 4, left.shape[2]), 255, np.uint8)
-    return Image(np.concatenate([left, line, right], axis=1), icc=before.icc, restored=COMPARISON)

@@ -1,0 +1,113 @@
+"""Deblurring of folders of frames: as photos, and then blended with their neighbours as the frames of a video."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfmlc.deblur.comparison import side_by_side
+from tfmlc.deblur.marks import Mark
+from tfmlc.deblur.planning import Job, Outcome
+from tfmlc.deblur.sharpness import sharpness
+from tfmlc.deblur.temporal import RestoredFrame, smoothed
+from tfmlc.errors import UserError, in_one_line
+from tfmlc.io.images import Image, read_image, write_image
+from tfmlc.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from tfmlc.deblur.deblurrer import Deblurrer
+
+NOTHING = np.zeros((1, 1, 3), np.uint8)  # in place of a frame that cannot be read; nothing is blended with it
+
+
+@dataclass(frozen=True)
+class _Restored:
+    """What belongs to a restored frame: its job, its photo without pixels, and an error or warnings."""
+
+    job: Job
+    image: Image | None
+    warnings: tuple[str, ...] = ()
+    error: Outcome | None = None
+
+
+def frames_fingerprint(deblurrer: Deblurrer, temporal: float) -> str:
+    """Return a fingerprint of the weights and all settings; without a blend, frames are photos."""
+    if not temporal:
+        return deblurrer.fingerprint
+    return hashlib.sha256(repr((deblurrer.fingerprint, temporal)).encode()).hexdigest()[:16]
+
+
+def restore_frames(
+    deblurrer: Deblurrer,
+    jobs: Sequence[Job],
+    temporal: float,
+    is_done: Callable[[Job], bool],
+    *,
+    allow_large: bool = False,
+) -> Iterator[Outcome]:
+    """Restore the frames of each folder in order. Frames that are done are only used for their neighbours.
+
+    Args:
+        deblurrer: The deblurrer.
+        jobs: The frames; those of one folder follow each other.
+        temporal: The strength of the blend of neighbours, in [0, 1].
+        is_done: Whether the result of a job exists already.
+        allow_large: Whether to read frames that seem too large for the free memory.
+
+    Yields:
+        The outcome of each frame.
+    """
+    made_by = frames_fingerprint(deblurrer, temporal)
+    for folder, group in groupby(jobs, key=lambda job: job.source.parent):
+        frames = list(group)
+        with Progress(f"{folder.name}, frames", len(frames)) as progress:
+            for run, is_made in groupby(range(len(frames)), key=lambda number: is_done(frames[number])):
+                numbers = list(is_made)
+                if run:
+                    yield from (Outcome(frames[number], done_before=True) for number in numbers)
+                else:
+                    reach = int(temporal > 0)
+                    read = frames[max(0, numbers[0] - reach) : numbers[-1] + 1 + reach]
+                    wanted = {frames[number] for number in numbers}
+                    for frame in smoothed((_restored(deblurrer, job, allow_large) for job in read), temporal):
+                        if frame.stored.job in wanted:
+                            yield _written(frame, made_by)
+                            progress.advance()
+
+
+def _restored(deblurrer: Deblurrer, job: Job, allow_large: bool) -> RestoredFrame:
+    warnings: list[str] = []
+    try:
+        image = read_image(job.source, allow_large=allow_large)
+        pixels = deblurrer.restore_pixels(image.pixels, on_unreliable=warnings.append)
+    except Exception as error:  # decoders raise many types; the other frames continue
+        return RestoredFrame(NOTHING, NOTHING, _Restored(job, None, error=_failed(job, error)))
+    return RestoredFrame(image.pixels, pixels, _Restored(job, image, tuple(warnings)), is_kept=bool(warnings))
+
+
+def _written(frame: RestoredFrame, made_by: str) -> Outcome:
+    restored: _Restored = frame.stored
+    job, image = restored.job, restored.image
+    if image is None:
+        return restored.error or Outcome(job)
+    try:
+        notes = [] if image.restored is None else ["it was restored before"]
+        result = image.with_pixels(frame.pixels)
+        if job.comparison is not None:
+            write_image(job.comparison, side_by_side(image, result))
+        mark = Mark(made_by, job.source.stat().st_size)
+        notes += [*restored.warnings, *write_image(job.target, replace(result, restored=str(mark)))]
+        return Outcome(job, sharpness(frame.blurry), sharpness(frame.pixels), tuple(notes))
+    except Exception as error:  # encoders raise many types; the other frames continue
+        return _failed(job, error)
+
+
+def _failed(job: Job, error: Exception) -> Outcome:
+    return Outcome(
+        job, error=in_one_line(error, job.source), option=error.option if isinstance(error, UserError) else ""
+    )
