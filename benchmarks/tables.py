@@ -155,6 +155,40 @@ def deblurring_table() -> str:
     return _with(f"{content['model']}, {content['device']}, commit {content['commit']}.", table)
 
 
+def video_table() -> str:
+    content = _read("bench/video.json")
+    rows = [
+        [
+            row["frames"],
+            row["size"],
+            f"{row['extra_mib']:.0f}",
+            f"{row['frames_per_s']:.1f}",
+            f"{row['plain_frames_per_s']:.0f}",
+        ]
+        for row in content["lengths"]
+    ]
+    titles = ("frames", "size", "extra memory, MiB", "frames a second", "decoded and encoded only")
+    return _with(f"{content['model']}, {content['device']}, commit {content['commit']}.", markdown(titles, rows))
+
+
+def flicker_table() -> str:
+    content = _read("bench/video.json")
+    rows: list[list[str]] = []
+    for found in content["flicker"]:
+        rows.append([f"{found['video']}, {found['frames']} frames", "source", f"{found['source']:.2f}", ""])
+        rows += [
+            [
+                "",
+                f"{row['strength']:g}",
+                f"{row['flicker']:.2f}",
+                f"{row['sharpness'] / found['rows'][0]['sharpness']:.3f}",
+            ]
+            for row in found["rows"]
+        ]
+    titles = ("video", "temporal", "flicker, levels", "sharpness, relative")
+    return _with(f"{content['model']}, commit {content['commit']}.", markdown(titles, rows, labels=2))
+
+
 def study_table() -> str:
     content = _read("study/summary.json")
     return _with(f"{content['device']}, commit {content['commit']}.", as_table(content["rows"]))
@@ -237,6 +271,8 @@ TABLES = {
     "blend factors": blend_factors_table,
     "blends": blends_table,
     "deblurring": deblurring_table,
+    "video": video_table,
+    "flicker": flicker_table,
     "synthesis": synthesis_table,
     "scores": scores_table,
     "costs": costs_table,

@@ -76,10 +76,9 @@ def packets_of(path: Path, kind: str) -> list[list[tuple[Fraction, Fraction, str
     with av.open(str(path)) as container:
         for packet in container.demux():
             if packet.size and packet.stream.type == kind:
-                assert packet.pts is not None
                 base = packet.time_base
                 digest = hashlib.sha256(bytes(packet)).hexdigest()
-                streams[packet.stream.index].append((packet.pts * base, (packet.duration or 0) * base, digest))
+                streams[packet.stream.index].append(((packet.pts or 0) * base, (packet.duration or 0) * base, digest))
     return list(streams.values())
 
 
@@ -339,6 +338,56 @@ def test_a_container_that_cannot_hold_the_sound_is_refused_at_once(tmp_path: Pat
         deblur_video(source, source, deblurrer=Deblurrer(network))
     assert network.seen == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("h264", ".mkv"), ("hevc", ".mp4"), ("vp9", ".webm"), ("av1", ".mp4"), ("av1", ".webm")]
+)
+def test_each_codec_keeps_times_and_colours(tmp_path: Path, codec: Any, suffix: str) -> None:
+    source = write_clip(tmp_path / "a.mkv", Clip(pts=VFR, sound="libopus", colours=(2, 1, 13, 6)))
+    target = tmp_path / f"b{suffix}"
+    settings = VideoSettings(codec=codec, quality=5)
+    result = deblur_video(source, target, deblurrer=Deblurrer(Nothing()), settings=settings)
+    after = read_properties(target)
+    assert (after.codec, result.notes) == (codec, ())
+    assert times_of(target) == times_of(source)
+    assert (after.colours[0], after.colours[3]) == (2, 6)
+    assert [packet[2] for packet in packets_of(target, "audio")[0]] == [
+        packet[2] for packet in packets_of(source, "audio")[0]
+    ]
+    for before, now in zip(frames_of(source), frames_of(target), strict=True):
+        assert np.abs(to_rgb(before).astype(int) - to_rgb(now)).mean() < 6
+
+
+def test_covers_chapters_languages_and_the_order_of_streams_are_kept(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    clip, cover, source = write_clip(tmp_path / "clip.mp4"), tmp_path / "cover.png", tmp_path / "a.mp4"
+    write_image(cover, Image(make_photo(16, 16)))
+    with av.open(str(clip)) as first, av.open(str(cover)) as second, av.open(str(source), "w") as container:
+        inputs = [(first.streams.audio[0], "fra"), (first.streams.video[0], "und"), (second.streams.video[0], "und")]
+        outputs: dict[Any, Any] = {}
+        for stream, language in inputs:
+            outputs[stream] = container.add_stream_from_template(stream, opaque=True)
+            outputs[stream].metadata["language"] = language
+        outputs[inputs[2][0]].disposition = av.stream.Disposition.attached_pic
+        half = Fraction(1, 1000)
+        chapters: list[Any] = [{"id": 1, "start": 0, "end": 200, "time_base": half, "metadata": {"title": "One"}}]
+        container.set_chapters(chapters)
+        container.metadata["comment"] = "mine"
+        for packet in [*first.demux(), *second.demux()]:
+            if packet.size:
+                packet.stream = outputs[packet.stream]
+                container.mux(packet)
+    deblur_video(source, tmp_path / "b.mp4", deblurrer=deblurrer)
+    kept: list[Any] = []
+    for path in (source, tmp_path / "b.mp4"):
+        with av.open(str(path)) as container:
+            streams = [(one.type, one.disposition, one.metadata.get("language")) for one in container.streams]
+            kept.append((streams, [chapter["metadata"] for chapter in container.chapters()]))
+            comment = container.metadata["comment"]
+    assert kept[0] == kept[1]
+    assert comment.startswith("mine\n[tfmlc:restored by ")
+    video = [packets for packets in packets_of(tmp_path / "b.mp4", "video") if len(packets) == 1]
+    assert video == [packets for packets in packets_of(source, "video") if len(packets) == 1]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

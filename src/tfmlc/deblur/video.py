@@ -39,7 +39,7 @@ class VideoSettings:
         codec: ``"h264"``, ``"hevc"``, ``"vp9"``, ``"av1"``, or ``"auto"`` for the codec of the video itself.
         quality: The constant rate factor of the codec, lower is better; None takes a value that looks lossless.
         temporal: The strength of the blend of neighbouring frames against flicker, in [0, 1]. At 0.5 a result
-            flickers about as much as its source; 0 turns it off.
+            does not flicker more than its source; 0 turns it off.
     """
 
     codec: CodecName = "auto"
