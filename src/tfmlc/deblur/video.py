@@ -163,18 +163,18 @@ def _restore(
     on_frame: OnFrame | None,
 ) -> None:
     """Restore the frames after the finished pieces. Decoding, restoring and encoding run at the same time."""
-    start = pieces.done * FRAMES
+    start = pieces.tally.frames
     context = min(start, 1) if settings.temporal else 0  # the frame before is blended in, too
 
     def report(done: int) -> None:
         if on_frame is not None:
             on_frame(done, video.frames)
 
-    report(pieces.tally.frames)
+    report(start)
     decoded = read_ahead(_decoded(video, start - context, damages), AHEAD)
     restored = smoothed(map(partial(_restored, deblurrer), decoded), settings.temporal)
     with closing(read_ahead(islice(restored, context, None), AHEAD)) as frames:
-        counted = _counted(frames, pieces.tally.frames, report)
+        counted = _counted(frames, start, report)
         while (first := next(counted, None)) is not None:
             pieces.add(chain((first,), islice(counted, FRAMES - 1)), partial(_encode, video, encoding))
 
