@@ -20,5 +20,7 @@ def channels_last(module: Module) -> Module:
     """Move the weights of a module to the memory format in which convolutions are fastest; return the module."""
     import torch
 
-    anything: Any = module
-    return anything.to(memory_format=torch.channels_last)
+    for value in (*module.parameters(), *module.buffers()):
+        if value.dim() == 4:  # torch's own conversion fails on weights of five dimensions
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
+    return module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from torch import Tensor
@@ -115,6 +116,15 @@ NETWORKS: dict[str, Row] = {
 }
 
 
+def family_of(name: str) -> str:
+    """Return the family of a network, which chooses the objective that trains it; networks of spandrel have one stage.
+
+    >>> family_of("mprnet-lite"), family_of("SwinIR")
+    ('mprnet', 'nafnet')
+    """
+    return NETWORKS[name].family if name in NETWORKS else NETWORKS["nafnet"].family
+
+
 def build_network(name: str, **hyperparameters: Any) -> Network:
     """Build a network with random weights by name.
 
@@ -171,4 +181,5 @@ def describe_network(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]
             lite = NETWORKS["mprnet-lite"].sizes
             return ("mprnet-lite" if name == "mprnet" and lite.items() <= sizes.items() else name), sizes
     first = ", ".join(list(shapes)[:3])
-    raise UserError(f"not a known network ({', '.join(NETWORKS)}); the first tensors are {first}")
+    more = "" if find_spec("spandrel") else "; for more architectures: pip install 'tfmlc[spandrel]'"
+    raise UserError(f"not a known network ({', '.join(NETWORKS)}); the first tensors are {first}{more}")

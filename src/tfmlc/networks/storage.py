@@ -14,6 +14,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import CheckpointInfo, read_tensors, write_checkpoint
 from tfmlc.io.state_dicts import AVERAGED
 from tfmlc.networks.catalog import NETWORKS, build_network, describe_network
+from tfmlc.networks.foreign import SpandrelNetwork, foreign_network
 from tfmlc.networks.network import Network
 
 
@@ -23,7 +24,8 @@ def load_network(path: str | Path) -> Network:
 
     The file can be a safetensors file or a checkpoint that ``torch.save`` or ``torch.jit.save`` wrote, such as the
     official files of HINet, MPRNet and NAFNet. The architecture and its sizes are recognised by the names and shapes
-    of the tensors, also if the network is a part of a larger module.
+    of the tensors, also if the network is a part of a larger module. Architectures that are not in the table of
+    networks are left to spandrel (extra ``spandrel``).
 
     Args:
         path: The weights file.
@@ -49,6 +51,28 @@ def load_network(path: str | Path) -> Network:
     tensors, info = read_tensors(path)
     tensors, info = _network_part(path, tensors, info)
     try:
+        name, sizes, tensors = _fitting(path, tensors)
+    except UserError:
+        network = foreign_network(path, tensors)
+        if network is None:
+            raise
+        _check_values(path, {key: value for key, value in tensors.items() if value.is_floating_point()})
+        network.info = CheckpointInfo("network", network.architecture, {}, info.origin, info.licence, info.sha256)
+        return network.float().eval()
+    _check_values(path, tensors)
+    with torch.device("cpu"):
+        network = build_network(name, **sizes).float()
+    network.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
+    network.info = CheckpointInfo("network", name, sizes, info.origin, info.licence, info.sha256)
+    return network.eval()
+
+
+def _fitting(path: Path, tensors: dict[str, Tensor]) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """Return the name and the sizes of the network of the table that the tensors fit, and all its tensors.
+
+    Shared tensors, which safetensors stores once, get all their names back.
+    """
+    try:
         name, sizes = describe_network(tensors)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -60,12 +84,7 @@ def load_network(path: str | Path) -> Network:
         if id(value) in stored_under and key not in tensors
     }
     _check_fit(f"{path} looks like {name}, but", tensors, wanted)
-    _check_values(path, tensors)
-    with torch.device("cpu"):
-        network = build_network(name, **sizes).float()
-    network.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
-    network.info = CheckpointInfo("network", name, sizes, info.origin, info.licence, info.sha256)
-    return network.eval()
+    return name, sizes, tensors
 
 
 def _network_part(
@@ -152,6 +171,9 @@ def blend_networks(one: Network, other: Network, factor: float, *, onto: Network
         True
     """
     networks = [one, other] if onto is None else [one, other, onto]
+    for network in networks:
+        if isinstance(network, SpandrelNetwork):
+            raise UserError(f"{network.architecture} cannot be blended: only networks of the table can")
     forms = [describe_network(network.state_dict()) for network in networks]
     for form in forms[1:]:
         if form != forms[0]:
@@ -185,8 +207,11 @@ def save_network(path: Path, network: Network, *, origin: str, licence: str, hal
     Raises:
         UserError: If the network is not one of the table, or the file cannot be written.
     """
-    state = network.state_dict()
-    name, sizes = describe_network(state)
+    if isinstance(network, SpandrelNetwork):  # keeps its official names, so that other programs read it too
+        state, (name, sizes) = network.model.state_dict(), (network.architecture, dict[str, Any]())
+    else:
+        state = network.state_dict()
+        name, sizes = describe_network(state)
     if half:
         shared = {value.data_ptr(): value.half() for value in state.values()}
         state = {key: shared[value.data_ptr()] for key, value in state.items()}

@@ -29,6 +29,7 @@ from tfmlc.training.schedule import Cosine, Schedule
 from tfmlc.training.state import STATE, check_same_recipe, flat, read_state
 from tfmlc.training.state_tensors import check_tensors, collect_tensors, restore_tensors, whole
 from tfmlc.training.task import Task
+from tfmlc.typed import channels_last
 
 LOG_EVERY_STEPS = 10
 LEAST_LOSS_SCALE = 1.0
@@ -119,7 +120,10 @@ class Loop:
             )
         sharded = self.accelerator.distributed_type is DistributedType.FSDP  # FSDP needs contiguous weights
         module.to(self.accelerator.device)
-        module.to(memory_format=torch.contiguous_format if sharded else torch.channels_last)
+        if sharded:
+            module.to(memory_format=torch.contiguous_format)
+        else:
+            channels_last(module)
         parameters = list(module.parameters())
         optimiser = (
             Muon(parameters, lr=config.learning_rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.files import write_atomically
 from tfmlc.io.locks import run_lock
 from tfmlc.io.weights import find_model
-from tfmlc.networks import NETWORKS, Network, build_network, describe_network, load_network
+from tfmlc.networks import NETWORKS, Network, build_network, describe_network, family_of, load_network
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.data import DataConfig, Draw, Pairs, build_dataset
 from tfmlc.training.hooks import Export, Validation, ValidationConfig
@@ -34,6 +35,7 @@ from tfmlc.training.objective import (
     build_feature_loss,
 )
 from tfmlc.training.task import Task
+from tfmlc.typed import channels_last
 
 
 class NetworkConfig(Config):
@@ -103,9 +105,9 @@ def _train(config: TrainConfig, folder: Path, *, stop_at: int | None, force: boo
     module, cell_px = with_motion_task(network, config)
     draw = Draw(config.loop.steps * config.loop.batch_size, config.loop.seed, cell_px)
     dataset = build_dataset(config.data, draw, folder)
-    network.to(accelerator.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    channels_last(network.to(accelerator.device))
     objective = _objective(config, network, dataset, accelerator, folder)
-    averaged = build_network(config.network.name, **describe_network(network.state_dict())[1])
+    averaged = deepcopy(network)
     weights = folder / "weights.safetensors"
     export = Export(weights, averaged, config.licence)
     loop = Loop(
@@ -180,7 +182,8 @@ def resolved(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
         path = find_model(config.network.start)
         if path.is_file():
             info = load_network(path).info
-            values["network"] |= {"name": info.name, "sizes": info.hyperparameters}
+            new = {key: value for key, value in config.network.sizes.items() if key == "head"}
+            values["network"] |= {"name": info.name, "sizes": info.hyperparameters | new}
         else:
             remarks.append(f"network.sizes come from {path}, which does not exist")
     if config.loss.kind == "tfmlc" and config.loss.adapter not in (None, RANDOM):
@@ -219,12 +222,17 @@ def start_network(config: NetworkConfig) -> Network:
             f"of {config.name} from its authors, or name another file"
         )
     network = load_network(path).train()
-    if NETWORKS[network.info.name].family != NETWORKS[config.name].family:
+    if not _same_family(network.info.name, config.name):
         raise UserError(
             f"network.start={config.start} contains {network.info.name} weights, but the recipe trains {config.name}: "
             f"set network.name={network.info.name}, or name another file"
         )
     return _with_head(network, config.sizes.get("head", 0)) if "head" not in network.info.hyperparameters else network
+
+
+def _same_family(name: str, other: str) -> bool:
+    known = {name, other} <= NETWORKS.keys()
+    return family_of(name) == family_of(other) if known else name == other  # one of spandrel's is trained as itself
 
 
 def _with_head(network: Network, head: int) -> Network:
@@ -241,7 +249,7 @@ def _objective(
     config: TrainConfig, network: Network, dataset: Pairs, accelerator: Accelerator, folder: Path
 ) -> Restoration:
     """Return the objective of the run."""
-    family, loss = NETWORKS[config.network.name].family, config.loss
+    family, loss = family_of(config.network.name), config.loss
     feature_loss = build_feature_loss(loss, accelerator.device)
     weight = None if isinstance(loss.weight, str) else loss.weight
     if feature_loss is not None and loss.weight == "auto":
