@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -19,7 +20,11 @@ from tfmlc.cli import app
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.locks import LOCK, file_lock, folder_lock
 from tfmlc.io.weights import WARNINGS, shipped_models
+from tfmlc.losses import Adapter
+from tfmlc.losses.adapter import MadeFor
 from tfmlc.networks import build_network, load_network, save_network
+
+REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +221,21 @@ def test_models(model: str) -> None:
     info = tfmlc("models", "info", model).stdout
     assert "hinet (width=8, depth=3, normalised_levels=(1, 2)" in info
     assert "CC0-1.0" in info
+
+
+def test_an_adapter_explains_itself(tmp_path: Path) -> None:
+    adapter = Adapter(mode="token", width=384, hidden=8, made_for=MadeFor("dinov2-vit-s14"))
+    adapter.save(tmp_path / "adapter.safetensors", origin="a test", licence="CC0-1.0")
+    info = tfmlc("models", "info", tmp_path / "adapter.safetensors").stdout
+    assert "mode=token, width=384, hidden=8" in info
+    assert "dinov2-vit-s14, block 3" in info
+    assert "a test" in info
+
+
+def test_pages_that_shipped_models_name_exist() -> None:
+    for name in shipped_models():
+        for page in re.findall(r"docs/[\w/-]+\.md", tfmlc("models", "info", name).stdout):
+            assert (REPOSITORY / page).is_file(), f"{name} names {page}"
 
 
 def test_a_model_that_draws_a_mesh_says_so() -> None:

@@ -123,6 +123,23 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     return tensors, info
 
 
+def read_info(path: Path) -> CheckpointInfo:
+    """Return the description in a weights file; it is empty if another program wrote the file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The description.
+
+    Raises:
+        UserError: If the file is missing or a damaged safetensors file.
+    """
+    with open_regular(path) as file:
+        head = file.read(HEAD_BYTES)
+    return _read_info(path, read_safetensors(path)[1]) if _is_safetensors(head) else CheckpointInfo()
+
+
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read the tensors and the metadata of a safetensors file; raises UserError if it is not one."""
     with open_regular(path) as file:

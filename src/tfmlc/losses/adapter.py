@@ -98,6 +98,20 @@ class Adapter(nn.Sequential):
         tokens = f", tokens={self.tokens}" if self.tokens else ""
         return f"mode={self.mode!r}{tokens}, width={self.width}, hidden={self.hidden}, made_for={self.made_for}"
 
+    def explain(self) -> str:
+        """Describe the adapter in a few lines: sizes, features, number of weights, origin and licence."""
+        made_for, sizes = self.made_for, f"mode={self.mode}, width={self.width}, hidden={self.hidden}"
+        features = f"{made_for.backbone}, block {made_for.block}" if made_for else "not recorded"
+        lines = [
+            f"adapter   {sizes}{f', tokens={self.tokens}' if self.tokens else ''}",
+            f"features  {features}",
+            f"weights   {sum(value.numel() for value in self.parameters()) / 1e6:.2f} million, "
+            f"sha256 {self.info.sha256 or 'not recorded'}",
+            f"origin    {self.info.origin or 'not recorded'}",
+            f"licence   {self.info.licence or 'not recorded'}",
+        ]
+        return "\n".join(lines)
+
     def forward(self, features: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         tokens = as_tokens(features)
         batch, count, width = tokens.shape
