@@ -238,3 +238,9 @@ def test_unknown_model_and_device_are_refused() -> None:
         Deblurrer.load("defautl")
     with pytest.raises(UserError, match="not usable here"):
         Deblurrer(Same(), device="tpu3")
+
+
+def test_a_deblurrer_says_what_it_is() -> None:
+    assert repr(Deblurrer.load("default", device="cpu", precision="fp32", tile_px=256)) == (
+        "Deblurrer(hinet, device='cpu', precision='fp32', tile_px=256, best=False)"
+    )

@@ -124,6 +124,11 @@ class Deblurrer:
         network = load_network(find_model(model))
         return cls(network, device=device, precision=precision, tile_px=tile_px, overlap_px=overlap_px, best=best)
 
+    def __repr__(self) -> str:
+        """Show the network, where it runs and how it is tiled."""
+        how = f"device='{self.device}', precision={self.precision!r}, tile_px={self.tile_px}, best={self.best}"
+        return f"Deblurrer({self.network.info.name or type(self.network).__name__}, {how})"
+
     @cached_property
     def fingerprint(self) -> str:
         """A fingerprint of the weights, the precision and the tiling, as 16 hexadecimal digits."""
