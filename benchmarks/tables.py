@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tfmlc.evaluation.diagnose import TITLES, as_cells
 from tfmlc.evaluation.tables import markdown
 from tfmlc.reproduce.comparison import as_table
 
@@ -77,12 +78,8 @@ def adapters_table() -> str:
             if (kind, name) in shown:
                 continue
             shown.add((kind, name))
-            values = [row[key] for key in ("within", "across", "accuracy")]
-            ratios = [row[f"to_{key}"] for key in ("shift", "noise", "jpeg")]
-            cells = [*(f"{value:.3f}" for value in values), *(f"{value:.2f}" for value in ratios)]
-            rows.append([kind, name, *cells, f"{row['periodicity']:.3f}"])
-    titles = ("within", "across", "pairs in order", "blur/shift", "blur/noise", "blur/JPEG", "periodicity")
-    return markdown(["unseen", "distance", *titles], rows, labels=2)
+            rows.append([kind, name, *as_cells(row)])
+    return markdown(["unseen", "distance", *TITLES], rows, labels=2)
 
 
 def synthesis_table() -> str:
@@ -215,7 +212,7 @@ def fuzz_table() -> str:
         rows.append([run["kind"], *counts, f"{run['slowest']['seconds']:.1f}", run["peak_mib"]])
     commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
     cases = sum(run["cases"] for run in runs)
-    return _with(f"{cases} cases, {runs[0]['device']}, commit {commits}.", markdown(["spoiled", *titles], rows))
+    return _with(f"{cases} cases, {runs[0]['device']}, commit {commits}.", markdown(["damaged", *titles], rows))
 
 
 def pixels_table() -> str:

@@ -27,6 +27,15 @@ from tfmlc.runtime.progress import Progress
 
 CROP_PX = 224
 PERIODS_PX = (8, 14, 16, 32)
+TITLES = {  # title of a column: its key in a row, and its decimals
+    "within": ("within", 3),
+    "across": ("across", 3),
+    "pairs in order": ("accuracy", 3),
+    "blur/shift": ("to_shift", 2),
+    "blur/noise": ("to_noise", 2),
+    "blur/JPEG": ("to_jpeg", 2),
+    "periodicity": ("periodicity", 3),
+}
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -200,10 +209,21 @@ def periodicity(image: NDArray[np.float64]) -> float:
     return max(0.0, *fractions)
 
 
+def as_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return the numbers of a row as text, in the order of ``TITLES``."""
+    return [f"{row[key]:.{digits}f}" for key, digits in TITLES.values()]
+
+
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows as a Markdown table."""
-    columns = ["distance", "within", "across", "accuracy", "to_shift", "to_noise", "to_jpeg", "periodicity"]
-    return markdown(columns, [[row[column] for column in columns] for row in rows])
+    """Return the rows as a Markdown table.
+
+    >>> row = {"within": 1.0, "across": 0.9762, "accuracy": 1.0, "to_shift": 0.998, "to_noise": 1.345}
+    >>> print(as_table([{"distance": "MSE", **row, "to_jpeg": 2.663, "periodicity": 0.0073}]))
+    | distance   |   within |   across |   pairs in order |   blur/shift |   blur/noise |   blur/JPEG |   periodicity |
+    |:-----------|---------:|---------:|-----------------:|-------------:|-------------:|------------:|--------------:|
+    | MSE        |    1.000 |    0.976 |            1.000 |         1.00 |         1.34 |        2.66 |         0.007 |
+    """
+    return markdown(["distance", *TITLES], [[row["distance"], *as_cells(row)] for row in rows])
 
 
 class _Open(BaseModel):
