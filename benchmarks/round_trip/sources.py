@@ -149,7 +149,7 @@ def _pngs() -> Iterator[Source]:
             yield Source("PNG", f"{bits} bits, {mode}", ".png", content, pixels)
         pixels = scene(dtype, 3)
         content = with_chunks(imagecodecs.png_encode(pixels), *LIGHT.items())
-        yield Source("PNG", f"{bits} bits, RGB, its gamma stated", ".png", content, pixels)
+        yield Source("PNG", f"{bits} bits, RGB, with colour chunks", ".png", content, pixels)
         grey = scene(dtype, 1)
         keyed = with_chunks(imagecodecs.png_encode(grey), ("tRNS", struct.pack(">H", int(grey[0, 5, 0]))))
         alpha = np.where(grey == grey[0, 5, 0], 0, np.iinfo(dtype).max).astype(dtype)
