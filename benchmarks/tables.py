@@ -203,6 +203,73 @@ def periodicity_table() -> str:
     return _with(f"Median, what one in ten exceeds, and the most; {origin}.", table)
 
 
+CHECKS = ("mesh", "halo", "colour", "part", "any")
+
+
+def guard_table() -> str:
+    content = _read("guard.json")
+    rows = [
+        [row["images"], row["model"], row["count"], *(row[kind] or "" for kind in CHECKS)] for row in content["rows"]
+    ]
+    total = content["ordinary"]
+    note = f"Ordinary results of default (all but adversarial): {total['any']} of {total['count']} have a fault"
+    table = markdown(["images", "restored by", "number", *CHECKS], rows, labels=2)
+    return _with(f"{note}; {content['device']}, commit {content['commit']}.", table)
+
+
+def planted_table() -> str:
+    rows = [
+        [row["images"], row["count"], *(row[kind] or "" for kind in CHECKS)] for row in _read("guard.json")["planted"]
+    ]
+    return markdown(["planted fault", "number", *CHECKS], rows)
+
+
+def blurriness_table() -> str:
+    content = _read("blurriness.json")
+    titles = {"kodak24": "Kodak, seeded motion", "gopro": "GoPro frames, seeded motion", "pairs_test": "genuine pairs"}
+    rows: list[list[object]] = []
+    for name, title in titles.items():
+        found = content["sets"][name]
+        rows.append([title, found["images"], f"{found['auc']:.3f}", *_wrong(found)])
+        rows += [
+            [f"the same, {row['motion_px']} px", "", f"{row['auc']:.3f}", *_wrong(row)]
+            for row in found.get("rows", [])
+            if row["motion_px"]
+        ]
+    columns = ("images", "number", "area under ROC", "sharp called blurred", "blurred called sharp")
+    overlaps = [
+        f"{titles[name].split(',')[0]} {content['sets'][f'{name}, regions']['median_overlap']:.2f}"
+        for name in ("kodak24", "gopro")
+    ]
+    cells = [f"{content['sets'][f'{name}, regions']['median_auc_of_cells']:.3f}" for name in ("kodak24", "gopro")]
+    note = (
+        f"The limit is {content['blurry_px']:g} px. Where a box of the image moves, the map's overlap with it "
+        f"(intersection over union, median) is: {', '.join(overlaps)}; "
+        f"area under ROC of the cells: {', '.join(cells)}. "
+        f"Commit {content['commit']}."
+    )
+    return _with(note, markdown(columns, rows, labels=1))
+
+
+def _wrong(row: dict[str, float]) -> list[str]:
+    return [f"{row[name]:.0%}" for name in ("sharp_called_blurred", "blurred_called_sharp")]
+
+
+def strength_table() -> str:
+    content = _read("strength.json")
+    rows = [
+        [f"{row['strength']:g}", f"{row['psnr']:.3f}", f"{row['lpips']:.4f}", f"{row['periodicity']:.1f}"]
+        for row in content["rows"]
+    ]
+    said = [
+        f"{METRICS[name].split()[0]} {'falls at each step' if falls else 'does not fall at each step'}"
+        for name, falls in content["falls_at_each_step"].items()
+    ]
+    ends = " to ".join(content["ends"])
+    note = f"{content['images']} pairs, from {ends}. {'; '.join(said)}. Commit {content['commit']}."
+    return _with(note, markdown(["strength", "PSNR ↑", "LPIPS ↓", "periodicity"], rows, labels=0))
+
+
 def fuzz_table() -> str:
     titles = ("cases", "read", "refused", "faults", "slowest, s", "most memory, MiB")
     rows: list[list[object]] = []
@@ -275,6 +342,10 @@ TABLES = {
     "costs": costs_table,
     "adapters": adapters_table,
     "periodicity": periodicity_table,
+    "guard": guard_table,
+    "planted": planted_table,
+    "blurriness": blurriness_table,
+    "strength": strength_table,
     "fuzz": fuzz_table,
     "pixels": pixels_table,
     "metadata": metadata_table,

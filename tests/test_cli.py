@@ -131,12 +131,16 @@ def test_in_place_keeps_the_mode_follows_links_and_leaves_what_would_be_garbage(
     torch.nn.init.constant_(network.get_parameter("last.bias"), 3.0)
     save_network(tmp_path / "broken.safetensors", network, origin="a test", licence="CC0-1.0")
     before = save(source).read_bytes()
-    refused(
-        tfmlc("deblur", source, "--in-place", "--model", tmp_path / "broken.safetensors"),
-        "was not changed",
-        "(use -o to write the result to another file)",
-    )
+    broken = ("--model", tmp_path / "broken.safetensors")
+    kept = tfmlc("deblur", source, "--in-place", *broken)
+    assert kept.stderr == f"{source} was not changed: the result has another brightness or colour than the image\n"
     assert source.read_bytes() == before
+    kept = tfmlc("deblur", source, "-o", tmp_path / "out.png", *broken)
+    assert (kept.exit_code, (tmp_path / "out.png").read_bytes()) == (0, before)
+    assert "out.png is a copy: the result has another" in kept.stderr
+    written = tfmlc("deblur", source, "-o", tmp_path / "out.png", "--no-guard", *broken)
+    assert "(the result has another brightness or colour than the image)" in written.stderr
+    assert (tmp_path / "out.png").read_bytes() != before
 
 
 def test_comparisons_do_not_collide_and_are_no_photos(tmp_path: Path, model: str) -> None:

@@ -68,7 +68,7 @@ DOCUMENTED = {
     ],
     "tfmlc.backbones": ["Backbone"],
     "tfmlc.data": ["blur_windows"],
-    "tfmlc.deblur": ["deblur_video"],
+    "tfmlc.deblur": ["blurriness", "deblur_video"],
     "tfmlc.io.images": ["read_image", "write_image"],
     "tfmlc.losses": ["BaselineLoss", "charbonnier", "edge", "psnr_loss"],
     "tfmlc.losses.objectives": ["DeblurringObjective"],

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 
-from conftest import REPOSITORY, make_photo
+from conftest import REPOSITORY, gentle, make_photo
 from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
@@ -33,7 +33,7 @@ SUFFIXES = (".jpg", ".png", ".webp", ".avif", ".tif", ".bmp")
 def small_network(seed: int = 0) -> Network:
     torch.manual_seed(seed)
     network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
-    torch.nn.init.normal_(network.get_parameter("last.weight"), std=0.01)
+    gentle(network)
     return network
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conftest import make_photo
+from conftest import gentle, make_photo
 from tfmlc.deblur import Deblurrer, UnreliableResultWarning
 from tfmlc.errors import UserError
 from tfmlc.io.weights import find_model
@@ -44,7 +44,7 @@ def local_network() -> Network:
     """A HINet without instance norm: only its surroundings decide what becomes of a pixel."""
     torch.manual_seed(1)
     network = build_network("hinet", width=8, depth=3, normalised_levels=None)
-    torch.nn.init.normal_(network.get_parameter("last.weight"), std=0.01)  # what it makes is no garbage
+    gentle(network)
     return network
 
 
@@ -218,14 +218,38 @@ def test_other_inputs_are_refused(image: Any) -> None:
         Deblurrer(Same())(image)
 
 
-def test_values_that_are_not_finite_are_an_error(photo: np.ndarray) -> None:
+def test_values_that_are_not_finite_are_not_used(photo: np.ndarray) -> None:
+    said: list[str] = []
+    assert np.array_equal(Deblurrer(Broken(float("nan")))(photo, on_unreliable=said.append), photo)
+    assert "not finite" in said[0]
     with pytest.raises(UserError, match="not finite"):
-        Deblurrer(Broken(float("nan")))(photo)
+        Deblurrer(Broken(float("nan"))).unguarded()(photo)
 
 
-def test_garbage_is_warned_of(photo: np.ndarray) -> None:
-    with pytest.warns(UnreliableResultWarning):
-        Deblurrer(Broken(1.0))(np.zeros_like(photo))
+def test_a_result_with_a_fault_is_not_used(photo: np.ndarray) -> None:
+    with pytest.warns(UnreliableResultWarning) as found:
+        answer = Deblurrer(Broken(1.0))(photo)
+    assert found[0].filename == __file__
+    assert np.array_equal(answer, photo)
+    image = torch.from_numpy(photo.copy()).permute(2, 0, 1).float() / 255
+    with pytest.warns(UnreliableResultWarning) as found:
+        assert torch.equal(Deblurrer(Broken(1.0))(image), image)
+    assert found[0].filename == __file__
+    unguarded = Deblurrer(Broken(1.0)).unguarded()
+    assert unguarded(photo, on_unreliable=print).min() == 255
+    assert unguarded.fingerprint != Deblurrer(Broken(1.0)).fingerprint
+
+
+def test_a_fault_of_low_precision_is_mended_in_full(photo: np.ndarray) -> None:
+    class Rough(Same):
+        def restore(self, blurry: Tensor) -> tuple[Tensor, ...]:
+            return (1 - blurry if torch.is_autocast_enabled("cpu") else 0.98 * blurry,)
+
+    said: list[str] = []
+    answer = Deblurrer(Rough(), precision="bf16")(photo, on_unreliable=said.append)
+    assert not said
+    assert np.abs(answer.astype(float) - 0.98 * photo).max() <= 0.5
+    assert np.array_equal(Deblurrer(Rough(), precision="fp32")(photo), answer)
 
 
 def test_tile_smaller_than_the_step_is_refused() -> None:

@@ -21,7 +21,7 @@ pytest.importorskip("av", reason="PyAV is not installed: pip install 'tfmlc[vide
 import av
 
 from clips import Clip, view, write_clip
-from conftest import make_photo
+from conftest import gentle, make_photo
 from tfmlc.deblur import Deblurrer, VideoSettings, deblur_video, pieces
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
@@ -58,7 +58,7 @@ class Nothing(Network):
 def deblurrer() -> Deblurrer:
     torch.manual_seed(0)
     network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
-    torch.nn.init.normal_(network.get_parameter("last.weight"), std=0.01)
+    gentle(network)
     return Deblurrer(network, precision="fp32")
 
 
@@ -168,7 +168,7 @@ def test_stopped_and_resumed_equals_undisturbed(
     assert not target.exists()
     network.seen, network.fails_at = 0, None
     shown: list[int] = []
-    monkeypatch.setattr("tfmlc.deblur.deblurrer.largest_tile_px", lambda *_: 32)  # less memory is free now
+    monkeypatch.setattr("tfmlc.deblur.tiled.largest_tile_px", lambda *_: 32)  # less memory is free now
     result = deblur_video(
         source, target, deblurrer=Deblurrer(network), settings=settings, on_frame=lambda done, _: shown.append(done)
     )
@@ -408,12 +408,17 @@ def test_results_that_do_not_look_like_the_input_are_not_used(tmp_path: Path) ->
     source = write_clip(tmp_path / "a.mp4")
     network = Breaks()
     result = deblur_video(source, tmp_path / "b.mp4", deblurrer=Deblurrer(network))
-    assert result.notes == ("3 of 10 frames were kept as they were: their results were unreliable",)
+    assert result.notes[0].startswith("3 of 10 frames were kept as they were: the result has another brightness")
     for before, after in zip(frames_of(source), frames_of(tmp_path / "b.mp4"), strict=True):
         assert np.abs(to_rgb(before).astype(int) - to_rgb(after)).mean() < 6
     with pytest.raises(UserError, match="was not restored"):
         deblur_video(source, tmp_path / "c.mp4", deblurrer=Deblurrer(network))
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
+    outcome = run(Deblurrer(network), source, output=tmp_path / "c.mp4")["a.mp4"]
+    assert (outcome.kept, outcome.error) == ("fault", None)
+    assert (tmp_path / "c.mp4").read_bytes() == source.read_bytes()
+    outcome = run(Deblurrer(network), source, output=tmp_path / "c.mkv")["a.mp4"]
+    assert "cannot be copied to .mkv" in (outcome.error or "")
 
 
 # On the command line.

@@ -158,7 +158,7 @@ def test_a_result_that_looks_like_garbage_is_said(
     evaluate({model: tmp_path / "a.json"}, pairs)
     said = capsys.readouterr().err
     for name in ("0.png", "1.png", "2.png"):
-        assert said.count(f"small.safetensors, {name}: the result does not look like the input") == 1
+        assert said.count(f"small.safetensors, {name}: the result has another brightness or colour than the image") == 1
 
 
 def test_all_protocols_and_what_is_not_finite_or_not_there(

@@ -47,7 +47,7 @@ def bench_deblur(model: str, repeats: int = 2, sides_px: Sequence[tuple[int, int
                     deblurrer = Deblurrer(network, device="cpu", precision=precision, tile_px=tile_px)
                     give_back_memory()
                     with PeakMemory() as peak:
-                        best = min(timed(partial(deblurrer, image))[1] for _ in range(repeats))
+                        best = min(timed(partial(deblurrer.restore_tiles, image, None))[1] for _ in range(repeats))
                     first = first or best
                     rows.append(
                         {

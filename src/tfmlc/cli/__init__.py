@@ -1,12 +1,13 @@
 """The command line: one file per command. Each command imports what it needs when it runs."""
 
-from tfmlc.cli import adapt, bench, deblur, evaluate, models, report, reproduce, synthesize, train
+from tfmlc.cli import adapt, bench, blurriness, deblur, evaluate, models, report, reproduce, synthesize, train
 from tfmlc.cli.tree import app
 
 __all__ = [
     "adapt",
     "app",
     "bench",
+    "blurriness",
     "deblur",
     "evaluate",
     "main",

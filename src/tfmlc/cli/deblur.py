@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +18,7 @@ from tfmlc.cli.tree import (
     one_line_errors,
     say,
 )
+from tfmlc.deblur.limits import BLURRY_PX
 
 if TYPE_CHECKING:
     from tfmlc.deblur.batch import Batch, Outcome
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Photos, videos and folders.", show_default=False)]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="File or folder for the results.")]
 Model = Annotated[str, typer.Option(help="Name of a model (see tfmlc models list) or a weights file.")]
+Strength = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Between default-psnr (0: fidelity) and default-perceptual (1: looks)."),
+]
 Best = Annotated[
     bool, typer.Option("--best", help="Best quality: the mean of eight orientations, eight times as slow.")
 ]
@@ -42,7 +48,13 @@ Quality = Annotated[
 Temporal = Annotated[
     float, typer.Option(min=0, max=1, help="Videos and frames: blend of neighbours against flicker; 0 is off.")
 ]
+OnlyBlurry = Annotated[
+    bool, typer.Option("--only-blurry", help="Copy what is not blurred unchanged (see tfmlc blurriness).")
+]
+BlurryPx = Annotated[float, typer.Option(min=0, help="Blurred is what has this score or more, in px of motion.")]
+Guard = Annotated[bool, typer.Option("--guard/--no-guard", help="Keep files whose result has a fault, such as a mesh.")]
 Frames = Annotated[bool, typer.Option("--frames", help="The images in a folder are the frames of a video.")]
+KEPT = {"fault": "their results had faults", "not blurred": "they are not blurred"}
 
 
 @app.command()
@@ -50,12 +62,16 @@ def deblur(
     inputs: Inputs,
     output: Output = None,
     model: Model = "default",
+    strength: Strength = None,
     tile: Tile = None,
     device: Device = "auto",
     precision: Precision = "auto",
     best: Best = False,
     compare: Compare = False,
     in_place: InPlace = False,
+    only_blurry: OnlyBlurry = False,
+    blurry_px: BlurryPx = BLURRY_PX,
+    guard: Guard = True,
     again: Again = False,
     yes_large: YesLarge = False,
     codec: Codec = "auto",
@@ -74,18 +90,31 @@ def deblur(
         batch = plan_batch(inputs, output, in_place=in_place, compare=compare)
         from tfmlc.deblur import Deblurrer, VideoSettings
 
-        deblurrer = Deblurrer.load(model, device=device, precision=precision, tile_px=tile, best=best)
+        deblurrer = Deblurrer.load(
+            model, strength=strength, device=device, precision=precision, tile_px=tile, best=best
+        )
         outcomes: list[Outcome] = []
-        video = VideoSettings(codec, quality, temporal)
-        for outcome in run_batch(deblurrer, batch, again=again, allow_large=yes_large, video=video, as_frames=frames):
+        for outcome in run_batch(
+            deblurrer if guard else deblurrer.unguarded(),
+            batch,
+            again=again,
+            allow_large=yes_large,
+            video=VideoSettings(codec, quality, temporal),
+            as_frames=frames,
+            least_px=blurry_px if only_blurry else 0.0,
+        ):
             outcomes.append(outcome)
             if line := _described(outcome, batch):
                 say(line)
-        for line in _summary(outcomes, batch):
-            say(line)
-        failed = [outcome for outcome in outcomes if outcome.error is not None]
-        if failed or batch.errors:
-            raise typer.Exit(1 if batch.is_folder_run else 2)
+        _finish(outcomes, batch)
+
+
+def _finish(outcomes: Sequence[Outcome], batch: Batch) -> None:
+    """Print the summary; exit with 1 if a file of a folder failed, and with 2 if a single file did."""
+    for line in _summary(outcomes, batch):
+        say(line)
+    if batch.errors or any(outcome.error is not None for outcome in outcomes):
+        raise typer.Exit(1 if batch.is_folder_run else 2)
 
 
 def _check_options(output: Path | None, *, in_place: bool, again: bool) -> None:
@@ -108,6 +137,9 @@ def _described(outcome: Outcome, batch: Batch) -> str:
         return f"tfmlc: {in_words(outcome.error, outcome.option)}"
     if outcome.done_before:
         return "" if batch.is_folder_run else f"{job.source} was not changed: it was restored before"
+    if outcome.kept:
+        why = "; ".join(outcome.notes)
+        return f"{job.source} was not changed: {why}" if batch.in_place else f"{job.target} is a copy: {why}"
     notes = f" ({'; '.join(outcome.notes)})" if outcome.notes else ""
     return f"{job.source} -> {job.target}  {edges(outcome.before, outcome.after)}{notes}"
 
@@ -122,7 +154,9 @@ def _summary(outcomes: Sequence[Outcome], batch: Batch) -> list[str]:
     what = "files" if any(job.is_video for job in batch.jobs) else "images"
     failed = [in_words(outcome.error, outcome.option) for outcome in outcomes if outcome.error is not None]
     before = sum(outcome.done_before for outcome in outcomes)
-    lines = [f"{total - before - len(failed)} of {total} {what} restored"]
+    kept = Counter(outcome.kept for outcome in outcomes if outcome.kept)
+    lines = [f"{total - before - len(failed) - kept.total()} of {total} {what} restored"]
+    lines += [f"{count} of {total} {what} kept as they are: {KEPT[reason]}" for reason, count in sorted(kept.items())]
     if before:
         why = (
             "were restored before and not changed"

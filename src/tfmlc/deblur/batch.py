@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tfmlc.deblur.comparison import side_by_side
 from tfmlc.deblur.frames import frames_fingerprint, restore_frames
+from tfmlc.deblur.keeping import keep, not_blurred, video_not_blurred
 from tfmlc.deblur.marks import Mark, mark_of
 from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.deblur.temporal import check_temporal
-from tfmlc.deblur.video import VideoSettings, fingerprint, restore_video
+from tfmlc.deblur.video import NothingRestoredError, VideoSettings, fingerprint, restore_video
 from tfmlc.errors import UserError, in_one_line
 from tfmlc.io.files import real_path, remove_leftovers
 from tfmlc.io.images import read_image, write_image
@@ -36,11 +37,13 @@ def run_batch(
     allow_large: bool = False,
     video: VideoSettings | None = None,
     as_frames: bool = False,
+    least_px: float = 0.0,
 ) -> Generator[Outcome]:
     """Restore the photos and videos of a batch in order; an error with one file does not stop the others.
 
-    In a folder run a file is skipped if its result exists, is newer than the file and was made by the same model and
-    settings. In place a file is skipped if it was restored before.
+    A file is kept, and copied unchanged to its result, if it is less blurred than ``least_px`` or its result has a
+    fault. In a folder run a file is skipped if its result exists, is newer than the file and was made by the same model
+    and settings. In place a file is skipped if it was restored before.
 
     Args:
         deblurrer: The deblurrer.
@@ -49,6 +52,7 @@ def run_batch(
         allow_large: Whether to read photos that seem too large for the free memory.
         video: How videos are restored and written.
         as_frames: Whether the images of a folder are the frames of a video, which are blended against flicker.
+        least_px: The score of ``blurriness`` from which on a file is restored; 0 restores all.
 
     Yields:
         The outcome of each file.
@@ -58,26 +62,34 @@ def run_batch(
     """
     settings = video or VideoSettings()
     _check(batch, settings, again=again, as_frames=as_frames)
+    with _folders_held(batch):
+        is_done = _done_before(deblurrer, batch, settings, again=again, as_frames=as_frames)
+        jobs = [job for job in batch.jobs if not as_frames or job.is_video]
+        if frames := [job for job in batch.jobs if as_frames and not job.is_video]:
+            blend = settings.temporal
+            yield from restore_frames(deblurrer, frames, blend, is_done, allow_large=allow_large, least_px=least_px)
+        for number, job in enumerate(jobs, start=1):
+            what = f"{job.source.name} ({number} of {len(jobs)}), {'frames' if job.is_video else 'tiles'}"
+            with Progress(what) as progress:
+                if is_done(job):
+                    outcome = Outcome(job, done_before=True)
+                elif job.is_video:
+                    outcome = restore_video_file(deblurrer, job, settings, progress.update, least_px=least_px)
+                else:
+                    show = progress.update
+                    outcome = restore_photo(deblurrer, job, show, allow_large=allow_large, least_px=least_px)
+            yield outcome
+
+
+@contextmanager
+def _folders_held(batch: Batch) -> Generator[None]:
+    """Lock the folders of a run, and remove what killed runs left in them."""
     with ExitStack() as held:
         for folder in batch.folders:
             held.enter_context(folder_lock(folder))
         for folder in {real_path(job.target).parent for job in batch.jobs} if batch.folders else ():
             remove_leftovers(folder)
-        is_done = _done_before(deblurrer, batch, settings, again=again, as_frames=as_frames)
-        jobs = [job for job in batch.jobs if not as_frames or job.is_video]
-        if frames := [job for job in batch.jobs if as_frames and not job.is_video]:
-            yield from restore_frames(deblurrer, frames, settings.temporal, is_done, allow_large=allow_large)
-        for number, job in enumerate(jobs, start=1):
-            what = f"{job.source.name} ({number} of {len(jobs)}), {'frames' if job.is_video else 'tiles'}"
-            if is_done(job):
-                yield Outcome(job, done_before=True)
-                continue
-            with Progress(what) as progress:
-                if job.is_video:
-                    outcome = restore_video_file(deblurrer, job, settings, progress.update)
-                else:
-                    outcome = restore_photo(deblurrer, job, on_tile=progress.update, allow_large=allow_large)
-            yield outcome
+        yield
 
 
 def _check(batch: Batch, settings: VideoSettings, *, again: bool, as_frames: bool) -> None:
@@ -116,7 +128,12 @@ def _is_made(job: Job, made_by: str) -> bool:
 
 
 def restore_photo(
-    deblurrer: Deblurrer, job: Job, *, on_tile: OnTile | None = None, allow_large: bool = False
+    deblurrer: Deblurrer,
+    job: Job,
+    on_tile: OnTile | None = None,
+    *,
+    allow_large: bool = False,
+    least_px: float = 0.0,
 ) -> Outcome:
     """Restore one photo.
 
@@ -125,6 +142,7 @@ def restore_photo(
         job: The photo and the file for the result.
         on_tile: Called with the number of finished tiles and their total.
         allow_large: Whether to read a photo that seems too large for the free memory.
+        least_px: As in ``run_batch``.
 
     Returns:
         The outcome; it holds the error if there is one.
@@ -136,15 +154,17 @@ def restore_photo(
             return Outcome(job, done_before=True)
         mark = Mark(deblurrer.fingerprint, job.source.stat().st_size)
         notes = [] if image.restored is None else ["it was restored before"]
-        warnings: list[str] = []
+        if why := not_blurred(image.pixels, least_px):
+            return keep(job, "not blurred", why, image)
+        faults: list[str] = []
         before = sharpness(image.pixels)
-        pixels = deblurrer.restore_pixels(image.pixels, on_tile=on_tile, on_unreliable=warnings.append)
-        if warnings and in_place:
-            return Outcome(job, error=f"{job.source} was not changed: {warnings[0]}", option="output")
+        pixels = deblurrer.restore_pixels(image.pixels, on_tile=on_tile, on_unreliable=faults.append)
+        if faults and deblurrer.guarded:
+            return keep(job, "fault", faults[0], image)
         if job.comparison is not None:
             write_image(job.comparison, side_by_side(image, image.with_pixels(pixels)))
         image = replace(image.with_pixels(pixels), restored=str(mark))  # frees the blurry pixels
-        notes += [*warnings, *write_image(job.target, image)]
+        notes += [*faults, *write_image(job.target, image)]
         return Outcome(job, before, sharpness(pixels), tuple(notes))
     except Exception as error:  # decoders and encoders raise many types; the other photos continue
         option = error.option if isinstance(error, UserError) else ""
@@ -152,7 +172,12 @@ def restore_photo(
 
 
 def restore_video_file(
-    deblurrer: Deblurrer, job: Job, settings: VideoSettings, on_frame: OnFrame | None = None
+    deblurrer: Deblurrer,
+    job: Job,
+    settings: VideoSettings,
+    on_frame: OnFrame | None = None,
+    *,
+    least_px: float = 0.0,
 ) -> Outcome:
     """Restore one video.
 
@@ -161,6 +186,7 @@ def restore_video_file(
         job: The video and the file for the result.
         settings: The codec, its quality and the temporal blend.
         on_frame: Called with the number of finished frames and their total.
+        least_px: As in ``run_batch``; the score of a video is the median of some frames.
 
     Returns:
         The outcome; it holds the error if there is one.
@@ -169,8 +195,13 @@ def restore_video_file(
         properties = read_properties(job.source)
         if properties.mark is not None and job.target == job.source:  # by another run in the meantime
             return Outcome(job, done_before=True)
+        if why := video_not_blurred(job.source, least_px):
+            return keep(job, "not blurred", why)
         notes = [] if properties.mark is None else ["it was restored before"]
-        result = restore_video(deblurrer, properties, job.target, settings, on_frame)
+        try:
+            result = restore_video(deblurrer, properties, job.target, settings, on_frame)
+        except NothingRestoredError as error:
+            return keep(job, "fault", error.why)
         return Outcome(job, result.before, result.after, (*notes, *result.notes))
     except Exception as error:  # decoders and encoders raise many types; the other files continue
         option = error.option if isinstance(error, UserError) else ""

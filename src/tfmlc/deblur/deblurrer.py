@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from copy import copy
-from functools import cached_property, partial
-from itertools import product
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
@@ -17,41 +16,38 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tfmlc.deblur.guard import SPARSE, Thumbnail
-from tfmlc.deblur.inference import run_network
+from tfmlc.deblur.guard import CROPS, find_fault
+from tfmlc.deblur.inference import NotFiniteError
 from tfmlc.deblur.modes import from_array, to_array
-from tfmlc.deblur.tiling import Tile, largest_tile_px, spans
+from tfmlc.deblur.strength import network_of
+from tfmlc.deblur.tiled import OnTile, Pixels, TiledNetwork
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import tensors_sha256
 from tfmlc.io.images import check_range
-from tfmlc.io.weights import find_model
-from tfmlc.networks import Network, load_network
+from tfmlc.networks import Network
 from tfmlc.runtime.device import Precision, choose_device, fast_precision
 from tfmlc.typed import channels_last
 
 OVERLAP_PX = 64
 ARRAYS = ("uint8", "uint16")
-UNRELIABLE = "the result does not look like the input: do not trust it"
-ROWS = 64  # so many rows are converted from floats at a time
-Area = tuple[slice, slice]
-SPARSELY: Area = (slice(None, None, SPARSE), slice(None, None, SPARSE))
-OnTile = Callable[[int, int], None]
 OnUnreliable = Callable[[str], None]
 
 
 class UnreliableResultWarning(UserWarning):
-    """The restored image differs from the blurry image even at low resolution."""
+    """A result had a fault, such as a mesh, halos or a wrong part; the image itself is returned."""
 
 
 def _warn(sentence: str) -> None:
-    warnings.warn(sentence, UnreliableResultWarning, stacklevel=4)  # names the line that called the deblurrer
+    warnings.warn(sentence, UnreliableResultWarning, stacklevel=5)  # names the line that called the deblurrer
 
 
-class Deblurrer:
+class Deblurrer(TiledNetwork):
     """Restores blurry images of any size with a network.
 
-    Large images are processed in overlapping tiles. The network is moved to the device and is not changed otherwise,
-    so it can be one that is being trained. Gradients are not computed.
+    Large images are processed in overlapping tiles. Every result is checked for a mesh, halos, wrong colours and parts
+    that do not show the image. A result with a fault is made again in fp32; if that does not help, the image is
+    returned as it is. The network is moved to the device and is not changed otherwise, so it can be one that is being
+    trained. Gradients are not computed.
 
     Args:
         network: The network.
@@ -91,14 +87,15 @@ class Deblurrer:
             raise UserError(
                 f"a tile of {tile_px} px is smaller than the network's size multiple of {network.size_multiple} px"
             )
-        self.tile_px, self.best = tile_px, best
+        self.tile_px, self.best, self.guarded = tile_px, best, True
         self.overlap_px = 2 * overlap_px if best else overlap_px
 
     @classmethod
     def load(
         cls,
-        model: str | Path = "default",
+        model: str | Path | tuple[str | Path, str | Path] = "default",
         *,
+        strength: float | None = None,
         device: str = "auto",
         precision: Precision = "auto",
         tile_px: int | None = None,
@@ -108,7 +105,10 @@ class Deblurrer:
         """Load a deblurrer by the name of a model or from a weights file.
 
         Args:
-            model: A model that ships with the package, such as ``"default"``, or the path of a weights file.
+            model: A model that ships with the package, such as ``"default"``, or the path of a weights file. With a
+                strength it is ``"default"``, or two models of one form: the one of strength 0 and that of strength 1.
+            strength: From 0 (fidelity) to 1 (looks): blends the weights of ``"default-psnr"`` and
+                ``"default-perceptual"``, or of the two models. None does not blend.
             device: As in the constructor.
             precision: As in the constructor.
             tile_px: As in the constructor.
@@ -119,9 +119,14 @@ class Deblurrer:
             The deblurrer.
 
         Raises:
-            UserError: If the name is unknown, the file cannot be loaded, or a setting is invalid.
+            UserError: If the name is unknown, the file cannot be loaded, a setting is invalid, or two models cannot be
+                blended.
+
+        Example:
+            >>> Deblurrer.load("default", strength=0.7).fingerprint != Deblurrer.load("default").fingerprint
+            True
         """
-        network = load_network(find_model(model))
+        network = network_of(model, strength)
         return cls(network, device=device, precision=precision, tile_px=tile_px, overlap_px=overlap_px, best=best)
 
     def __repr__(self) -> str:
@@ -133,19 +138,24 @@ class Deblurrer:
     def fingerprint(self) -> str:
         """A fingerprint of the weights, the precision and the tiling, as 16 hexadecimal digits."""
         settings = (tensors_sha256(self.network.state_dict()), self.precision, self.tile_px, self.overlap_px)
-        settings += ("best",) if self.best else ()
+        settings += (*(("best",) if self.best else ()), *(() if self.guarded else ("unguarded",)))
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
-
-    def tile_for(self, height: int, width: int) -> int:
-        """Return the side of the tiles of an image with the memory that is free now, in px; 0 for the whole image."""
-        tile, _ = self._tiling(height, width)
-        return 0 if tile >= max(height, width) else tile
 
     def with_tile(self, tile_px: int) -> Deblurrer:
         """Return a deblurrer with the same network and settings, but another side of tiles."""
+        return self._with(tile_px=tile_px)
+
+    def unguarded(self) -> Deblurrer:
+        """Return a deblurrer with the same settings that also returns results with faults, such as a mesh.
+
+        ``on_unreliable`` is called as usual. Use it to measure what a network does.
+        """
+        return self._with(guarded=False)
+
+    def _with(self, **settings: Any) -> Deblurrer:
         other = copy(self)
-        other.tile_px = tile_px
         other.__dict__.pop("fingerprint", None)
+        other.__dict__.update(settings)
         return other
 
     @overload
@@ -169,8 +179,9 @@ class Deblurrer:
                 ``I;16`` and ``I``) or with floats in [0, 1] (mode ``F``). PIL images of other 8-bit modes are
                 converted to grey or RGB.
             on_tile: Called with the number of finished tiles and their total.
-            on_unreliable: Called with a sentence if the result is unreliable. By default an UnreliableResultWarning
-                is issued. Use it in threads, because Python's warnings belong to the whole process.
+            on_unreliable: Called with a sentence if the result has a fault and the image is returned as it is. By
+                default an UnreliableResultWarning is issued. Use it in threads, because Python's warnings belong to
+                the whole process.
 
         Returns:
             The restored image, of the same type, size and depth. Alpha and the ``info`` of a PIL image are kept.
@@ -206,17 +217,18 @@ class Deblurrer:
             )
         restored = torch.empty(batch.shape, dtype=torch.float32, device="cpu")
         for number, planes in enumerate(batch.detach()):
-            read = partial(_part, planes)
-            seen = Thumbnail()
-            for start, band in self._bands(read, planes.shape[1:], on_tile):
-                seen.add(start, band)
-                restored[number, :, start : start + band.shape[1]] = band.clamp(0, 1)
-            if seen.differs_from(read(SPARSELY)):
-                on_unreliable(UNRELIABLE)
+            pixels = planes.permute(1, 2, 0).float().cpu().numpy()
+            answer = self._restored(pixels, on_tile, on_unreliable)
+            restored[number] = torch.from_numpy(answer).permute(2, 0, 1)
         return restored.to(image.device, image.dtype).reshape(image.shape)
 
     def restore_pixels(
-        self, image: NDArray[Any], *, on_tile: OnTile | None = None, on_unreliable: OnUnreliable = _warn
+        self,
+        image: NDArray[Any],
+        *,
+        on_tile: OnTile | None = None,
+        on_unreliable: OnUnreliable = _warn,
+        crops: int = CROPS,
     ) -> NDArray[Any]:
         """Restore the pixels of a file that ``read_image`` read.
 
@@ -227,6 +239,7 @@ class Deblurrer:
             image: The pixels: uint8, uint16 or float32 in [0, 1], ``h w c`` or ``h w``.
             on_tile: As in a call of the deblurrer.
             on_unreliable: As in a call of the deblurrer.
+            crops: The number of crops in which meshes and halos are looked for.
 
         Returns:
             The restored pixels, of the same type and shape.
@@ -237,82 +250,30 @@ class Deblurrer:
         pixels = image[..., None] if image.ndim == 2 else image
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or str(pixels.dtype) not in (*ARRAYS, "float32"):
             raise UserError(f"an image array must be uint8 or uint16 h w c, not {image.dtype} {image.shape}")
-        is_float = pixels.dtype == np.float32
-        if is_float:
+        if pixels.dtype == np.float32:
             check_range(pixels)
-        top = 1 if is_float else int(np.iinfo(pixels.dtype).max)
-        colours = 1 if pixels.shape[2] <= 2 else 3
+        return self._restored(pixels, on_tile, on_unreliable, crops).reshape(image.shape)
 
-        def read(area: Area) -> Tensor:
-            part = pixels[(*area, slice(colours))].astype(np.float32)
-            return torch.from_numpy(part).permute(2, 0, 1) * (1 / top)
+    def _restored(
+        self, pixels: Pixels, on_tile: OnTile | None, on_unreliable: OnUnreliable, crops: int = CROPS
+    ) -> Pixels:
+        """Restore an image ``h w c`` and check the result; a result with a fault is made again in fp32.
 
-        answer, seen = np.empty_like(pixels), Thumbnail()
-        for start, band in self._bands(read, pixels.shape[:2], on_tile):
-            seen.add(start, band)
-            for row in range(0, band.shape[1], ROWS):
-                rows = slice(start + row, start + min(row + ROWS, band.shape[1]))
-                values = band[:, row : row + ROWS].clamp(0, 1).mul(top)
-                values = values if is_float else values.round()
-                if colours == 1:
-                    values = values.mean(dim=0, keepdim=True)
-                    values = values if is_float else values.round()
-                answer[rows, :, :colours] = values.permute(1, 2, 0).numpy().astype(pixels.dtype)
-                answer[rows, :, colours:] = pixels[rows, :, colours:]
-        if seen.differs_from(read(SPARSELY)):
-            on_unreliable(UNRELIABLE)
-        return answer.reshape(image.shape)
-
-    def _bands(
-        self, read: Callable[[Area], Tensor], size: Sequence[int], on_tile: OnTile | None
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Yield bands of restored rows from top to bottom, float RGB ``3 h w``, each with its first row's number.
-
-        ``read`` returns the values of an area, ``c h w`` in [0, 1]. At most two rows of tiles are in memory.
+        If that does not help, ``on_unreliable`` is called and the image itself is returned.
         """
-        height, width = size
-        if not height or not width:
-            raise UserError(f"an image must have at least one pixel; this one is {height} x {width}")
-        tile_px, overlap_px = self._tiling(height, width)
-        rows, columns = (spans(side, tile_px, overlap_px, self.network.size_multiple) for side in (height, width))
-        begun, start, done = torch.zeros(3, 0, width, dtype=torch.float32, device="cpu"), 0, 0
-        for row, stop in zip(rows, [*(row.start for row in rows[1:]), height], strict=True):
-            band = torch.zeros(3, row.stop - start, width, dtype=torch.float32, device="cpu")
-            band[:, : begun.shape[1]] = begun
-            for column in columns:
-                tile = Tile(row, column)
-                restored = self._restore(read(tile.area).expand(3, -1, -1)[None])[0]
-                band[:, row.start - start :, column.start : column.stop] += restored * tile.weights
-                done += 1
-                if on_tile is not None:
-                    on_tile(done, len(rows) * len(columns))
-            yield start, band[:, : stop - start]
-            begun, start = band[:, stop - start :], stop
-
-    def _restore(self, blurry: Tensor) -> Tensor:
-        """Restore one tile, ``1 3 h w``: once, or in the eight orientations of a square."""
-        if not self.best:
-            return run_network(self.network, blurry, self.device, self.precision)
-        mean = torch.zeros_like(blurry, device="cpu")
-        for quarters, mirrored in product(range(4), (False, True)):
-            turned = blurry.flip(3) if mirrored else blurry
-            turned = turned.rot90(quarters, (2, 3))
-            restored = run_network(self.network, turned, self.device, self.precision).rot90(-quarters, (2, 3))
-            mean += (restored.flip(3) if mirrored else restored) / 8
-        return mean
-
-    def _tiling(self, height: int, width: int) -> tuple[int, int]:
-        """Return the side and the overlap of tiles in px; with a side as long as the image there is one tile."""
-        step = self.network.size_multiple
-        whole = -(-max(height, width) // step) * step
-        if self.tile_px == 0:
-            return whole, 0
-        tile = self.tile_px or largest_tile_px(self.network.bytes_per_px, self.device)
-        tile = max(tile // step * step, step)
-        if tile >= whole:
-            return whole, 0
-        return tile, min(self.overlap_px, tile // 4)
-
-
-def _part(planes: Tensor, area: Area) -> Tensor:
-    return planes[(slice(None), *area)].float()
+        why, answer = "", pixels
+        for deblurrer in (self, *((self._with(precision="fp32"),) if self.precision != "fp32" else ())):
+            try:
+                answer = deblurrer.restore_tiles(pixels, on_tile)
+            except NotFiniteError as error:
+                if not self.guarded:
+                    raise
+                why = str(error)
+            else:
+                why = find_fault(pixels, answer, crops)
+            if not why or not self.guarded:
+                break
+        if not why:
+            return answer
+        on_unreliable(why)
+        return pixels.copy() if self.guarded else answer

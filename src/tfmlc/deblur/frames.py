@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tfmlc.deblur.comparison import side_by_side
+from tfmlc.deblur.keeping import keep, not_blurred
 from tfmlc.deblur.marks import Mark
 from tfmlc.deblur.planning import Job, Outcome
 from tfmlc.deblur.sharpness import sharpness
@@ -27,11 +28,12 @@ NOTHING = np.zeros((1, 1, 3), np.uint8)  # in place of a frame that cannot be re
 
 @dataclass(frozen=True)
 class _Restored:
-    """What belongs to a restored frame: its job, its photo without pixels, and an error or warnings."""
+    """What belongs to a restored frame: its job, its photo without pixels, and an error or faults."""
 
     job: Job
     image: Image | None
-    warnings: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    reason: Literal["fault", "not blurred"] = "fault"
     error: Outcome | None = None
 
 
@@ -49,6 +51,7 @@ def restore_frames(
     is_done: Callable[[Job], bool],
     *,
     allow_large: bool = False,
+    least_px: float = 0.0,
 ) -> Iterator[Outcome]:
     """Restore the frames of each folder in order. Frames that are done are only used for their neighbours.
 
@@ -58,6 +61,7 @@ def restore_frames(
         temporal: The strength of the blend of neighbours, in [0, 1].
         is_done: Whether the result of a job exists already.
         allow_large: Whether to read frames that seem too large for the free memory.
+        least_px: As in ``run_batch``.
 
     Yields:
         The outcome of each frame.
@@ -74,20 +78,24 @@ def restore_frames(
                     reach = int(temporal > 0)
                     read = frames[max(0, numbers[0] - reach) : numbers[-1] + 1 + reach]
                     wanted = {frames[number] for number in numbers}
-                    for frame in smoothed((_restored(deblurrer, job, allow_large) for job in read), temporal):
+                    restored = (_restored(deblurrer, job, allow_large, least_px) for job in read)
+                    for frame in smoothed(restored, temporal):
                         if frame.stored.job in wanted:
                             yield _written(frame, made_by)
                             progress.advance()
 
 
-def _restored(deblurrer: Deblurrer, job: Job, allow_large: bool) -> RestoredFrame:
-    warnings: list[str] = []
+def _restored(deblurrer: Deblurrer, job: Job, allow_large: bool, least_px: float) -> RestoredFrame:
+    faults: list[str] = []
     try:
         image = read_image(job.source, allow_large=allow_large)
-        pixels = deblurrer.restore_pixels(image.pixels, on_unreliable=warnings.append)
+        if why := not_blurred(image.pixels, least_px):
+            return RestoredFrame(image.pixels, image.pixels, _Restored(job, image, reason="not blurred"), kept=why)
+        pixels = deblurrer.restore_pixels(image.pixels, on_unreliable=faults.append)
     except Exception as error:  # decoders raise many types; the other frames continue
         return RestoredFrame(NOTHING, NOTHING, _Restored(job, None, error=_failed(job, error)))
-    return RestoredFrame(image.pixels, pixels, _Restored(job, image, tuple(warnings)), is_kept=bool(warnings))
+    kept = faults[0] if faults and deblurrer.guarded else ""
+    return RestoredFrame(image.pixels, pixels, _Restored(job, image, tuple(faults)), kept=kept)
 
 
 def _written(frame: RestoredFrame, made_by: str) -> Outcome:
@@ -96,12 +104,14 @@ def _written(frame: RestoredFrame, made_by: str) -> Outcome:
     if image is None:
         return restored.error or Outcome(job)
     try:
+        if frame.kept:
+            return keep(job, restored.reason, frame.kept, image)
         notes = [] if image.restored is None else ["it was restored before"]
         result = image.with_pixels(frame.pixels)
         if job.comparison is not None:
             write_image(job.comparison, side_by_side(image, result))
         mark = Mark(made_by, job.source.stat().st_size)
-        notes += [*restored.warnings, *write_image(job.target, replace(result, restored=str(mark)))]
+        notes += [*restored.faults, *write_image(job.target, replace(result, restored=str(mark)))]
         return Outcome(job, sharpness(frame.blurry), sharpness(frame.pixels), tuple(notes))
     except Exception as error:  # encoders raise many types; the other frames continue
         return _failed(job, error)

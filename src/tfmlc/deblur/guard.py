@@ -1,32 +1,175 @@
-"""A check of results: at low resolution a restored image must equal the blurry image."""
+"""A check of every result: a mesh, halos, wrong brightness or colours, and parts that do not show the image.
+
+The limits were chosen on results and on sharp images of the training photos; ``benchmarks/guard.py`` measures them on
+others.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-LEAST_PSNR_DB = 20.0
-SPARSE = 8  # every 8th pixel of every 8th row is used
-CELL_PX = 32  # side of the cells over which pixels are averaged
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tfmlc.io.images import to_depth
+from tfmlc.metrics.periodicity import PERIOD_PX, periodicity
+
+Pixels = NDArray[Any]
+ImageF = NDArray[np.float32]
+AVERAGED_PX, CELL_PX = 8, 64  # the image is averaged over squares of 8 px and judged in cells of 64 px
+CROP_PX, CROPS = 256, 5  # meshes and halos are looked for in the crops with the most contrast
+MOST_TIMES, USUAL_PERIODICITY = 3.0, 3.0  # a mesh has more than 3 times the periodicity of the image
+LEAST_LEVELS = 0.1  # of 255; a fainter mesh is not visible
+CERTAIN, LIKELY = 5.0, 3.0  # times what chance gives: a mesh for sure, and one if the periodicity says so, too
+AROUND_PX, OVERSHOOT, MOST_PIXELS = 32, 0.1, 0.15  # halos exceed the range around them by 0.1
+MOST_CHANGE, MOST_CHANGE_OF_CELL = 0.04, 0.1  # of the mean of a channel
+CONTRAST, LEAST_GAIN = 0.05, 0.1  # where the image varies so much, the result varies in the same way
+
+WORDS = {
+    "mesh": f"the result has a mesh of {PERIOD_PX} px that the image does not have",
+    "halo": "the result has halos: edges lighter or darker than everything near them in the image",
+    "colour": "the result has another brightness or colour than the image",
+    "part": "a part of the result does not show the image",
+}
 
 
-class Thumbnail:
-    """Collects every 8th pixel of a restored image from its bands."""
+@dataclass(frozen=True)
+class Measures:
+    """What is measured between an image and its result.
 
-    def __init__(self) -> None:
-        self.bands: list[Tensor] = []
+    Attributes:
+        mesh: The periodicity of the result relative to that of the image, the median over some crops.
+        mesh_levels: The standard deviation of the mesh in grey levels of 255, the median over the crops.
+        mesh_certainty: The same relative to what chance gives.
+        halo: The fraction of pixels that lie far outside the range of the image around them, in the worst crop.
+        colour: The change of the mean of the channel that changes most.
+        cell: The same of the worst cell.
+        gain: How much of the variation of the image the result shows, in the worst cell.
+    """
 
-    def add(self, start: int, band: Tensor) -> None:
-        """Add the pixels of a band ``3 h w`` that begins at row ``start`` of the image."""
-        self.bands.append(band[:, -start % SPARSE :: SPARSE, ::SPARSE].clamp(0, 1))
+    mesh: float
+    mesh_levels: float
+    mesh_certainty: float
+    halo: float
+    colour: float
+    cell: float
+    gain: float
 
-    def differs_from(self, blurry: Tensor) -> bool:
-        """Whether the restored image differs from the blurry image at low resolution.
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The kinds of faults, most serious first: keys of ``WORDS``."""
+        least = LIKELY if self.mesh > MOST_TIMES else CERTAIN
+        found = {
+            "colour": self.colour > MOST_CHANGE,
+            "part": self.cell > MOST_CHANGE_OF_CELL or self.gain < LEAST_GAIN,
+            "mesh": self.mesh_certainty > least and self.mesh_levels > LEAST_LEVELS,
+            "halo": self.halo > MOST_PIXELS,
+        }
+        return tuple(kind for kind, is_found in found.items() if is_found)
 
-        ``blurry`` has every 8th pixel of the blurry image, ``c h w``.
-        """
-        restored = torch.cat(self.bands, dim=1)
-        height, width = (max(1, side * SPARSE // CELL_PX) for side in restored.shape[1:])
-        after, before = (adaptive_avg_pool2d(image.cpu(), (height, width)) for image in (restored, blurry))
-        return float((after - before).square().mean()) > 10 ** (-LEAST_PSNR_DB / 10)
+
+def find_fault(blurry: Pixels, restored: Pixels, crops: int = CROPS) -> str:
+    """Return a sentence about the most serious fault of a result; empty if there is none.
+
+    Args:
+        blurry: The image ``h w c``: uint8, uint16 or float32 in [0, 1], with or without alpha.
+        restored: The result, of the same type and size.
+        crops: The number of crops in which meshes and halos are looked for.
+
+    Example:
+        >>> image = np.random.default_rng(0).integers(90, 160, (64, 64, 3), dtype=np.uint8)
+        >>> find_fault(image, image), find_fault(image, np.zeros_like(image))
+        ('', 'the result has another brightness or colour than the image')
+    """
+    return next((WORDS[kind] for kind in measure(blurry, restored, crops).faults), "")
+
+
+def measure(blurry: Pixels, restored: Pixels, crops: int = CROPS) -> Measures:
+    """Measure an image and its result; arguments as in ``find_fault``."""
+    colours = 1 if blurry.shape[2] <= 2 else 3
+    blurry, restored = blurry[..., :colours], restored[..., :colours]
+    before, after = _averaged(blurry, AVERAGED_PX), _averaged(restored, AVERAGED_PX)
+    change = after - before
+    meshes: list[tuple[float, float, float]] = []
+    halo = 0.0
+    for one, other in _crops(blurry, restored, before, crops):
+        was, now = (periodicity(crop) for crop in (one, other))
+        meshes.append((now / max(was, USUAL_PERIODICITY), *_in_step(one, other)))
+        if min(one.shape[:2]) > 2 * AROUND_PX:
+            halo = max(halo, _overshoot(one, other))
+    times, levels, certainty = np.median(np.nan_to_num(meshes), axis=0)  # NaN: an image too small to have a mesh
+    return Measures(
+        mesh=float(times),
+        mesh_levels=float(levels),
+        mesh_certainty=float(certainty),
+        halo=halo,
+        colour=float(np.abs(change.mean(axis=(0, 1))).max()),
+        cell=float(np.abs(_around(change)).max()),
+        gain=_least_gain(before.mean(axis=2), after.mean(axis=2)),
+    )
+
+
+def _averaged(pixels: Pixels, side_px: int) -> ImageF:
+    """Average an image over squares; the result is float in [0, 1], ``h w c``."""
+    height, width, channels = pixels.shape
+    size = max(1, width // side_px), max(1, height // side_px)
+    top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    small = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
+    return small.reshape(size[1], size[0], channels).astype(np.float32) / np.float32(top)
+
+
+def _around(small: ImageF) -> ImageF:
+    """Return the means of the cells around all squares of 8 px."""
+    cell = (CELL_PX // AVERAGED_PX,) * 2
+    return np.asarray(cv2.blur(small, cell, borderType=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _least_gain(before: ImageF, after: ImageF) -> float:
+    """Return the least slope of the result over the image within a cell, among cells with contrast; 1 without any."""
+    middle = _around(before)
+    variance = _around(before * before) - middle * middle
+    gain = (_around(before * after) - middle * _around(after)) / np.maximum(variance, CONTRAST**2)
+    return float(gain[variance > CONTRAST**2].min(initial=1))
+
+
+def _crops(blurry: Pixels, restored: Pixels, small: ImageF, count: int) -> Iterator[tuple[Pixels, Pixels]]:
+    """Yield the same crops of both images, in 8 bits, from the highest contrast on."""
+    starts = [range(0, max(1, side - CROP_PX // 2), CROP_PX) for side in blurry.shape[:2]]
+    last = [max(0, side - CROP_PX) for side in blurry.shape[:2]]
+    places = [(min(top, last[0]), min(left, last[1])) for top in starts[0] for left in starts[1]]
+
+    def contrast(place: tuple[int, int]) -> float:
+        top, left = (start // AVERAGED_PX for start in place)
+        reach = CROP_PX // AVERAGED_PX
+        return float(small[top : top + reach, left : left + reach].std())
+
+    for top, left in sorted(places, key=contrast, reverse=True)[:count]:
+        area = slice(top, top + CROP_PX), slice(left, left + CROP_PX)
+        yield to_depth(np.ascontiguousarray(blurry[area]), 8), to_depth(np.ascontiguousarray(restored[area]), 8)
+
+
+def _in_step(blurry: Pixels, restored: Pixels) -> tuple[float, float]:
+    """Return the standard deviation of what a change has in common in all squares of the period, and its certainty.
+
+    It is in grey levels. The certainty is relative to what independent pixels of the same change would give.
+    """
+    change = restored.mean(axis=2, dtype=np.float32) - blurry.mean(axis=2, dtype=np.float32)
+    change -= np.asarray(cv2.blur(change, (2 * PERIOD_PX, 2 * PERIOD_PX)), np.float32)
+    rows, columns = (side // PERIOD_PX for side in change.shape)
+    change = change[: rows * PERIOD_PX, : columns * PERIOD_PX]
+    if not rows * columns or not change.any():
+        return 0.0, 0.0
+    levels = float(change.reshape(rows, PERIOD_PX, columns, PERIOD_PX).mean(axis=(0, 2)).std())
+    return levels, levels / (float(change.std()) / (rows * columns) ** 0.5)
+
+
+def _overshoot(blurry: Pixels, restored: Pixels) -> float:
+    """Return the fraction of pixels that lie far outside the range of the blurry pixels around them."""
+    around = np.ones((2 * AROUND_PX + 1,) * 2, np.uint8)
+    above = cv2.subtract(restored, cv2.dilate(blurry, around))
+    below = cv2.subtract(cv2.erode(blurry, around), restored)
+    far = np.maximum(above, below).reshape(restored.shape).max(axis=2) > OVERSHOOT * 255
+    return float(far.mean())

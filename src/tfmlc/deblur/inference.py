@@ -14,6 +14,10 @@ from tfmlc.networks import Network
 from tfmlc.runtime.device import autocast
 
 
+class NotFiniteError(UserError):
+    """A network returned values that are not finite."""
+
+
 @torch.inference_mode()
 def run_network(network: Network, blurry: Tensor, device: torch.device, precision: Literal["fp32", "bf16"]) -> Tensor:
     """Run a network on one tile; in fp32 if a lower precision gives values that are not finite.
@@ -31,7 +35,7 @@ def run_network(network: Network, blurry: Tensor, device: torch.device, precisio
         The restored tile, float32 on the CPU.
 
     Raises:
-        UserError: If the network returns values that are not finite.
+        NotFiniteError: If the network returns values that are not finite.
 
     Example:
         >>> from tfmlc.networks import build_network
@@ -47,7 +51,9 @@ def run_network(network: Network, blurry: Tensor, device: torch.device, precisio
             restored = network(blurry)[-1].float()
         if bool(torch.isfinite(restored).all()):
             return restored.cpu()
-    raise UserError("the network returns values that are not finite: its weights are damaged or do not fit this image")
+    raise NotFiniteError(
+        "the network returns values that are not finite: its weights are damaged or do not fit this image"
+    )
 
 
 @contextmanager

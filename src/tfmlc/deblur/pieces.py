@@ -25,15 +25,17 @@ Encode = Callable[[Path, Iterable[RestoredFrame]], None]
 
 @dataclass
 class Tally:
-    """What is known about some restored frames: their number, sums of their sharpness, and how many were kept."""
+    """What is known about some restored frames: their number, sums of their sharpness, how many were kept and why."""
 
     frames: int = 0
     before: float = 0.0
     after: float = 0.0
     kept: int = 0
+    why: str = ""
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(*(mine + its for mine, its in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+        sums = (self.frames + other.frames, self.before + other.before, self.after + other.after)
+        return Tally(*sums, self.kept + other.kept, self.why or other.why)
 
 
 @dataclass
@@ -77,7 +79,8 @@ class Pieces:
                 record.frames += 1
                 record.before += sharpness(frame.blurry)
                 record.after += sharpness(frame.pixels)
-                record.kept += frame.is_kept
+                record.kept += bool(frame.kept)
+                record.why = record.why or frame.kept
                 record.times.append((frame.pts, frame.duration))
                 yield frame
 
@@ -107,7 +110,7 @@ class Pieces:
             old.unlink(missing_ok=True)
 
     def _add(self, record: Record) -> None:
-        self.tally += Tally(record.frames, record.before, record.after, record.kept)
+        self.tally += record
         self.done += 1
 
     def _file(self, number: int, suffix: str) -> Path:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from tfmlc.deblur.marks import COMPARISON, mark_of
 from tfmlc.errors import UserError
@@ -65,6 +66,7 @@ class Outcome:
         before: The sharpness of the photo, or the mean of the frames of a video.
         after: The sharpness of the result.
         notes: Remarks, for example about metadata that could not be kept.
+        kept: Why the file was kept as it is; the notes say more. Empty if it was restored.
         done_before: Whether an earlier run made the result.
         error: What went wrong, or None.
         option: The keyword argument that would allow what was refused; empty if there is none.
@@ -74,6 +76,7 @@ class Outcome:
     before: float = 0.0
     after: float = 0.0
     notes: tuple[str, ...] = ()
+    kept: Literal["", "fault", "not blurred"] = ""
     done_before: bool = False
     error: str | None = None
     option: str = ""
@@ -129,6 +132,14 @@ def plan_batch(
     return Batch(
         tuple(jobs), tuple(sorted(folders)), found.skipped, tuple(found.errors), is_folder_run, in_place=in_place
     )
+
+
+def search_inputs(inputs: Iterable[Path]) -> Found:
+    """Find the photos and videos of files and folders, each once, and the comparisons left out.
+
+    Raises UserError if an input is missing or a folder has neither.
+    """
+    return _search(list(inputs), None, in_place=False)
 
 
 def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> Found:

@@ -23,14 +23,17 @@ WINDOW_PX = 7  # over which differences are averaged
 
 @dataclass(frozen=True)
 class RestoredFrame:
-    """A frame before and after, ``h w 3`` of the same type, and of a video also how it is stored, when and how long."""
+    """A frame before and after, ``h w 3`` of the same type, and of a video also how it is stored, when and how long.
+
+    ``kept`` says why the pixels are those before.
+    """
 
     blurry: NDArray[Any]
     pixels: NDArray[Any]
     stored: Any = None
     pts: int = 0
     duration: int = 0
-    is_kept: bool = False
+    kept: str = ""
 
 
 def check_temporal(strength: float) -> None:
@@ -69,7 +72,7 @@ def _blended(now: RestoredFrame, others: list[RestoredFrame], strength: float) -
     level = np.float32(np.iinfo(now.pixels.dtype).max / 255)
     middle = total.copy()
     for other in others:
-        if now.is_kept or other.is_kept or not _same_scene(now.blurry, other.blurry):
+        if now.kept or other.kept or not _same_scene(now.blurry, other.blurry):
             continue
         flow = flow_of(_grey(now.blurry), _grey(other.blurry))
         mismatch = np.abs(pull(other.blurry, flow).astype(np.float32) - now.blurry).max(axis=2) / level

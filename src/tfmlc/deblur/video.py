@@ -27,8 +27,17 @@ from tfmlc.runtime.parallel import read_ahead
 if TYPE_CHECKING:
     from tfmlc.deblur.deblurrer import Deblurrer
 
+CROPS_OF_FRAME = 2  # are checked for meshes and halos
 AHEAD = 2  # frames between decoding, restoring and encoding, which run at the same time
 OnFrame = Callable[[int, int | None], None]
+
+
+class NothingRestoredError(UserError):
+    """No frame of a video could be restored; ``why`` is the fault of the first."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} was not restored, no frame could be: {why}")
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -145,9 +154,9 @@ def restore_video(
         with suppress(OSError):
             folder_of(target).rmdir()  # it stays while it holds pieces
     if tally.kept == tally.frames:
-        raise UserError(f"{video.path} was not restored: no result looks like its input, do not trust the model")
+        raise NothingRestoredError(video.path, tally.why)
     if tally.kept:
-        notes.append(f"{tally.kept} of {tally.frames} frames were kept as they were: their results were unreliable")
+        notes.append(f"{tally.kept} of {tally.frames} frames were kept as they were: {tally.why}")
     return VideoResult(
         tally.frames, tally.before / tally.frames, tally.after / tally.frames, (*notes, *_damage_notes(damages))
     )
@@ -199,10 +208,10 @@ def _decoded(video: VideoProperties, start: int, damages: list[Damage]) -> Itera
 
 
 def _restored(deblurrer: Deblurrer, frame: RestoredFrame) -> RestoredFrame:
-    """Return a frame restored; a result that does not look like its input is not used."""
-    warnings: list[str] = []
-    pixels = deblurrer.restore_pixels(frame.blurry, on_unreliable=warnings.append)
-    return replace(frame, is_kept=True) if warnings else replace(frame, pixels=pixels)
+    """Return a frame restored; a result with a fault is not used."""
+    faults: list[str] = []
+    pixels = deblurrer.restore_pixels(frame.blurry, on_unreliable=faults.append, crops=CROPS_OF_FRAME)
+    return replace(frame, pixels=pixels, kept=faults[0] if faults and deblurrer.guarded else "")
 
 
 def _counted(frames: Iterator[RestoredFrame], done: int, report: Callable[[int], None]) -> Iterator[RestoredFrame]:

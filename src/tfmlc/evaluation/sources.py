@@ -94,6 +94,7 @@ def find_source(
         info["local_statistics"] = True
     tile_px = settings.tile_px
     deblurrer = Deblurrer(network, device=settings.device, precision=settings.precision, tile_px=tile_px)
+    deblurrer = deblurrer.unguarded()  # a result with a fault has scores, too
     info |= {"precision": deblurrer.precision, "tile_px": "auto" if tile_px is None else tile_px}
 
     def restore(_: Pair, blurry: NDArray[np.uint8], on_unreliable: OnUnreliable) -> Restored:

@@ -12,6 +12,7 @@ from tfmlc.runtime.progress import Progress
 
 SHIPPED = Path(__file__).parent.parent / "pretrained"
 BEST = "default-psnr"  # "default" means this model
+FROM_FIDELITY_TO_LOOKS = (BEST, "default-perceptual")  # the ends of strength 0 to 1
 FOLDER_VARIABLE = "TFMLC_WEIGHTS"
 WARNINGS = {  # of models that ship, by name
     "default-perceptual": f"draws a faint mesh of 4 px over every image, {BEST} does not",

@@ -1,0 +1,66 @@
+"""Files that are kept as they are, because they are not blurred or because their result has a fault."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from tfmlc.deblur.planning import Job, Outcome
+from tfmlc.errors import UserError
+from tfmlc.io.files import real_path, replaced
+from tfmlc.io.images import Image, Pixels, write_image
+
+
+def not_blurred(pixels: Pixels, least_px: float) -> str:
+    """Return a sentence if a photo is less blurred than ``least_px``, else nothing. 0 measures nothing."""
+    if not least_px:
+        return ""
+    from tfmlc.deblur.blur_meter import blurriness_of_pixels
+
+    return too_sharp(blurriness_of_pixels(pixels).score_px, least_px)
+
+
+def video_not_blurred(path: Path, least_px: float) -> str:
+    """Return a sentence if a video is less blurred than ``least_px``, else nothing. 0 measures nothing."""
+    if not least_px:
+        return ""
+    from tfmlc.deblur.measuring import measure_file
+
+    return too_sharp(measure_file(path).score_px, least_px)
+
+
+def too_sharp(score_px: float, least_px: float) -> str:
+    """Return a sentence if a score of ``blurriness`` is below ``least_px``, else nothing.
+
+    >>> too_sharp(1.23, 4.0)
+    'it is not blurred: 1.2 px of motion, less than 4 px'
+    """
+    return f"it is not blurred: {score_px:.1f} px of motion, less than {least_px:g} px" if score_px < least_px else ""
+
+
+def keep(job: Job, reason: Literal["fault", "not blurred"], why: str, image: Image | None = None) -> Outcome:
+    """Make the result of a job the file itself, byte for byte; in place nothing is done.
+
+    Args:
+        job: The photo or video.
+        reason: Why it is kept.
+        why: The same in a sentence, for the user.
+        image: The photo. It is written if the result has another format than the file.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        UserError: If the result cannot be written, or a video would need another container.
+    """
+    notes = (why,)
+    if real_path(job.target) != real_path(job.source):
+        if job.target.suffix.lower() == job.source.suffix.lower():
+            with replaced(job.target) as temporary:
+                shutil.copyfile(job.source, temporary)
+        elif image is not None:
+            notes += tuple(write_image(job.target, image))
+        else:
+            raise UserError(f"{job.source} was not restored: {why}; it cannot be copied to {job.target.suffix}")
+    return Outcome(job, notes=notes, kept=reason)

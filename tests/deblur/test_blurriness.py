@@ -1,0 +1,167 @@
+"""Blurriness: more motion has a higher score, where it is, and what is not blurred can be left alone."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PILImage
+from typer.testing import CliRunner, Result
+
+from clips import Clip, write_clip
+from conftest import REPOSITORY
+from tfmlc.cli import app
+from tfmlc.data.synthesis.blur import BlurConfig, blur_image
+from tfmlc.deblur import Deblurrer, blurriness
+from tfmlc.deblur.batch import plan_batch, run_batch
+from tfmlc.deblur.blur_meter import BAND_PX, WEIGHTS, blurriness_of_pixels
+from tfmlc.deblur.limits import BLURRY_PX
+from tfmlc.errors import UserError
+from tfmlc.io.images import Image, read_image, read_rgb8, write_image
+from tfmlc.networks import build_network
+
+LENGTHS_PX = (0.01, 4, 8, 14)
+
+
+@pytest.fixture(scope="module")
+def sharp() -> np.ndarray:
+    return read_rgb8(REPOSITORY / "examples" / "street.png")[:, :512]
+
+
+def blurred(photo: np.ndarray, length_px: float) -> np.ndarray:
+    config = BlurConfig(strength_px=(length_px, length_px), exposure=(0.2, 0.2), turning=0, moving_patches=(0, 0))
+    return blur_image(photo, config, np.random.default_rng(3))[0]
+
+
+def test_longer_motion_has_a_higher_score(sharp: np.ndarray) -> None:
+    scores = [blurriness(blurred(sharp, length)).score_px for length in LENGTHS_PX]
+    assert scores == sorted(scores)
+    assert scores[0] < BLURRY_PX < scores[3]
+    assert all(length / 2 < score + 1 < 3 + 1.5 * length for score, length in zip(scores, LENGTHS_PX, strict=True))
+
+
+def test_the_map_shows_where(sharp: np.ndarray) -> None:
+    mixed = sharp.copy()
+    mixed[:, 256:] = cv2.blur(sharp, (1, 15))[:, 256:]
+    found = blurriness(mixed)
+    assert found.map_px.shape == (17, 32)
+    assert np.median(found.map_px[:, 18:]) > 3 * np.median(found.map_px[:, :14])
+
+
+def test_every_type_of_image_has_the_same_score(sharp: np.ndarray) -> None:
+    score = blurriness(sharp).score_px
+    assert blurriness(PILImage.fromarray(sharp)).score_px == score
+    assert blurriness(sharp.astype(np.uint16) * 257).score_px == score
+    assert blurriness(torch.from_numpy(sharp.copy()).permute(2, 0, 1).double() / 255).score_px == score
+    assert blurriness(sharp[..., 0]).score_px == pytest.approx(blurriness(sharp[..., :1].repeat(3, 2)).score_px)
+
+
+def test_bands_do_not_change_it(sharp: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    tall = np.concatenate([sharp, sharp[::-1]])
+    whole = blurriness_of_pixels(tall)
+    assert tall.shape[0] < BAND_PX
+    monkeypatch.setattr("tfmlc.deblur.blur_meter.BAND_PX", 256)
+    assert np.abs(blurriness_of_pixels(tall).map_px - whole.map_px).max() < 0.01
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 300, 3), (17, 33, 1), (64, 64, 4)])
+def test_any_size_and_channels(shape: tuple[int, ...]) -> None:
+    found = blurriness(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    assert found.map_px.shape == tuple(max(1, side // 16) for side in shape[:2])
+    assert np.isfinite(found.score_px)
+    assert np.isfinite(blurriness(np.zeros(shape, np.uint8)).score_px)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 3), np.int64), torch.zeros(1, 3, 4, 4)]
+)
+def test_other_inputs_are_refused(image: np.ndarray) -> None:
+    with pytest.raises(UserError):
+        blurriness(image)
+
+
+def test_the_weights_are_small() -> None:
+    assert WEIGHTS.stat().st_size < 500_000
+
+
+# Files.
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sharp: np.ndarray) -> Path:
+    write_image(tmp_path / "in" / "sharp.jpg", Image(sharp))
+    write_image(tmp_path / "in" / "deep" / "moved.png", Image(cv2.blur(sharp, (15, 1))))
+    (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "in" / "raw.cr2").write_bytes(b"II")
+    return tmp_path / "in"
+
+
+def tfmlc(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_files_are_listed_from_the_most_blurred_on(folder: Path, tmp_path: Path) -> None:
+    result = tfmlc("blurriness", folder, "--map", tmp_path / "maps", "-o", tmp_path / "scores.csv")
+    first, second = result.stdout.splitlines()
+    assert first.endswith(f"px  blurred  {folder / 'deep' / 'moved.png'}")
+    assert second.endswith(f"px  sharp    {folder / 'sharp.jpg'}")
+    assert (result.exit_code, "1 skipped: 1 .cr2" in result.stderr, "broken.png" in result.stderr) == (1, True, True)
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
+    assert [Path(row["file"]).name for row in rows] == ["moved.png", "sharp.jpg"]
+    assert [row["blurred"] for row in rows] == ["true", "false"]
+    assert float(rows[0]["score_px"]) == pytest.approx(float(first.split()[0]), abs=0.06)
+    for name in ("deep/moved.png.png", "sharp.jpg.png"):
+        assert read_image(tmp_path / "maps" / name).pixels.shape == (272 + 24, 512, 3)
+
+
+def test_a_video_is_measured(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", Clip())
+    result = tfmlc("blurriness", source, "--map", tmp_path)
+    assert result.exit_code == 0
+    assert result.stdout.endswith(f"{source}\n")
+    assert (tmp_path / "a.mp4.png").exists()
+
+
+def test_what_is_missing_or_would_be_mixed_up_is_one_line(folder: Path, tmp_path: Path, sharp: np.ndarray) -> None:
+    assert tfmlc("blurriness", tmp_path / "nowhere").stderr.startswith("tfmlc: there is no file or folder")
+    write_image(tmp_path / "sharp.jpg", Image(sharp))
+    result = tfmlc("blurriness", folder / "sharp.jpg", tmp_path / "sharp.jpg", "--map", tmp_path / "maps")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "same map" in result.stderr
+
+
+def test_only_what_is_blurred_is_restored(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").unlink()
+    write_clip(folder / "still.mp4", Clip())
+    for _ in range(2):
+        result = tfmlc("deblur", folder, "-o", tmp_path / "out", "--only-blurry", "--blurry-px", 8)
+        assert result.exit_code == 0
+        assert f"{tmp_path / 'out' / 'sharp.jpg'} is a copy: it is not blurred: " in result.stderr
+        assert "they are not blurred" in result.stderr
+    for name, same in (("sharp.jpg", True), ("deep/moved.png", False)):
+        assert ((tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()) == same
+
+
+def test_frames_and_files_in_place_that_are_not_blurred_stay(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").unlink()
+    before = (folder / "sharp.jpg").read_bytes()
+    torch.manual_seed(0)
+    network = build_network("nafnet", width=8, encoder_blocks=(1,), decoder_blocks=(1,), middle_blocks=1)
+    torch.nn.init.zeros_(network.get_parameter("ending.weight"))
+    torch.nn.init.constant_(network.get_parameter("ending.bias"), 0.01)
+    deblurrer = Deblurrer(network, precision="fp32")
+    frames = run_batch(deblurrer, plan_batch([folder], tmp_path / "out"), as_frames=True, least_px=BLURRY_PX)
+    assert [(outcome.job.source.name, outcome.kept) for outcome in frames] == [
+        ("moved.png", ""),
+        ("sharp.jpg", "not blurred"),
+    ]
+    assert (tmp_path / "out" / "sharp.jpg").read_bytes() == before
+    in_place = list(run_batch(deblurrer, plan_batch([folder], in_place=True), least_px=BLURRY_PX))
+    assert [outcome.kept for outcome in in_place] == ["", "not blurred"]
+    assert (folder / "sharp.jpg").read_bytes() == before
