@@ -65,7 +65,7 @@ def test_saved_loaded_and_used_by_the_deblurrer(name: str, tmp_path: Path) -> No
     image = torch.rand(1, 3, 40, 50)
     with torch.no_grad():
         assert torch.equal(again(image)[-1], network(image)[-1])
-    ours = Deblurrer(again, precision="fp32", tile_px=0)
+    ours = Deblurrer(again, precision="fp32", tile_px=0).unguarded()  # random weights draw what the guard finds
     assert torch.allclose(ours(image, on_unreliable=print), network(image)[-1].clamp(0, 1), atol=1e-5)
 
 
