@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -32,7 +31,7 @@ class SpandrelNetwork(Network):
     def __init__(self, descriptor: Any) -> None:
         self._check(descriptor)
         needs = descriptor.size_requirements
-        super().__init__(step=math.lcm(needs.multiple_of, 1), floats_per_px=FLOATS_PER_PX)
+        super().__init__(step=needs.multiple_of, floats_per_px=FLOATS_PER_PX)
         self.smallest_px, self.square = max(needs.minimum, 1), bool(needs.square)
         self.architecture: str = descriptor.architecture.name
         self.model, self._call = descriptor.model, descriptor._call_fn  # spandrel's call is for inference only
