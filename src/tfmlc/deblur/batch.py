@@ -15,7 +15,7 @@ from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.deblur.temporal import check_temporal
 from tfmlc.deblur.video import NothingRestoredError, VideoSettings, fingerprint, restore_video
-from tfmlc.errors import UserError, in_one_line
+from tfmlc.errors import UserError
 from tfmlc.io.files import real_path, remove_leftovers
 from tfmlc.io.images import read_image, write_image
 from tfmlc.io.locks import folder_lock
@@ -167,8 +167,7 @@ def restore_photo(
         notes += [*faults, *write_image(job.target, image)]
         return Outcome(job, before, sharpness(pixels), tuple(notes))
     except Exception as error:  # decoders and encoders raise many types; the other photos continue
-        option = error.option if isinstance(error, UserError) else ""
-        return Outcome(job, error=in_one_line(error, job.source), option=option)
+        return Outcome.failed(job, error)
 
 
 def restore_video_file(
@@ -204,5 +203,4 @@ def restore_video_file(
             return keep(job, "fault", error.why)
         return Outcome(job, result.before, result.after, (*notes, *result.notes))
     except Exception as error:  # decoders and encoders raise many types; the other files continue
-        option = error.option if isinstance(error, UserError) else ""
-        return Outcome(job, error=in_one_line(error, job.source), option=option)
+        return Outcome.failed(job, error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from copy import copy
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from tfmlc.deblur.guard import CROPS, find_fault
 from tfmlc.deblur.inference import NotFiniteError
+from tfmlc.deblur.marks import fingerprint_of
 from tfmlc.deblur.modes import from_array, to_array
 from tfmlc.deblur.strength import network_of
 from tfmlc.deblur.tiled import OnTile, Pixels, TiledNetwork
@@ -139,7 +139,7 @@ class Deblurrer(TiledNetwork):
         """A fingerprint of the weights, the precision and the tiling, as 16 hexadecimal digits."""
         settings = (tensors_sha256(self.network.state_dict()), self.precision, self.tile_px, self.overlap_px)
         settings += (*(("best",) if self.best else ()), *(() if self.guarded else ("unguarded",)))
-        return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+        return fingerprint_of(*settings)
 
     def with_tile(self, tile_px: int) -> Deblurrer:
         """Return a deblurrer with the same network and settings, but another side of tiles."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -12,11 +11,10 @@ import numpy as np
 
 from tfmlc.deblur.comparison import side_by_side
 from tfmlc.deblur.keeping import keep, not_blurred
-from tfmlc.deblur.marks import Mark
+from tfmlc.deblur.marks import Mark, fingerprint_of
 from tfmlc.deblur.planning import Job, Outcome
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.deblur.temporal import RestoredFrame, smoothed
-from tfmlc.errors import UserError, in_one_line
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.runtime.progress import Progress
 
@@ -41,7 +39,7 @@ def frames_fingerprint(deblurrer: Deblurrer, temporal: float) -> str:
     """Return a fingerprint of the weights and all settings; without a blend, frames are photos."""
     if not temporal:
         return deblurrer.fingerprint
-    return hashlib.sha256(repr((deblurrer.fingerprint, temporal)).encode()).hexdigest()[:16]
+    return fingerprint_of(deblurrer.fingerprint, temporal)
 
 
 def restore_frames(
@@ -93,7 +91,7 @@ def _restored(deblurrer: Deblurrer, job: Job, allow_large: bool, least_px: float
             return RestoredFrame(image.pixels, image.pixels, _Restored(job, image, reason="not blurred"), kept=why)
         pixels = deblurrer.restore_pixels(image.pixels, on_unreliable=faults.append)
     except Exception as error:  # decoders raise many types; the other frames continue
-        return RestoredFrame(NOTHING, NOTHING, _Restored(job, None, error=_failed(job, error)))
+        return RestoredFrame(NOTHING, NOTHING, _Restored(job, None, error=Outcome.failed(job, error)))
     kept = faults[0] if faults and deblurrer.guarded else ""
     return RestoredFrame(image.pixels, pixels, _Restored(job, image, tuple(faults)), kept=kept)
 
@@ -114,10 +112,4 @@ def _written(frame: RestoredFrame, made_by: str) -> Outcome:
         notes += [*restored.faults, *write_image(job.target, replace(result, restored=str(mark)))]
         return Outcome(job, sharpness(frame.blurry), sharpness(frame.pixels), tuple(notes))
     except Exception as error:  # encoders raise many types; the other frames continue
-        return _failed(job, error)
-
-
-def _failed(job: Job, error: Exception) -> Outcome:
-    return Outcome(
-        job, error=in_one_line(error, job.source), option=error.option if isinstance(error, UserError) else ""
-    )
+        return Outcome.failed(job, error)

@@ -6,6 +6,7 @@ end of the comment.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ from tfmlc.io.video import is_video_name, video_mark
 
 COMPARISON = "comparison"
 FORM = re.compile(r"by ([0-9a-f]{16}) from (\d+) bytes")
+
+
+def fingerprint_of(*settings: object) -> str:
+    """Return a fingerprint of what made a result, as 16 hexadecimal digits."""
+    return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

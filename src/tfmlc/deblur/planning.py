@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tfmlc.deblur.marks import COMPARISON, mark_of
-from tfmlc.errors import UserError
+from tfmlc.errors import UserError, in_one_line
 from tfmlc.io.files import real_path
 from tfmlc.io.images import FORMATS, READ_ONLY, Found, is_image_name, nothing_found, search_images
 from tfmlc.io.locks import check_unlocked
@@ -80,6 +80,12 @@ class Outcome:
     done_before: bool = False
     error: str | None = None
     option: str = ""
+
+    @classmethod
+    def failed(cls, job: Job, error: Exception) -> Outcome:
+        """Return the outcome of a job that an error of any type ended."""
+        option = error.option if isinstance(error, UserError) else ""
+        return cls(job, error=in_one_line(error, job.source), option=option)
 
 
 def plan_batch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfmlc.deblur.marks import Mark
+from tfmlc.deblur.marks import Mark, fingerprint_of
 from tfmlc.deblur.pieces import FRAMES, Pieces, folder_of
 from tfmlc.deblur.temporal import RestoredFrame, check_temporal, smoothed
 from tfmlc.errors import UserError
@@ -127,7 +126,7 @@ def check_output(output: Path) -> None:
 
 def fingerprint(deblurrer: Deblurrer, settings: VideoSettings) -> str:
     """Return a fingerprint of the weights and all settings, as 16 hexadecimal digits."""
-    return hashlib.sha256(repr((deblurrer.fingerprint, settings)).encode()).hexdigest()[:16]
+    return fingerprint_of(deblurrer.fingerprint, settings)
 
 
 def restore_video(
