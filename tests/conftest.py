@@ -26,6 +26,12 @@ for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):  # what the tests read was not wr
 
 
 @pytest.fixture(autouse=True)
+def _one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool of processes takes seconds to start: only tests of several workers ask for one."""
+    monkeypatch.setattr("tfmlc.runtime.parallel.cpu_count", lambda: 1)
+
+
+@pytest.fixture(autouse=True)
 def _own_accelerate() -> Iterator[None]:
     """Accelerate keeps its device for the life of a process: let each test choose its own."""
     yield

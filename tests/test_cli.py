@@ -152,6 +152,7 @@ def test_comparisons_do_not_collide_and_are_no_photos(tmp_path: Path, model: str
         assert {path.name for path in tmp_path.iterdir()} == names
 
 
+@pytest.mark.multiprocess
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     save(tmp_path / "photos" / "a.png", 200, 200)
     code = "import sys; from tfmlc.cli import main; sys.modules['accelerate'] = None; main()"
@@ -201,6 +202,7 @@ def test_deblur_refuses_in_one_line(tmp_path: Path, model: str) -> None:
     assert not out.exists()
 
 
+@pytest.mark.multiprocess
 def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
     """A limit on the size of files stands in for a full disk: both end a write halfway (-B: Python's own too)."""
     source = save(tmp_path / "in.png", 200, 200)
@@ -317,6 +319,7 @@ def test_every_verb_that_fills_a_folder_refuses_one_in_which_another_run_is_at_w
             assert [path.name for path in (tmp_path / folder).iterdir()] == [LOCK]
 
 
+@pytest.mark.multiprocess
 def test_names_that_are_not_utf8_are_printed_with_their_bytes(tmp_path: Path) -> None:
     """Standard output is strict of itself, and a name may reach it too."""
     name = os.fsencode(tmp_path) + b"/caf\xe9"

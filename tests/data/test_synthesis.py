@@ -142,7 +142,7 @@ def test_whatever_a_photo_raises_becomes_its_line(
 
 
 def test_a_process_that_is_ended_from_outside_is_a_line() -> None:
-    with pytest.raises(UserError, match="a worker process was killed"), worker_pool(1) as pool:
+    with pytest.raises(UserError, match="a worker process was killed"), worker_pool(2) as pool:
         pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL).result()
 
 

@@ -347,6 +347,7 @@ class TestBadFilms:
             find_videos([tmp_path / "x" / "video", tmp_path / "y" / "video"])
 
 
+@pytest.mark.multiprocess
 def test_memory_does_not_grow_with_the_window(tmp_path: Path) -> None:
     write_frames(tmp_path / "video", [frame.repeat(4, 0).repeat(4, 1) for frame in pan(10, step=1)])
     script = (

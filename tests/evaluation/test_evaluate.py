@@ -242,10 +242,13 @@ def calibration(shared: Path, metric: str) -> list[tuple[float, float]]:
     folder = shared / "weights" / "calibration"
     with (folder / "results_official.csv").open() as file:
         rows = {row[0]: row[1:] for row in csv.reader(file)}
-    names = [Path(name).stem for name in rows["Method"]]
+    names = [Path(name).stem for name in rows["Method"]][: 2 if metric == "dists" else None]  # VGG takes seconds
     official = rows[metric.removesuffix("_luma").replace("ssim_3d", "ssim")]
     images = [[read_rgb8(folder / side / f"{name}.png") for side in ("dist", "ref")] for name in names]
-    return [(METRICS[metric].compute(*pair), float(value)) for pair, value in zip(images, official, strict=True)]
+    return [
+        (METRICS[metric].compute(*pair), float(value))
+        for pair, value in zip(images, official[: len(names)], strict=True)
+    ]
 
 
 @pytest.mark.weights

@@ -41,7 +41,7 @@ def adapter_for(backbone: Any, mode: str = "token", tokens: int | None = None, s
 @pytest.fixture(params=["fmlc", "token", "flatten", "native"])
 def loss(request: pytest.FixtureRequest, backbone: Any) -> FeatureMatchingLoss:
     if request.param == "fmlc":
-        return FeatureMatchingLoss(backbone, block=2)
+        return FeatureMatchingLoss(backbone, block=2, size=112)
     if request.param == "native":
         return FeatureMatchingLoss(backbone, block=3, adapter=adapter_for(backbone), size="native")
     adapter = adapter_for(backbone, request.param, 26 if request.param == "flatten" else None)

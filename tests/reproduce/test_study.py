@@ -34,7 +34,8 @@ def config_of(tmp_path: Path, **changes: object) -> StudyConfig:
         "patch_px": 64,
         "ratios": [1.0],
         "seeds": [0, 1],
-        "only": ["control", "TFMLC", "TFMLC untrained"],
+        "only": ["control", "TFMLC"],
+        "repeated": ["TFMLC"],
         "per_photo": 1,
         "triplets_per_photo": 1,
         "adapter_epochs": 1,
@@ -54,11 +55,11 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     save_network(tmp_path / "start.safetensors", build_network("hinet", width=8, depth=2), origin="", licence="")
     table = study(config_of(tmp_path), tmp_path / "results", tmp_path / "work")
     lines = cells(table)[1:]
-    assert [line[1] for line in lines] == [*("blurry", "start", "control", "TFMLC", "TFMLC untrained")]
-    assert "±" in lines[2][3]
-    assert "±" not in lines[1][3]
+    assert [line[1] for line in lines] == ["blurry", "start", "control", "TFMLC"]
+    assert "±" in lines[3][3]
+    assert "±" not in lines[2][3]
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())
-    assert [row["seeds"] for row in summary["rows"]] == [1, 1, 2, 2, 1]
+    assert [row["seeds"] for row in summary["rows"]] == [1, 1, 1, 2]
     assert summary["settings"]["steps"] == 2
     weight = json.loads((tmp_path / "work" / "runs" / "tfmlc-1" / "weight.json").read_text())
     assert weight["gradient_ratio"] == 1.0
@@ -75,10 +76,10 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_image(tmp_path / "photos" / "0.png", Image(make_photo(230, 240)))
     with pytest.raises(UserError, match=r"work has a study with other settings \(photos\)"):
         study(config_of(tmp_path), tmp_path / "results", tmp_path / "work")
-    with pytest.raises(UserError, match=r"test-control-0\.json holds scores of weights\.safetensors"):
+    with pytest.raises(UserError, match=r"test-tfmlc-0\.json holds scores of weights\.safetensors"):
         is_scored(
-            tmp_path / "results" / "test-control-0.json",
-            str(tmp_path / "work" / "runs" / "control-1" / "weights.safetensors"),
+            tmp_path / "results" / "test-tfmlc-0.json",
+            str(tmp_path / "work" / "runs" / "tfmlc-1" / "weights.safetensors"),
             tmp_path / "work" / "sets" / "test",
         )
 

@@ -42,7 +42,7 @@ def triplets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [folder / "photos"],
         folder / "out",
         SetConfig(kind="triplets", images="photos", blur=blur, video=video),
-        workers=2,
+        workers=1,
     )
     return folder / "out"
 

@@ -7,11 +7,11 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any, TypeVar
 
 import psutil
-
-from tfmlc.runtime.parallel import worker_pool
 
 SAMPLE_S = 0.002
 Result = TypeVar("Result")
@@ -26,7 +26,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
 
 def in_new_process(work: Callable[..., float], *arguments: Any) -> float:
     """Run a function in a new process and return its result."""
-    with worker_pool(1) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
 
 

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from tfmlc.bench.measure import PeakMemory, in_new_process, timed
 from tfmlc.data.synthesis.making import make_video
 from tfmlc.data.synthesis.planning import folders
@@ -76,7 +74,6 @@ def _compare(video: Video, output: Path, repeats: int, processes: int) -> dict[s
 
 
 def _decode(video: Video, output: Path) -> int:  # noqa: ARG001 - the same parameters as _make
-    cv2.setNumThreads(1)  # as in make_video
     return sum(frame is not None for frame in read_frames(video))
 
 

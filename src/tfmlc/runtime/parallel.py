@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
+from os import cpu_count
 from signal import SIG_IGN, SIGINT, signal
 from typing import TypeVar, cast
+
+import cv2
 
 from tfmlc.errors import UserError
 
@@ -18,14 +20,32 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def worker_pool(workers: int | None = None) -> Generator[ProcessPoolExecutor]:
-    """Open a pool of processes, by default one per core.
+def worker_pool(workers: int | None = None, *, jobs: int | None = None, threads: bool = False) -> Generator[Executor]:
+    """Open a pool of processes, by default one per core, or of threads.
 
-    An interruption cancels the work that has not begun. Raises UserError if a process was killed.
+    A process takes seconds to start. One worker is therefore a thread of this process, and there are never more workers
+    than jobs. An interruption cancels the work that has not begun.
+
+    Args:
+        workers: The number of workers. None takes one per core.
+        jobs: The number of jobs, if it is known.
+        threads: Whether the workers are threads. They fit work that is done outside of Python, such as encoding images.
+
+    Raises:
+        UserError: If a process was killed.
+
+    Example:
+        >>> with worker_pool(jobs=1) as pool:
+        ...     pool.submit(max, 1, 2).result()
+        2
     """
-    pool = ProcessPoolExecutor(
-        workers or os.cpu_count(), get_context("spawn"), initializer=signal, initargs=(SIGINT, SIG_IGN)
-    )
+    count = workers or cpu_count() or 1
+    if jobs is not None:
+        count = max(1, min(count, jobs))
+    if threads or count == 1:
+        pool: Executor = ThreadPoolExecutor(count)
+    else:
+        pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_start_worker)
     try:
         yield pool
     except BrokenProcessPool as error:
@@ -34,6 +54,12 @@ def worker_pool(workers: int | None = None) -> Generator[ProcessPoolExecutor]:
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave interruptions to the process that opened the pool, and the other cores to the other workers."""
+    signal(SIGINT, SIG_IGN)
+    cv2.setNumThreads(1)
 
 
 def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item]:

@@ -93,7 +93,7 @@ def prepare_crops(
         folder: The folder for the crops.
         crop_px: The side of the crops.
         step_px: The distance from one crop to the next. The last crop of a row or column ends at the border.
-        workers: The number of processes. None takes one per core.
+        workers: The number of threads. None takes one per core.
 
     Returns:
         The crops, as pairs.
@@ -112,7 +112,7 @@ def prepare_crops(
         with (
             folder_lock(folder, wait=True),
             Manifest(folder, settings, "pair") as manifest,
-            worker_pool(workers) as pool,
+            worker_pool(workers, threads=True) as pool,
             Progress("crops", len(pairs)) as progress,
         ):
             done = {row["pair"] for row in manifest.whole}

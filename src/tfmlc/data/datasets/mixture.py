@@ -186,7 +186,7 @@ def prepare(
         ]
         if not blocks:
             return
-        with worker_pool(workers) as pool, Progress("prepared", len(blocks)) as progress:
+        with worker_pool(workers, jobs=len(blocks)) as pool, Progress("prepared", len(blocks)) as progress:
             make = partial(_make_block, dataset, folder)
             for task in as_completed([pool.submit(make, number, size) for number, size in blocks]):
                 task.result()

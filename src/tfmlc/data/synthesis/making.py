@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +48,6 @@ def make_synthetic(image: SyntheticImage, *, output: Path, names: Sequence[str],
     Returns:
         The row of the manifest, or the error if anything failed.
     """
-    cv2.setNumThreads(1)  # several processes run already
     made = Made()
     try:
         rng = np.random.default_rng(image.seed)
@@ -89,7 +87,6 @@ def make_video(
     Returns:
         The rows of the manifest and remarks. If anything failed, the error and the rows finished before it.
     """
-    cv2.setNumThreads(1)
     made = Made()
     pending: list[tuple[dict[str, Any], Future[dict[str, str]]]] = []
 

@@ -100,7 +100,7 @@ def synthesize(inputs: Iterable[Path], output: Path, config: SetConfig, *, worke
             make_video, output=output, names=settings["folders"], config=video_blur, whole=frozenset(whole)
         )
         left = len(planned) - len(kept) + len(videos)
-        with worker_pool(workers) as pool, Progress(config.kind, left) as progress:
+        with worker_pool(workers, jobs=left) as pool, Progress(config.kind, left) as progress:
             done = {image.name for image in kept} | _finished(manifest.whole)
             jobs = [pool.submit(synthetic_job, image) for image in planned if image.name not in done]
             jobs += [pool.submit(video_job, video) for video in videos if video.name not in done]
