@@ -81,6 +81,18 @@ def test_every_preset_runs_on_gopros_layout(name: str, gopro: Path, tmp_path: Pa
     assert load_network(weights).info.name == name.split("-", maxsplit=1)[0]
 
 
+def test_a_preset_of_a_mixture_names_the_folders_it_lacks_and_runs_with_them(gopro: Path, tmp_path: Path) -> None:
+    photos = gopro / "train" / "GOPR0372_07_00" / "sharp"
+    settings = [f"data.sources.{name}.photos=[{photos}]" for name in ("short", "long", "sharp")]
+    settings += [f"data.sources.{name}.pairs={gopro}" for name in ("gopro", "video")]
+    settings += ["data.sources.short.scale=[1, 1]", "data.sources.long.scale=[1, 1]", "data.sources.sharp.scale=[1, 1]"]
+    settings += [f"data.sources.{name}.prepared_px=96" for name in ("short", "long", "sharp")]
+    with pytest.raises(UserError, match=r"set either data\.sources\.reds\.photos=\[FOLDER\]"):
+        train_network(load_recipe("default-genuine", settings, smoke=True), tmp_path / "run")
+    settings += [f"data.sources.reds.pairs={gopro}", "loop.steps=2", "loop.workers=0"]
+    assert train_network(load_recipe("default-genuine", settings, smoke=True), tmp_path / "run").is_file()
+
+
 def test_the_adapter_is_asked_for(tmp_path: Path, gopro: Path) -> None:
     settings = ["loss.adapter=adapter.safetensors", f"data.pairs={gopro}"]
     with pytest.raises(UserError, match=r"the file adapter\.safetensors, which does not exist"):

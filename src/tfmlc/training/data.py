@@ -132,7 +132,10 @@ def build_dataset(data: DataConfig, draw: Draw, folder: Path) -> Pairs:
 
 def _build_source(source: SourceConfig, name: str, data: DataConfig, draw: Draw, folder: Path) -> Pairs:
     if bool(source.photos) == (source.pairs is not None):
-        raise UserError("set either data.photos=[FOLDER] (sharp photos) or data.pairs=FOLDER (with blur/ and sharp/)")
+        place = "data" if source is data else f"data.sources.{name}"
+        raise UserError(
+            f"set either {place}.photos=[FOLDER] (sharp photos) or {place}.pairs=FOLDER (with blur/ and sharp/)"
+        )
     if source.pairs is None:
         return _synthetic(source, name, data, draw, folder)
     pairs = chosen_pairs(find_pairs(source.pairs, split="train", blur=source.blur_kind), source.only, source.exclude)

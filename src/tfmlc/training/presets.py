@@ -59,6 +59,28 @@ ALL_BLUR: dict[str, Any] = {
     "blur": {"strength_px": [3, 34], "light": "mixed", "highlight_gain": [1, 2]},
     "easy": {**STRAIGHT, "strength_px": [4, 26], "exposure": [0.05, 0.4]},
 }
+CROPS_384: dict[str, Any] = {"crop_px": 384, "crop_step_px": 224}
+MIXED_LIGHT: dict[str, Any] = {"light": "mixed", "highlight_gain": [1, 2]}
+# Name the folders: data.sources.short.photos=[photos/], long and sharp as well, data.sources.gopro.pairs=FOLDER, ...
+GENUINE: dict[str, Any] = {
+    "patch_px": 192,
+    "sources": {
+        "short": {"fraction": 0.3, "prepare": 6000, "blur": {**MIXED_LIGHT, "strength_px": [3, 24]}},
+        "long": {
+            "fraction": 0.1,
+            "prepare": 3000,
+            "blur": {**MIXED_LIGHT, "strength_px": [16, 60], "exposure": [0.2, 1.6], "jpeg_quality": [70, 100]},
+        },
+        "gopro": {"fraction": 0.24, **CROPS_384},
+        "reds": {"fraction": 0.15, **CROPS_384},
+        "video": {"fraction": 0.18},
+        "sharp": {
+            "fraction": 0.03,
+            "prepare": 600,
+            "blur": {"strength_px": [0, 1], "read_noise": [0, 0.02], "jpeg_quality": [60, 100]},
+        },
+    },
+}
 PROJECTED_DINOV2: dict[str, Any] = {
     "kind": "tfmlc",
     "backbone": "dinov2-vit-s14",
@@ -84,6 +106,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {**ALL_BLUR, "easy_fraction": 0.5},
         "loop": {**MUON, "steps": 9000, "warmup_steps": 50},
         "blur_heads": 1.0,
+    },
+    "default-genuine": {  # a head at full resolution; genuine pairs beside synthetic blur
+        "network": {"name": "hinet", "start": "default-psnr", "sizes": {"head": 16}},
+        "data": GENUINE,
+        "loop": {**MUON, "steps": 2200, "batch_size": 24, "learning_rate": 0.003, "final_learning_rate": 1e-4},
+        "mesh": 0.03,
     },
     "default-perceptual": {  # finetunes the model above with a feature loss whose backbone may be used freely
         "network": {"name": "hinet", "start": "default-psnr"},
@@ -141,8 +169,12 @@ def load_recipe(recipe: str, settings: Iterable[str] = (), *, smoke: bool = Fals
 def _smoke(config: TrainConfig) -> list[str]:
     sizes = SMALLEST[config.network.name.split("-")[0]]
     changes = [f"network={{name: {config.network.name}, sizes: {json.dumps(sizes)}}}", "data.patch_px=64"]
-    if config.data.crop_px is not None:
-        changes += ["data.crop_px=128", "data.crop_step_px=256"]
+    sources = {f"data.sources.{name}": source for name, source in config.data.sources.items()}
+    for place, source in {"data": config.data, **sources}.items():
+        if source.crop_px is not None:
+            changes += [f"{place}.crop_px=128", f"{place}.crop_step_px=256"]
+        if source.prepare is not None:
+            changes += [f"{place}.prepare=4"]
     if config.loss.kind in ("fmlc", "tfmlc"):
         changes += ["loss.weights=random"]
     if config.loss.kind == "tfmlc":
