@@ -1,6 +1,6 @@
 """The command line: one file per command. Each command imports what it needs when it runs."""
 
-from tfmlc.cli import adapt, bench, blurriness, deblur, evaluate, models, report, reproduce, synthesize, train
+from tfmlc.cli import adapt, bench, blurriness, deblur, evaluate, models, page, report, reproduce, synthesize, train
 from tfmlc.cli.tree import app
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "evaluate",
     "main",
     "models",
+    "page",
     "report",
     "reproduce",
     "synthesize",

@@ -43,7 +43,7 @@ def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
     """
     if not is_video_name(path):
         pixels = read_image(path, allow_large=allow_large).pixels
-        return _measured(pixels)
+        return measure_pixels(pixels)
     from tfmlc.io.video.by_pyav import decode_stored
     from tfmlc.io.video.decoding import Damage
     from tfmlc.io.video.pixels import to_rgb
@@ -54,7 +54,7 @@ def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
     found: list[Measured] = []
     for number, item in enumerate(decoded):
         if number % every == every // 2:
-            found.append(_measured(to_rgb(item)))
+            found.append(measure_pixels(to_rgb(item)))
         if len(found) > 2 * FRAMES:  # a long video that did not say so
             found, every = found[::2], 2 * every
     if not found:
@@ -62,7 +62,8 @@ def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
     return sorted(found, key=lambda one: one.score_px)[len(found) // 2]
 
 
-def _measured(pixels: NDArray[Any]) -> Measured:
+def measure_pixels(pixels: NDArray[Any]) -> Measured:
+    """Measure the pixels of a photo or frame, ``h w c``, as ``measure_file`` does."""
     found = blurriness_of_pixels(pixels)
     return Measured(found.score_px, found.map_px, pixels)
 

@@ -1,0 +1,141 @@
+"""One run of the page: the uploaded files are restored one after the other, as the command line does it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import ZIP_STORED, ZipFile
+
+from tfmlc.app.limits import Limits
+from tfmlc.app.session import Session, Stopped
+from tfmlc.app.views import write_views
+from tfmlc.deblur.batch import restore_photo, restore_video_file
+from tfmlc.deblur.planning import Job, Outcome, plan_batch
+from tfmlc.deblur.sharpness import edges
+from tfmlc.deblur.video import VideoSettings
+from tfmlc.errors import in_one_line
+
+if TYPE_CHECKING:
+    from tfmlc.deblur import Deblurrer
+
+OnStep = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one file.
+
+    Attributes:
+        name: The name of the file.
+        line: One sentence about it.
+        target: The result; None if the file failed.
+        views: The images to show, by name: before, after and map.
+    """
+
+    name: str
+    line: str
+    target: Path | None = None
+    views: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def restore_uploads(
+    deblurrer: Deblurrer,
+    session: Session,
+    uploads: Iterable[Path],
+    limits: Limits,
+    on_step: OnStep,
+    *,
+    blur_map: bool = False,
+) -> Iterator[Result]:
+    """Restore uploaded files in the private folder of a visitor; metadata is kept as on the command line.
+
+    The run ends early when the visitor stops it. The results until then stay.
+
+    Args:
+        deblurrer: The deblurrer.
+        session: The visitor.
+        uploads: The files.
+        limits: What the page takes.
+        on_step: Called with a few words about the file, the number of finished tiles or frames and their total.
+        blur_map: Whether to measure where the files are blurred.
+
+    Yields:
+        What became of each file.
+    """
+    with session.working:
+        if session.stop.is_set():
+            return
+        run, files = session.new_run(uploads)
+    jobs = plan_batch(files, run / "out").jobs
+    for number, job in enumerate(jobs, start=1):
+        what = f"{job.source.name} ({number} of {len(jobs)}), {'frames' if job.is_video else 'tiles'}"
+
+        def report(done: int, total: int | None, what: str = what) -> None:
+            session.check_running()
+            on_step(what, done, total)
+
+        with session.working:  # not held while the page shows a result
+            if session.stop.is_set():
+                return
+            result = _result(deblurrer, job, run, limits, report, blur_map=blur_map)
+        if result is not None:
+            yield result
+
+
+def write_zip(results: Sequence[Result]) -> Path | None:
+    """Write the results into one archive beside them; None if there are fewer than two."""
+    files = [result.target for result in results if result.target is not None]
+    if len(files) < 2:
+        return None
+    archive = files[0].parent.parent / "tfmlc.zip"
+    with ZipFile(archive, "w", ZIP_STORED, strict_timestamps=False) as content:
+        for file in files:
+            content.write(file, file.name)
+    return archive
+
+
+def _result(
+    deblurrer: Deblurrer,
+    job: Job,
+    run: Path,
+    limits: Limits,
+    report: Callable[[int, int | None], None],
+    *,
+    blur_map: bool,
+) -> Result | None:
+    """Restore one file; None if the run was stopped."""
+    name = job.source.name
+    try:
+        report(0, None)
+        limits.check(job.source)
+        outcome = _restored(deblurrer, job, report)
+        if outcome.error is not None:
+            report(0, None)  # tells a stop from an error
+            return Result(name, _without_folders(outcome.error, run))
+        folder = run / f"views-{job.target.name}"
+        views, score = write_views(folder, job.source, job.target, blur_map=blur_map)
+    except Stopped:
+        return None
+    except Exception as error:  # decoders raise many types; the other files continue
+        return Result(name, _without_folders(in_one_line(error, job.source), run))
+    notes = [_without_folders(note, run) for note in outcome.notes]
+    if score is not None:
+        notes.insert(0, f"{score:.1f} px of motion")
+    what = "kept as it is" if outcome.kept else edges(outcome.before, outcome.after)
+    return Result(name, "; ".join([what, *notes]), job.target, views)
+
+
+def _restored(deblurrer: Deblurrer, job: Job, report: Callable[[int, int | None], None]) -> Outcome:
+    if job.is_video:
+        return restore_video_file(deblurrer, job, VideoSettings(), report)
+    return restore_photo(deblurrer, job, report)
+
+
+def _without_folders(text: str, run: Path) -> str:
+    """Return a text in which files of a run are named without their folder, which concerns nobody."""
+    for folder in (run / "in", run / "out", run):
+        text = text.replace(f"{folder}{os.sep}", "")
+    return text

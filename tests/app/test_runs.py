@@ -1,0 +1,117 @@
+"""Runs of the page without a browser: the files of each visitor, what is refused, stops, and what is removed."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from refused import bad_files
+from typer.testing import CliRunner
+
+from tfmlc.app.limits import Limits
+from tfmlc.app.session import Session, Sessions
+from tfmlc.app.work import Result, restore_uploads, write_zip
+from tfmlc.cli import app
+from tfmlc.deblur import Deblurrer
+from tfmlc.deblur.batch import plan_batch, run_batch
+from tfmlc.io.images import Image, read_image, write_image
+
+
+@pytest.fixture(scope="module")
+def deblurrer() -> Deblurrer:
+    return Deblurrer.load("default")
+
+
+def run(deblurrer: Deblurrer, session: Session, uploads: Sequence[Path], **settings: bool) -> list[Result]:
+    return list(restore_uploads(deblurrer, session, uploads, Limits(), lambda *_: None, **settings))
+
+
+def test_a_run_writes_what_the_command_line_writes(tmp_path: Path, photo: np.ndarray, deblurrer: Deblurrer) -> None:
+    upload = tmp_path / "photo.jpg"
+    write_image(upload, Image(photo, resolution=(300, 300)))
+    session = Sessions(tmp_path / "root").of("a")
+    result, other = run(deblurrer, session, [upload, upload], blur_map=True)
+    list(run_batch(deblurrer, plan_batch([upload], tmp_path / "by-hand.jpg")))
+    assert result.target is not None
+    assert other.target is not None
+    assert (result.target.name, other.target.name) == ("photo.jpg", "photo-2.jpg")
+    assert result.target.read_bytes() == (tmp_path / "by-hand.jpg").read_bytes()
+    assert "px of motion" in result.line
+    sizes = {read_image(view).pixels.shape for view in result.views.values()}
+    assert sizes == {photo.shape}
+    assert set(result.views) == {"before", "after", "map"}
+    archive = write_zip([result, other])
+    assert archive is not None
+    assert zipfile.ZipFile(archive).namelist() == ["photo.jpg", "photo-2.jpg"]
+
+
+def test_bad_files_are_refused_in_one_line_and_the_others_go_on(
+    tmp_path: Path, photo: np.ndarray, deblurrer: Deblurrer
+) -> None:
+    write_image(tmp_path / "good.png", Image(photo))
+    uploads = [*bad_files(tmp_path / "bad"), tmp_path / "good.png"]
+    results = run(deblurrer, Sessions(tmp_path / "root").of("a"), uploads)
+    said = [result.line for result in results]
+    assert said[0] == "empty.jpg is empty"
+    assert said[1].startswith("program.jpg is not an image: supported formats are")
+    assert said[2] == "archive.jpg is a zip archive: unpack it first"
+    assert said[3].startswith("huge.png has 20000x15000 px, which is more than the 100 megapixels")
+    assert "edges" in said[4]
+    assert [result.target is None for result in results] == [True] * 4 + [False]
+    assert not any(str(tmp_path) in line for line in said)
+
+
+def test_a_stop_keeps_what_is_done(tmp_path: Path, photo: np.ndarray, deblurrer: Deblurrer) -> None:
+    uploads = [tmp_path / f"{number}.png" for number in range(3)]
+    for upload in uploads:
+        write_image(upload, Image(photo))
+    session, seen = Sessions(tmp_path / "root").of("a"), list[str]()
+
+    def stop_in_second(what: str, done: int, total: int | None) -> None:
+        seen.append(what)
+        if what.startswith("1.png") and total is None:
+            session.stop.set()
+
+    results = list(restore_uploads(deblurrer, session, uploads, Limits(), stop_in_second))
+    assert [result.name for result in results] == ["0.png"]
+    assert not any(what.startswith("2.png") for what in seen)
+    assert run(deblurrer, session, uploads) == []
+    session.begin()
+    assert len(run(deblurrer, session, uploads[:1])) == 1
+
+
+def test_visitors_do_not_mix_and_leave_nothing(tmp_path: Path, photo: np.ndarray, deblurrer: Deblurrer) -> None:
+    root = tmp_path / "root"
+    sessions, uploads = Sessions(root), [root / "1" / "photo.png", root / "2" / "photo.png", root / "3" / "same.png"]
+    for upload, shown in zip(uploads, (photo, photo[::-1], photo), strict=True):
+        write_image(upload, Image(np.ascontiguousarray(shown)))
+    sessions.hold("a", [uploads[0], uploads[2]])
+    sessions.hold("b", [uploads[1], uploads[2]])
+    first, second = (run(deblurrer, sessions.of(key), [upload])[0] for key, upload in zip("ab", uploads, strict=False))
+    assert first.target is not None
+    assert second.target is not None
+    assert first.target.read_bytes() != second.target.read_bytes()
+    assert not set(first.target.parents) & set(second.target.parents) - set(root.parents) - {root}
+    sessions.close("a")
+    assert not first.target.exists()
+    assert not uploads[0].exists()
+    assert second.target.exists()
+    assert uploads[2].exists()
+    sessions.hold("b", [uploads[2]])
+    assert not uploads[1].exists()
+    closed = sessions.of("b")
+    sessions.close("b")
+    assert not [path for path in root.rglob("*") if path.is_file()]
+    closed.begin()
+    assert run(deblurrer, closed, uploads[:1]) == []
+
+
+def test_without_gradio_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    answer = CliRunner().invoke(app, ["app"])
+    assert answer.exit_code == 2
+    assert answer.stderr == "tfmlc: this command needs the extra app: pip install 'tfmlc[app]'\n"
