@@ -14,7 +14,17 @@ import torch
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.config import checked
-from tfmlc.data.datasets.triplets import Augmentation, Triplet, augmented, centred, find_triplets, split_by_video
+from tfmlc.data.datasets.nuisance import Nuisance
+from tfmlc.data.datasets.triplet_sources import SyntheticTriplets
+from tfmlc.data.datasets.triplets import (
+    Augmentation,
+    Triplet,
+    augmented,
+    centred,
+    find_triplets,
+    read_triplet,
+    split_by_video,
+)
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.data.synthesis.videos import VideoBlurConfig
@@ -79,8 +89,9 @@ def test_split_keeps_films_apart(triplets: Path) -> None:
 def test_shared_members_differ_by_blur_alone(triplets: Path) -> None:
     triplet = find_triplets(triplets)[0]
     mild = Augmentation(crop_px=64)
-    shared = augmented(triplet, mild, "shared", np.random.default_rng(3))
-    alone = augmented(triplet, mild, "independent", np.random.default_rng(3))
+    images = read_triplet(triplet, 64)
+    shared = augmented(images, mild, "shared", np.random.default_rng(3))
+    alone = augmented(images, mild, "independent", np.random.default_rng(3))
     assert shared.shape == alone.shape == (4, 3, 64, 64)
 
     def apart(members: torch.Tensor) -> float:
@@ -88,13 +99,52 @@ def test_shared_members_differ_by_blur_alone(triplets: Path) -> None:
 
     assert apart(shared) < 0.5 * apart(alone)
     assert centred(triplet, 80).shape == (4, 3, 80, 80)
-    for cropped in (lambda: centred(triplet, 81), lambda: augmented(triplet, Augmentation(), "shared", mild_rng())):
+    for cropped in (lambda: centred(triplet, 81), lambda: read_triplet(triplet, 224)):
         with pytest.raises(UserError, match=r"000001\.png is 100x80, smaller than a crop of"):  # not enlarged
             cropped()
 
 
-def mild_rng() -> np.random.Generator:
-    return np.random.default_rng(3)
+def test_nuisance_disturbs_each_image_and_most_the_weakly_blurred(triplets: Path) -> None:
+    images = [read_triplet(find_triplets(triplets)[0], 64)[0]] * 3  # without blur, all differences are nuisance
+    plain = Augmentation(crop_px=64, brightness=0, hue=0, flip=0, nuisance=Nuisance(hard_fraction=1))
+    sharp, weak, strong = augmented(images, plain, "nuisance", np.random.default_rng(0))
+    assert torch.equal(sharp, strong)
+    assert 0.01 < float((weak - sharp).abs().mean()) < 0.15
+    usual = plain.model_copy(update={"nuisance": Nuisance(hard_fraction=0)})
+    one, two, three = augmented(images, usual, "nuisance", np.random.default_rng(0))
+    assert len({float(image.mean()) for image in (one, two, three)}) == 3
+    off = Nuisance(shift_px=0, noise=0, jpeg_quality=100, exposure=0, colour=0)
+    same = augmented(images, plain.model_copy(update={"nuisance": off}), "nuisance", np.random.default_rng(0))
+    assert float((same[1] - same[0]).abs().mean()) < 0.02  # JPEG of quality 100
+
+
+def test_triplets_of_photos_are_new_whenever_they_are_drawn(photos: Path) -> None:
+    files, small = sorted(photos.iterdir()), Augmentation(crop_px=64)
+    still = BlurConfig(strength_px=(8, 8), shot_noise=(0, 0), read_noise=(0, 0))
+    source = SyntheticTriplets(files, 5, small, blur=still, levels=3)
+    assert len(source.names) == 5
+    views = [source.view(4, "shared", np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert views[0].shape == (4, 3, 64, 64)
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])
+    assert torch.equal(source.plain(4), source.plain(4))
+    detail = [float(image.diff(dim=-1).abs().mean()) for image in source.plain(4)]
+    assert detail == sorted(detail, reverse=True)  # each level is blurred more
+    with pytest.raises(UserError, match=r"all 1 photos are smaller than augmentation\.crop_px"):
+        SyntheticTriplets(files[:1], 5, Augmentation(crop_px=300), blur=BlurConfig(), levels=2)
+
+
+@pytest.mark.parametrize("alignment", ["shared", "independent", "nuisance"])
+def test_an_adapter_learns_from_a_set_and_from_photos(
+    triplets: Path, photos: Path, weights: Path, tmp_path: Path, alignment: str
+) -> None:
+    settings = config(weights, alignment=alignment, views=0, epochs=1, count=6, levels=3, photos=[str(photos)])
+    report = adapt(triplets, tmp_path / "both.safetensors", settings)
+    assert report["triplets"]["training"] > 6
+    assert set(report["accuracy"]) == {"shared", "independent", "nuisance"}
+    alone = adapt(photos, tmp_path / "photos.safetensors", config(weights, views=0, epochs=1, count=6))
+    assert alone["triplets"]["training"] == 6
+    assert set(alone["held_out"]) <= {photo.name for photo in photos.iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_small_photos_are_left_out_and_counted_never_enlarged(tmp_path: Path, ph
     write_image(tmp_path / "edge.png", Image(make_photo(80, 31)))
     large = sorted(photos.iterdir())
     pairs = SyntheticPairs([tmp_path / "icon.png", *large, tmp_path / "edge.png"], BlurConfig(), patch_px=32, length=3)
-    assert pairs.photos == large
+    assert pairs.crops.photos == large
     assert [path.name for path in pairs.too_small] == ["icon.png", "edge.png"]
     with pytest.raises(UserError, match=r"all 1 photos are smaller than data\.patch_px=32, for example"):
         SyntheticPairs([tmp_path / "icon.png"], BlurConfig(), patch_px=32, length=3)

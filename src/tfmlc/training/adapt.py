@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from tfmlc.backbones import Backbone, build_backbone
-from tfmlc.data.datasets.triplets import Triplet, find_triplets, split_by_size, split_by_video
-from tfmlc.data.synthesis.manifest import MANIFEST, file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.diagnose import read_learned
 from tfmlc.evaluation.plots import draw_adaptation
@@ -21,6 +19,7 @@ from tfmlc.losses.triplet import ranking_loss
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt_config import AdaptConfig
+from tfmlc.training.adapt_data import AdaptData, fingerprint_of_data, load_data
 from tfmlc.training.loop import Loop
 from tfmlc.training.loop_config import LoopConfig
 from tfmlc.training.ranking import EpochValidation, adapted_distances, plain_distances, ranking_accuracy, save_adapter
@@ -34,14 +33,14 @@ CHANCE, WORSE = 0.6, 0.05  # an accuracy that is no better than guessing, and a 
 
 
 def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
-    """Train an adapter on a set of triplets.
+    """Train an adapter on a set of triplets, or on triplets that are made from sharp photos on the fly.
 
-    The set is split into training and validation triplets by whole videos. Triplets smaller than a crop are left out
-    and counted. The run is kept in ``OUTPUT.run``, and an interrupted run continues from there. If ``output`` exists
-    already with the same settings and the same set, nothing is computed.
+    The triplets are split into training and validation triplets by whole videos or photos. Those smaller than a crop
+    are left out and counted. The run is kept in ``OUTPUT.run``, and an interrupted run continues from there. If
+    ``output`` exists already with the same settings and the same set, nothing is computed.
 
     Args:
-        folder: The folder of the triplets.
+        folder: The folder of the triplets, or a folder of sharp photos.
         output: The file for the adapter, ``.safetensors``. The report goes to a JSON file of the same name, and a
             figure to a PNG file.
         config: The settings.
@@ -56,18 +55,18 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     """
     if output.suffix != ".safetensors":
         raise UserError(f"{output.name} is not a name for an adapter: it must end in .safetensors")
-    triplets = find_triplets(folder)
+    data = load_data(folder, config)
     with run_lock(output.with_suffix(".run")):
         backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
         recipe = {
             "adapt": config.model_dump(mode="json", exclude={"licence", "weights"}),
-            "set": file_sha256(folder / MANIFEST),
+            "set": fingerprint_of_data(folder, config),
             "weights": backbone.info.sha256,
         }
         if (finished := _finished(output, recipe)) is not None:
             Progress(output.name).say(f"{output.name}: an earlier run with the same settings and set has finished")
             return finished
-        return _adapt(triplets, backbone, output, config, recipe)
+        return _adapt(data, backbone, output, config, recipe)
 
 
 def _finished(output: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -82,50 +81,29 @@ def _finished(output: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     return report.model_dump(mode="json") if report.sha256 == Adapter.load(output).info.sha256 else None
 
 
-def _usable(triplets: list[Triplet], config: AdaptConfig) -> list[Triplet]:
-    """Return the triplets that are large enough for a crop; enlarged images would not be sharp."""
-    crop_px = config.augmentation.crop_px
-    kept, small = split_by_size(triplets, crop_px)
-    if small and not kept:
-        raise UserError(f"all {len(small)} triplets are smaller than augmentation.crop_px={crop_px}: lower it")
-    if small:
-        Progress("triplets").say(
-            f"{len(small)} of {len(triplets)} triplets are smaller than augmentation.crop_px={crop_px} and are left "
-            f"out ({', '.join(sorted({triplet.video for triplet in small})[:3])}, ...)"
-        )
-    return kept
-
-
 def _adapt(
-    triplets: list[Triplet], backbone: Backbone, output: Path, config: AdaptConfig, recipe: dict[str, Any]
+    data: AdaptData, backbone: Backbone, output: Path, config: AdaptConfig, recipe: dict[str, Any]
 ) -> dict[str, Any]:
-    usable = _usable(triplets, config)
-    train, held = split_by_video(usable, config.held_out_fraction, config.seed)
-    videos = sorted({triplet.video for triplet in held})
+    counts = data.counts()
     Progress("split").say(
-        f"validation: {len(held)} of {len(usable)} triplets ({len(held) / len(usable):.1%}), all of "
-        f"{', '.join(videos[:SHOWN_VIDEOS])}{', ...' if len(videos) > SHOWN_VIDEOS else ''}"
+        f"validation: {counts['validation']} of {counts['validation'] + counts['training']} triplets "
+        f"({counts['validation_fraction']:.1%}), all of "
+        f"{', '.join(data.held_out[:SHOWN_VIDEOS])}{', ...' if len(data.held_out) > SHOWN_VIDEOS else ''}"
     )
     run = output.with_suffix(".run")
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
-    views = Views(train, backbone, config, run, recipe["set"])
-    validation = validation_features(backbone, config, held)
+    views = Views(data.training, backbone, config, run, recipe["set"])
+    validation = validation_features(backbone, config, data.validation)
     best, history = _train(views, backbone, validation[config.alignment], config, (run, recipe))
     distances = {kind: adapted_distances(best, features) for kind, features in validation.items()}
     accuracy = {
         kind: {"before": ranking_accuracy(plain_distances(features)), "after": ranking_accuracy(distances[kind])}
         for kind, features in validation.items()
     }
-    counts = {
-        "training": len(train),
-        "validation": len(held),
-        "validation_fraction": round(len(held) / len(usable), 4),
-        "too_small": len(triplets) - len(usable),
-    }
     report = {
         "config": config.model_dump(mode="json"),
         "triplets": counts,
-        "held_out": videos,
+        "held_out": data.held_out,
         "epochs": len(history),
         "accuracy": accuracy,
         "history": history,
@@ -153,8 +131,9 @@ def _train(
     made_for = MadeFor(config.backbone, config.block, config.augmentation.crop_px)
     torch.manual_seed(config.seed)
     adapter = Adapter(mode=config.mode, tokens=tokens, width=width, hidden=config.hidden, made_for=made_for)
-    batch = min(config.batch_size, len(views.triplets))
-    epoch_steps = max(1, len(views.triplets) // batch)
+    count = len(views.triplets.names)
+    batch = min(config.batch_size, count)
+    epoch_steps = max(1, count // batch)
 
     def objective(module: nn.Module, batch: list[Tensor]) -> dict[str, Tensor]:
         members = batch[0] if config.views else features_of(backbone, config, list(batch[0])).to(batch[0].device)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from tfmlc.config import Config
 from tfmlc.data.datasets.triplets import Alignment, Augmentation
+from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.losses.adapter import Mode
 
 
@@ -23,8 +26,16 @@ class AdaptConfig(Config):
     hidden: int = Field(default=1024, ge=1, description="width of the adapter's layers")
     alignment: Alignment = Field(
         default="shared",
-        description="shared: the images of a triplet are augmented in the same way; independent: each differently",
+        description="shared: the images of a triplet are augmented in the same way; independent: each differently; "
+        "nuisance: in the same way, and then each gets a small shift, noise, JPEG, exposure and colours of its own",
     )
+    photos: list[Path] = Field(
+        default_factory=list[Path],
+        description="sharp photos, and folders of them, that are blurred on the fly, in addition to the set",
+    )
+    count: int = Field(default=2000, ge=2, description="photos: number of triplets in an epoch")
+    levels: int = Field(default=2, ge=2, description="photos: number of levels of blur")
+    blur: BlurConfig = BlurConfig()
     augmentation: Augmentation = Augmentation()
     views: int = Field(
         default=8,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tfmlc.backbones import Backbone
-from tfmlc.data.datasets.triplets import Triplet, augmented, centred
+from tfmlc.data.datasets.triplet_sources import TripletSource
+from tfmlc.data.datasets.triplets import Alignment
 from tfmlc.errors import UserError
 from tfmlc.io.files import read_json, write_atomically
 from tfmlc.losses.adapter import as_tokens
@@ -22,6 +23,7 @@ from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt_config import AdaptConfig
 
 VALIDATED_TOKENS = 256
+OTHER_ALIGNMENTS: tuple[Alignment, ...] = ("independent", "nuisance")
 
 
 class Views:
@@ -40,20 +42,20 @@ class Views:
     """
 
     def __init__(
-        self, triplets: Sequence[Triplet], backbone: Backbone, config: AdaptConfig, folder: Path, set_sha256: str
+        self, triplets: TripletSource, backbone: Backbone, config: AdaptConfig, folder: Path, set_sha256: str
     ) -> None:
-        self.triplets, self.config, self.set_sha256 = list(triplets), config, set_sha256
+        self.triplets, self.config, self.set_sha256 = triplets, config, set_sha256
         self.features: NDArray[np.float16] | None = None
         if config.views:
             self.features = self._compute(backbone, folder)
 
     def __getitem__(self, index: int) -> tuple[Tensor]:
-        config, (epoch, place) = self.config, divmod(index, len(self.triplets))
-        order = np.random.default_rng([config.seed, 1, epoch]).permutation(len(self.triplets))
+        config, (epoch, place) = self.config, divmod(index, len(self.triplets.names))
+        order = np.random.default_rng([config.seed, 1, epoch]).permutation(len(self.triplets.names))
         row = int(order[place])
         if self.features is None:
             rng = np.random.default_rng([config.seed, 2, index])
-            return (augmented(self.triplets[row], config.augmentation, config.alignment, rng),)
+            return (self.triplets.view(row, config.alignment, rng),)
         members: NDArray[np.float16] = self.features[row, epoch % config.views]
         if config.mode == "token" and members.shape[1] > config.sampled_tokens:
             rng = np.random.default_rng([config.seed, 3, index])
@@ -67,7 +69,7 @@ class Views:
             "backbone": config.backbone,
             "sha256": backbone.info.sha256,
             "settings": config.model_dump(mode="json", include={"block", "alignment", "augmentation", "views", "seed"}),
-            "files": [str(triplet.files[0]) for triplet in self.triplets],
+            "files": list(self.triplets.names),
             "set": self.set_sha256,
         }
         with suppress(UserError, OSError, ValueError, EOFError):  # missing or damaged features are computed again
@@ -76,14 +78,15 @@ class Views:
         folder.mkdir(parents=True, exist_ok=True)
         note.unlink(missing_ok=True)  # the features it describes are overwritten next
         made: NDArray[np.float16] | None = None
-        with Progress("features", len(self.triplets)) as progress:
-            for row, triplet in enumerate(self.triplets):
+        count = len(self.triplets.names)
+        with Progress("features", count) as progress:
+            for row in range(count):
                 for view in range(config.views):
                     rng = np.random.default_rng([config.seed, 2, row, view])
-                    images = augmented(triplet, config.augmentation, config.alignment, rng)
+                    images = self.triplets.view(row, config.alignment, rng)
                     tokens = features_of(backbone, config, [images])[0]
                     if made is None:
-                        shape = (len(self.triplets), config.views, *tokens.shape)
+                        shape = (count, config.views, *tokens.shape)
                         made = np.lib.format.open_memmap(path, "w+", np.float16, shape)
                     made[row, view] = tokens.numpy()
                 progress.advance()
@@ -107,8 +110,8 @@ def features_of(backbone: Backbone, config: AdaptConfig, members: Sequence[Tenso
         return torch.stack([as_tokens(backbone(images.to(device), block=config.block)).cpu() for images in members])
 
 
-def validation_features(backbone: Backbone, config: AdaptConfig, held: Sequence[Triplet]) -> dict[str, Tensor]:
-    """Compute the features of the validation triplets for both alignments of their crops.
+def validation_features(backbone: Backbone, config: AdaptConfig, held: TripletSource) -> dict[str, Tensor]:
+    """Compute the features of the validation triplets as they are, and for the other alignments.
 
     Args:
         backbone: The backbone.
@@ -116,19 +119,15 @@ def validation_features(backbone: Backbone, config: AdaptConfig, held: Sequence[
         held: The validation triplets.
 
     Returns:
-        Features ``b m n d``: ``"shared"`` of central crops, ``"independent"`` of a different crop of each image.
+        Features ``b m n d`` by alignment. ``"shared"`` has no random changes.
     """
-    crop_px = config.augmentation.crop_px
-    independent = [
-        augmented(triplet, config.augmentation, "independent", np.random.default_rng([config.seed, 4, row]))
-        for row, triplet in enumerate(held)
-    ]
-    features = {
-        "shared": features_of(backbone, config, [centred(triplet, crop_px) for triplet in held]),
-        "independent": features_of(backbone, config, independent),
-    }
+    rows = range(len(held.names))
+    views: dict[str, list[Tensor]] = {"shared": [held.plain(row) for row in rows]}
+    for alignment in OTHER_ALIGNMENTS:
+        views[alignment] = [held.view(row, alignment, np.random.default_rng([config.seed, 4, row])) for row in rows]
+    features = {alignment: features_of(backbone, config, members) for alignment, members in views.items()}
     tokens = features["shared"].shape[-2]
     if config.mode == "token" and tokens > VALIDATED_TOKENS:  # so many tokens are enough for the mean
         chosen = torch.linspace(0, tokens - 1, VALIDATED_TOKENS).long()
-        features = {kind: values[:, :, chosen] for kind, values in features.items()}
+        features = {alignment: values[:, :, chosen] for alignment, values in features.items()}
     return features

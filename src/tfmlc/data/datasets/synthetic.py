@@ -45,6 +45,54 @@ class Blurs:
         return self.easy if easy and self.easy else self.usual
 
 
+class SharpCrops:
+    """Random crops of sharp photos, shrunk and turned at random, with a margin whose content can move into the crop.
+
+    Photos smaller than a crop are left out, because an enlarged photo is not sharp. ``too_small`` lists them.
+
+    Args:
+        photos: The files of the sharp photos.
+        crop_px: The side of the crops, without the margin.
+        scale: The range of the random factor by which photos are shrunk.
+        setting: The name of the setting that gives the side, for messages.
+
+    Raises:
+        UserError: If all photos are smaller than a crop, or there are none.
+    """
+
+    def __init__(self, photos: Sequence[Path], crop_px: int, scale: tuple[float, float], *, setting: str) -> None:
+        self.photos, self.too_small = split_by_size(photos, crop_px)
+        if not self.photos:
+            raise UserError(
+                f"all {len(photos)} photos are smaller than {setting}={crop_px}, for example {photos[0]}: "
+                f"use larger photos, or lower {setting}"
+                if photos
+                else "there are no photos to train on: set data.photos to a folder of photos, and check data.only"
+            )
+        self.crop_px, self.scale = crop_px, scale
+        cv2.setNumThreads(1)  # the loader runs several processes, and threads do not survive a fork
+        for photo in self.photos[:DECODED]:  # now, so that the processes of the loader share the decoded pixels
+            _decoded(photo)
+
+    def draw(self, rng: np.random.Generator, photo: Path | None = None) -> tuple[NDArray[np.uint8], int]:
+        """Draw a crop of a photo, by default of a random one; return it with its margin, and the margin's width."""
+        crops = [self._crop(rng, photo) for _ in range(2)]
+        crop = max(crops, key=detail)  # nothing can be learned from a crop without detail, such as sky
+        margin = (crop.shape[0] - self.crop_px) // 2
+        return np.ascontiguousarray(random_turn(crop[None], rng)[0]), margin
+
+    def _crop(self, rng: np.random.Generator, photo: Path | None) -> NDArray[np.uint8]:
+        """Return a random crop with a margin, shrunk by a random factor. A small photo has a narrower margin."""
+        pixels = _decoded(photo or self.photos[int(rng.integers(len(self.photos)))])
+        height, width = map(int, pixels.shape[:2])
+        side = self.crop_px + 2 * min(MARGIN_PX, (min(height, width) - self.crop_px) // 2)
+        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** rng.random()
+        source = int(min(round(side / factor), height, width))
+        top, left = int(rng.integers(0, height - source + 1)), int(rng.integers(0, width - source + 1))
+        crop = pixels[top : top + source, left : left + source]
+        return np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
     """Pairs ``(blurry, sharp)`` of random crops of sharp photos, ``3 patch_px patch_px``, RGB in [0, 1].
 
@@ -77,29 +125,17 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
         scale: tuple[float, float] = (0.4, 1.0),
         cell_px: int | None = None,
     ) -> None:
-        self.photos, self.too_small = split_by_size(photos, patch_px)
-        if not self.photos:
-            raise UserError(
-                f"all {len(photos)} photos are smaller than data.patch_px={patch_px}, for example {photos[0]}: "
-                "use larger photos, or lower data.patch_px"
-                if photos
-                else "there are no photos to train on: set data.photos to a folder of photos, and check data.only"
-            )
+        self.crops = SharpCrops(photos, patch_px, scale, setting="data.patch_px")
+        self.too_small = self.crops.too_small
         self.blurs = blurs if isinstance(blurs, Blurs) else Blurs(blurs)
-        self.patch_px, self.length, self.seed, self.scale, self.cell_px = patch_px, length, seed, scale, cell_px
-        cv2.setNumThreads(1)  # the loader runs several processes, and threads do not survive a fork
-        for photo in self.photos[:DECODED]:  # now, so that the processes of the loader share the decoded pixels
-            _decoded(photo)
+        self.patch_px, self.length, self.seed, self.cell_px = patch_px, length, seed, cell_px
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng([self.seed, index])
-        crops = [self._crop(rng) for _ in range(2)]
-        crop = max(crops, key=detail)  # nothing can be learned from a crop without detail, such as sky
-        margin = (crop.shape[0] - self.patch_px) // 2
-        crop = np.ascontiguousarray(random_turn(crop[None], rng)[0])
+        crop, margin = self.crops.draw(rng)
         blurry, sharp, record = blur_image(crop, self.blurs.draw(rng), rng, margin_px=margin)
         pair = to_tensor(blurry), to_tensor(sharp)
         if self.cell_px is None:
@@ -108,17 +144,6 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
         cells = self.patch_px // self.cell_px
         spectrum = motion_spectrum(record.trajectory.homographies(), centres).reshape(-1, cells, cells)
         return (*pair, torch.from_numpy(spectrum))
-
-    def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return a random patch with a margin, shrunk by a random factor. A small photo has a narrower margin."""
-        photo = _decoded(self.photos[int(rng.integers(len(self.photos)))])
-        height, width = map(int, photo.shape[:2])
-        side = self.patch_px + 2 * min(MARGIN_PX, (min(height, width) - self.patch_px) // 2)
-        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** rng.random()
-        source = int(min(round(side / factor), height, width))
-        top, left = int(rng.integers(0, height - source + 1)), int(rng.integers(0, width - source + 1))
-        crop = photo[top : top + source, left : left + source]
-        return np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def split_by_size(images: Sequence[Path], least_px: int) -> tuple[list[Path], list[Path]]:

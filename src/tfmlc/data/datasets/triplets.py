@@ -15,11 +15,12 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from tfmlc.config import Config
+from tfmlc.data.datasets.nuisance import Nuisance, disturbed, strengths_of
 from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
 from tfmlc.errors import UserError
 from tfmlc.io.images import read_rgb8, read_size
 
-Alignment = Literal["shared", "independent"]
+Alignment = Literal["shared", "independent", "nuisance"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Augmentation(Config):
     brightness: float = Field(default=0.5, ge=0, le=1, description="largest relative change of brightness")
     hue: float = Field(default=0.5, ge=0, le=0.5, description="largest change of hue, in turns")
     flip: float = Field(default=0.85, ge=0, le=1, description="probability of each of the two flips")
+    nuisance: Nuisance = Nuisance()
 
 
 class TripletRow(BaseModel):
@@ -150,48 +152,55 @@ def split_by_size(triplets: Sequence[Triplet], least_px: int) -> tuple[list[Trip
     return kept, small
 
 
-def augmented(triplet: Triplet, augmentation: Augmentation, alignment: Alignment, rng: np.random.Generator) -> Tensor:
-    """Read the images of a triplet, crop them at random and change their colours at random.
+def augmented(
+    images: Sequence[Tensor], augmentation: Augmentation, alignment: Alignment, rng: np.random.Generator
+) -> Tensor:
+    """Crop the images of a triplet at random and change their colours at random.
 
     Args:
-        triplet: The triplet.
+        images: The images, uint8 ``3 h w``, the sharp image first, then from the weakest to the strongest blur.
         augmentation: The settings of the crop and the changes.
-        alignment: ``"shared"`` treats all images in the same way, ``"independent"`` each differently.
+        alignment: ``"shared"`` treats all images in the same way, ``"independent"`` each differently. ``"nuisance"``
+            treats them in the same way and then gives each a small shift, noise, JPEG, exposure and colours of its own.
         rng: The source of randomness.
 
     Returns:
         The images ``m 3 crop_px crop_px`` in [0, 1].
-
-    Raises:
-        UserError: If an image is smaller than the crop.
     """
-    images = [_holding(file, augmentation.crop_px) for file in triplet.files]
-    if alignment == "shared":
-        state = rng.bit_generator.state
-        members: list[Tensor] = []
-        for image in images:
-            rng.bit_generator.state = state
-            members.append(_augment(image, augmentation, rng))
-        return torch.stack(members)
-    return torch.stack([_augment(image, augmentation, rng) for image in images])
+    if alignment == "independent":
+        return torch.stack([_augment(image, augmentation, rng) for image in images])
+    state = rng.bit_generator.state
+    own = np.random.default_rng(rng.integers(2**63))
+    nuisance, members = augmentation.nuisance, list[Tensor]()
+    strengths = strengths_of(len(images), nuisance, own) if alignment == "nuisance" else [0.0] * len(images)
+    for image, strength in zip(images, strengths, strict=True):
+        rng.bit_generator.state = state
+        shift = own.integers(-nuisance.shift_px, nuisance.shift_px + 1, 2) if strength else (0, 0)
+        member = _augment(image, augmentation, rng, (int(shift[0]), int(shift[1])))
+        members.append(disturbed(member, strength, nuisance, own))
+    return torch.stack(members)
 
 
 def centred(triplet: Triplet, crop_px: int) -> Tensor:
     """Read the central crops of a triplet's images: ``m 3 crop_px crop_px`` in [0, 1]."""
     members: list[Tensor] = []
-    for file in triplet.files:
-        image = _holding(file, crop_px)
+    for image in read_triplet(triplet, crop_px):
         top, left = ((size - crop_px) // 2 for size in image.shape[-2:])
         members.append(image[:, top : top + crop_px, left : left + crop_px])
     return torch.stack(members).float() / 255
 
 
-def _augment(image: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+def _augment(
+    image: Tensor, augmentation: Augmentation, rng: np.random.Generator, shift: tuple[int, int] = (0, 0)
+) -> Tensor:
     from torchvision.transforms.v2 import functional
 
     side = augmentation.crop_px
-    top, left = (int(rng.integers(size - side + 1)) for size in image.shape[-2:])
-    crop = image[:, top : top + side, left : left + side]
+    corner = [
+        min(max(int(rng.integers(size - side + 1)) + moved, 0), size - side)
+        for size, moved in zip(image.shape[-2:], shift, strict=True)
+    ]
+    crop = image[:, corner[0] : corner[0] + side, corner[1] : corner[1] + side]
     brightness = rng.uniform(1 - augmentation.brightness, 1 + augmentation.brightness)
     hue = rng.uniform(-augmentation.hue, augmentation.hue)
     jitter: Any = functional
@@ -200,6 +209,11 @@ def _augment(image: Tensor, augmentation: Augmentation, rng: np.random.Generator
         if rng.random() < augmentation.flip:
             crop = crop.flip(axis)
     return crop.float() / 255
+
+
+def read_triplet(triplet: Triplet, crop_px: int) -> list[Tensor]:
+    """Read the images of a triplet, uint8 ``3 h w``; raises UserError if one is smaller than a crop."""
+    return [_holding(file, crop_px) for file in triplet.files]
 
 
 def _holding(file: Path, side: int) -> Tensor:

@@ -264,6 +264,15 @@ def _expose(light: ImageF, config: BlurConfig, rng: np.random.Generator, gamma: 
     if config.jpeg_quality is None:
         return stored
     quality = int(rng.integers(config.jpeg_quality[0], config.jpeg_quality[1] + 1))
-    _, coded = cv2.imencode(".jpg", stored[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return as_jpeg(stored, quality)
+
+
+def as_jpeg(image: Image8, quality: int) -> Image8:
+    """Return what a JPEG of a quality from 1 to 100 makes of an image ``h w 3``.
+
+    >>> as_jpeg(np.full((8, 8, 3), 100, np.uint8), 90)[0, 0].tolist()
+    [100, 100, 100]
+    """
+    _, coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
     return np.ascontiguousarray(decoded[..., ::-1])

@@ -1,0 +1,127 @@
+"""Where an adapter's triplets come from: a synthesized set, or sharp photos that are blurred on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tfmlc.data.datasets.synthetic import SharpCrops
+from tfmlc.data.datasets.triplets import Alignment, Augmentation, Triplet, augmented, centred, read_triplet
+from tfmlc.data.synthesis.blur import BlurConfig, blur_levels
+from tfmlc.io.images.tensors import to_tensor
+
+
+class TripletSource(Protocol):
+    """Triplets by number, each seen differently whenever it is drawn."""
+
+    names: Sequence[str]
+
+    def view(self, row: int, alignment: Alignment, rng: np.random.Generator) -> Tensor:
+        """Return an augmented view of a triplet, ``m 3 crop_px crop_px`` in [0, 1], the sharp image first."""
+        ...
+
+    def plain(self, row: int) -> Tensor:
+        """Return a triplet without augmentation, ``m 3 crop_px crop_px`` in [0, 1]: always the same."""
+        ...
+
+
+class StoredTriplets:
+    """The triplets of a synthesized set.
+
+    Args:
+        triplets: The triplets.
+        augmentation: The settings of the crops and changes.
+    """
+
+    def __init__(self, triplets: Sequence[Triplet], augmentation: Augmentation) -> None:
+        self.triplets, self.augmentation = triplets, augmentation
+        self.names = [str(triplet.files[0]) for triplet in triplets]
+
+    def view(self, row: int, alignment: Alignment, rng: np.random.Generator) -> Tensor:
+        """Return an augmented view of a triplet."""
+        images = read_triplet(self.triplets[row], self.augmentation.crop_px)
+        return augmented(images, self.augmentation, alignment, rng)
+
+    def plain(self, row: int) -> Tensor:
+        """Return the central crops of a triplet's images."""
+        return centred(self.triplets[row], self.augmentation.crop_px)
+
+
+class SyntheticTriplets:
+    """Triplets that are made from sharp photos whenever they are drawn.
+
+    With the alignment ``"independent"``, each image shows another part of the photo, as in the released code.
+
+    Args:
+        photos: The photos.
+        count: The number of triplets in an epoch. They take the photos in turn.
+        augmentation: The settings of the crops and changes.
+        blur: The settings of the blur.
+        levels: The number of levels of blur.
+        scale: The range of the random factor by which photos are shrunk.
+
+    Raises:
+        UserError: If all photos are smaller than a crop.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[Path],
+        count: int,
+        augmentation: Augmentation,
+        *,
+        blur: BlurConfig,
+        levels: int,
+        scale: tuple[float, float] = (0.4, 1.0),
+    ) -> None:
+        self.wide_px = augmentation.crop_px + 2 * augmentation.nuisance.shift_px
+        self.crops = SharpCrops(photos, self.wide_px, scale, setting="augmentation.crop_px plus twice its shift_px")
+        self.augmentation, self.blur, self.levels = augmentation, blur, levels
+        self.names = [str(self.crops.photos[row % len(self.crops.photos)]) for row in range(count)]
+
+    def view(self, row: int, alignment: Alignment, rng: np.random.Generator) -> Tensor:
+        """Return an augmented view of new images of a photo."""
+        if alignment == "independent":
+            images = [self._images(row, rng)[member] for member in range(self.levels + 1)]
+        else:
+            images = self._images(row, rng)
+        return augmented(images, self.augmentation, alignment, rng)
+
+    def plain(self, row: int) -> Tensor:
+        """Return the middle of images of a photo."""
+        margin, side = self.augmentation.nuisance.shift_px, self.augmentation.crop_px
+        images = torch.stack(self._images(row, np.random.default_rng([5, row])))
+        return images[..., margin : margin + side, margin : margin + side].float() / 255
+
+    def _images(self, row: int, rng: np.random.Generator) -> list[Tensor]:
+        """Return a sharp crop of a photo and its blurred versions, uint8 ``3 wide_px wide_px``."""
+        crop, margin = self.crops.draw(rng, Path(self.names[row]))
+        blurry, sharp, _ = blur_levels(crop, self.blur, rng, levels=self.levels, margin_px=margin)
+        return [(to_tensor(image) * 255).round().byte() for image in (sharp, *blurry)]
+
+
+class JoinedTriplets:
+    """Several sources one after another.
+
+    Args:
+        sources: The sources.
+    """
+
+    def __init__(self, sources: Sequence[TripletSource]) -> None:
+        self.rows = [(source, row) for source in sources for row in range(len(source.names))]
+        self.names = [name for source in sources for name in source.names]
+
+    def view(self, row: int, alignment: Alignment, rng: np.random.Generator) -> Tensor:
+        """Return an augmented view of a triplet."""
+        source, place = self.rows[row]
+        return source.view(place, alignment, rng)
+
+    def plain(self, row: int) -> Tensor:
+        """Return a triplet without augmentation."""
+        source, place = self.rows[row]
+        return source.plain(place)
