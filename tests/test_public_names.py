@@ -75,10 +75,11 @@ DOCUMENTED = {
     "tfmlc.losses.triplet": ["ranking_loss", "triplet_loss"],
     "tfmlc.metrics.fidelity": ["psnr", "ssim_2d", "ssim_3d", "ssim_luma"],
     "tfmlc.metrics.periodicity": ["periodicity"],
-    "tfmlc.networks": ["Network", "blend_networks"],
+    "tfmlc.networks": ["Network", "blend_networks", "from_pretrained", "push_to_hub", "save_pretrained"],
     "tfmlc.networks.hinet": ["HINet"],
     "tfmlc.networks.mprnet": ["MPRNet"],
     "tfmlc.networks.nafnet": ["NAFNet"],
+    "tfmlc.networks.onnx": ["export_onnx"],
 }
 
 

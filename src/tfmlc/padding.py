@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,6 +33,8 @@ def pad_to_multiple(image: Tensor, multiple: int, mode: Literal["reflect", "zero
 
 def pad_sides(image: Tensor, *, left: int = 0, right: int = 0, top: int = 0, bottom: int = 0) -> Tensor:
     """Pad images ``b c h w`` by reflection, or by replication if a side is too small to reflect; pads are in px."""
+    if torch.compiler.is_exporting():
+        return _pad_by_index(_pad_by_index(image, -1, left, right), -2, top, bottom)
     height, width = image.shape[-2:]
     if left or right:
         mode = "reflect" if max(left, right) < width else "replicate"
@@ -40,3 +43,13 @@ def pad_sides(image: Tensor, *, left: int = 0, right: int = 0, top: int = 0, bot
         mode = "reflect" if max(top, bottom) < height else "replicate"
         image = nn.functional.pad(image, (0, 0, top, bottom), mode=mode)
     return image
+
+
+def _pad_by_index(image: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """Pad one axis as ``pad_sides`` does, without a choice that depends on the size: an exported graph has none."""
+    length = image.shape[axis]
+    place = torch.arange(-before, length + after, device=image.device)
+    clamped = place.clamp(min=0).minimum(torch.full_like(place, length - 1))
+    reflected = length - 1 - (length - 1 - place.abs()).abs()
+    fits = torch.full_like(place, max(before, after)) < length
+    return image.index_select(axis, torch.where(fits, reflected, clamped))

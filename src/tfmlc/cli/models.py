@@ -1,9 +1,9 @@
-"""List, inspect, download, convert and blend models."""
+"""List, inspect, download, convert, blend and export models."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -96,3 +96,22 @@ def models_convert(
             output, network, origin=origin or network.info.origin, licence=licence or network.info.licence, half=half
         )
         typer.echo(load_network(output).explain())
+
+
+@models.command("export")
+def models_export(
+    model: Annotated[str, typer.Argument(help="Name of a model or a weights file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file to write.")],
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"], typer.Option(help="fp32 equals the model; fp16 and int8 are smaller.")
+    ] = "fp32",
+) -> None:
+    """Write a model as an ONNX file, which runs without tfmlc and PyTorch."""
+    with one_line_errors():
+        from tfmlc.io.weights import find_model
+        from tfmlc.networks import load_network
+        from tfmlc.networks.onnx import OPSET, export_onnx
+
+        difference = export_onnx(output, load_network(find_model(model)), precision=precision)
+        size = f"{output.stat().st_size / 1e6:.1f} MB, opset {OPSET}"
+        typer.echo(f"{output}  {size}, any size; differs from the model by at most {difference:.1g}")

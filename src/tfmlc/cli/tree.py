@@ -23,7 +23,7 @@ app = typer.Typer(
 synthesize = typer.Typer(
     help="Create training data: pairs or triplets of blurry and sharp images.", no_args_is_help=True
 )
-models = typer.Typer(help="List, inspect, download, convert and blend models.", no_args_is_help=True)
+models = typer.Typer(help="List, inspect, download, convert, blend and export models.", no_args_is_help=True)
 bench = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_help=True)
 reproduce = typer.Typer(help="Reproduce the study and the paper's tables.", no_args_is_help=True)
 app.add_typer(reproduce, name="reproduce")
@@ -52,6 +52,7 @@ EXTRAS = {
     "video": ("av",),
     "app": ("gradio",),
     "heic": ("pi_heif",),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
 }
 
 

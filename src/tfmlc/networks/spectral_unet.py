@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tfmlc.networks.network import Network
+from tfmlc.padding import pad_sides
 
 RADII = (0.025, 0.05, 0.09, 0.16)  # cycles per px
 DIRECTIONS = 12
@@ -64,8 +65,7 @@ class LocalSpectrum(nn.Module):
     @torch.no_grad()
     def forward(self, rgb: Tensor) -> Tensor:
         grey = functional.avg_pool2d(rgb.mean(dim=1, keepdim=True), 2)
-        mode = "reflect" if min(grey.shape[-2:]) > MARGIN else "replicate"
-        grey = functional.pad(grey, (MARGIN,) * 4, mode=mode)
+        grey = pad_sides(grey, left=MARGIN, right=MARGIN, top=MARGIN, bottom=MARGIN)
         answers = functional.conv2d(grey, self.bank[:, None].to(grey.dtype), stride=STRIDE).float()
         batch, _, height, width = answers.shape
         power = answers.view(batch, -1, 2, height, width).square().sum(dim=2)
