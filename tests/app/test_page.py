@@ -272,7 +272,7 @@ def test_keyboard_and_names(visitor: Any, blurry: Path) -> None:
     visitor.locator("#go").focus()
     visitor.keyboard.press("Enter")
     visitor.locator("#status").get_by_text("Finished").wait_for()
-    assert visitor.locator("#status[role=status][aria-live=polite]").count() == 1
+    assert visitor.locator("#status [role=status][aria-live=polite]").count() == 1
     reached = set()
     for _ in range(40):
         visitor.keyboard.press("Tab")

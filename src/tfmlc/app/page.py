@@ -24,6 +24,7 @@ AUTOMATIC = next(iter(TILES))
 ANNOUNCED = "element.setAttribute('role', 'status'); element.setAttribute('aria-live', 'polite');"
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 CLEANING_S = (3600, 86400)  # every hour, uploads that are a day old
+Uploads = Sequence[dict[str, Any]]  # as the browser names them; Gradio's preprocessing leaves an empty file for each
 KIND = {True: "failed", False: "done"}
 MOST_WAITING = 100  # visitors
 MODELS_KEPT = 2  # in memory
@@ -61,10 +62,10 @@ class Page:
                     viewer = _viewer()
                     results = gr.File(label="Results", file_count="multiple", interactive=False, visible=False)
                     archive = gr.DownloadButton("Download all as zip", visible=False, elem_id="zip")
-            files.change(self.hold, files, None, **QUIET)
-            run = go.click(self.begin, None, [go, cancel], **QUIET).then(
+            files.change(self.hold, files, None, preprocess=False, **QUIET)
+            run = go.click(self.begin, files, [go, cancel], preprocess=False, **QUIET).then(
                 self.deblur,
-                [files, *settings],
+                settings,
                 [status, viewer, results, archive],
                 show_progress_on=status,
                 concurrency_limit=1,
@@ -75,12 +76,13 @@ class Page:
             blocks.unload(self.leave)
         return blocks.queue(max_size=MOST_WAITING)
 
-    def hold(self, files: list[str] | None, request: gr.Request) -> None:
-        """Remember the files that a visitor has uploaded."""
-        self.sessions.hold(_key(request), map(Path, files or ()))
+    def hold(self, files: Uploads | None, request: gr.Request) -> None:
+        """Remember the files that a visitor has uploaded; Gradio has checked that they are uploads."""
+        self.sessions.hold(_key(request), [Path(file["path"]) for file in files or ()])
 
-    def begin(self, request: gr.Request) -> tuple[Any, Any]:
+    def begin(self, files: Uploads | None, request: gr.Request) -> tuple[Any, Any]:
         """Begin a run."""
+        self.hold(files, request)
         self.sessions.of(_key(request)).begin()
         return gr.update(interactive=False), gr.update(interactive=True)
 
@@ -99,7 +101,6 @@ class Page:
 
     def deblur(
         self,
-        files: list[str] | None,
         model: str,
         strength: float,
         tile: str,
@@ -109,6 +110,7 @@ class Page:
     ) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Restore the files, and show each result as soon as it is there."""
         session, results = self.sessions.of(_key(request)), list[Result]()
+        files = session.uploads
         hidden = gr.update(value=None, visible=False)
         if not files:
             yield _said("Add a photo or a video first."), gr.skip(), hidden, hidden
@@ -123,7 +125,7 @@ class Page:
         def on_step(what: str, done: int, total: int | None) -> None:
             progress((done, total), desc=what)
 
-        for result in restore_uploads(deblurrer, session, map(Path, files), self.limits, on_step, blur_map=blur_map):
+        for result in restore_uploads(deblurrer, session, files, self.limits, on_step, blur_map=blur_map):
             results.append(result)
             yield (
                 _status(results, f"{len(results)} of {len(files)} files done."),

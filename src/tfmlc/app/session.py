@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
@@ -21,14 +21,14 @@ class Session:
 
     Attributes:
         folder: The folder for the runs. Its name cannot be guessed.
-        uploads: The uploaded files.
+        uploads: The uploaded files, in order.
         stop: Set when the run is to stop.
         working: Held while a file is restored, so that its folder is not removed meanwhile.
         closed: Whether the visitor has left.
     """
 
     folder: Path
-    uploads: set[Path] = field(default_factory=set[Path])
+    uploads: list[Path] = field(default_factory=list[Path])
     stop: Event = field(default_factory=Event)
     working: Lock = field(default_factory=Lock)
     closed: bool = False
@@ -90,12 +90,12 @@ class Sessions:
         with self._lock:
             return self._open.setdefault(key, Session(self.root / secrets.token_urlsafe(24)))
 
-    def hold(self, key: str, uploads: Iterable[Path]) -> None:
+    def hold(self, key: str, uploads: Sequence[Path]) -> None:
         """Remember what a visitor has uploaded, and remove what the same visitor has taken back."""
-        session, uploads = self.of(key), set(uploads)
+        session = self.of(key)
         with self._lock:
-            gone, session.uploads = session.uploads - uploads, uploads
-            self._remove(gone)
+            before, session.uploads = session.uploads, list(uploads)
+            self._remove(before)
 
     def close(self, key: str) -> None:
         """Forget a visitor: stop the run and remove all files."""
@@ -106,10 +106,10 @@ class Sessions:
             self._remove(session.uploads)
         session.close()
 
-    def _remove(self, uploads: set[Path]) -> None:
+    def _remove(self, uploads: Iterable[Path]) -> None:
         """Remove uploaded files; two visitors with the same file share it, so it stays while one of them needs it."""
         needed = {path for session in self._open.values() for path in session.uploads}
-        for path in uploads - needed:
+        for path in set(uploads) - needed:
             if self.root in path.parents:
                 path.unlink(missing_ok=True)
 
