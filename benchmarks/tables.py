@@ -270,6 +270,25 @@ def strength_table() -> str:
     return _with(note, markdown(["strength", "PSNR ↑", "LPIPS ↓", "periodicity"], rows, labels=0))
 
 
+def onnx_table() -> str:
+    content = _read("onnx.json")
+    rows = [
+        [
+            row["variant"],
+            f"{row['megabytes']:.1f}",
+            *(f"{row[name]:.2f}" if name in row else "" for name in ("of_torch_db", "psnr")),
+            f"{row['seconds']:.2f}",
+        ]
+        for row in content["rows"]
+    ]
+    titles = ("variant", "file, MB", "PSNR against fp32, dB", "PSNR against sharp, dB", "processor seconds an image")
+    note = (
+        f"{content['model']}, {content['images']} crops of {content['size']}; blurry: {content['blurry_psnr']:.2f} dB"
+    )
+    origin = f"onnxruntime {content['onnxruntime']}, {content['threads']} thread, {content['device']}"
+    return _with(f"{note}. {origin}, commit {content['commit']}.", markdown(titles, rows))
+
+
 def fuzz_table() -> str:
     titles = ("cases", "read", "refused", "faults", "slowest, s", "most memory, MiB")
     rows: list[list[object]] = []
@@ -346,6 +365,7 @@ TABLES = {
     "planted": planted_table,
     "blurriness": blurriness_table,
     "strength": strength_table,
+    "onnx": onnx_table,
     "fuzz": fuzz_table,
     "pixels": pixels_table,
     "metadata": metadata_table,
