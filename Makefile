@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # pyiqa brings opencv-python, which needs a screen's libraries; the headless build must stay the one that is imported.
 .venv/all: .venv/base
-	@$(PIP) install --editable '.[train,metrics,video,app,heic,onnx,spandrel,docs,dev]'
+	@$(PIP) install --editable '.[train,metrics,video,app,heic,jxl,raw,onnx,spandrel,docs,dev]'
 	@$(PIP) uninstall --yes opencv-python
 	@$(PIP) install --force-reinstall --no-deps opencv-python-headless
 	@touch $@

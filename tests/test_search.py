@@ -11,7 +11,7 @@ from conftest import make_photo
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, find_images, search_images, skipped_line, write_image
 
-NOT_READ = ("a.MP4", "b.gif", "c.gif", "d.CR2", "e.mov", "f.jxl")
+NOT_READ = ("a.MP4", "b.gif", "c.gif", "d.psd", "e.mov", "f.exr")
 NOT_MEANT = ("notes.txt", "a.xmp", "._a.jpg", ".hidden.png", ".thumbnails/a.jpg", "deeper/.git/b.png", "book.pdf")
 DONE = ("10.jpg", "9.jpe", "b.jfif", "c.mpo", "d.avif", "deeper/é.webp", "t.TIF")
 
@@ -36,13 +36,13 @@ def test_a_folder_counts_what_it_skips_and_names_it(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert not found.errors
     assert skipped_line(found.skipped) == (
-        "9 skipped: 2 .gif, 1 .cr2, 1 .jxl, 1 .mov, 1 .mp4, 1 behind a link to a folder, "
+        "9 skipped: 2 .gif, 1 .exr, 1 .mov, 1 .mp4, 1 .psd, 1 behind a link to a folder, "
         "1 named .bak (a PNG image: name it .png), 1 without a suffix (a PNG image: name it .png)"
     )
 
 
 def test_heic_names_its_extra_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tfmlc.io.images.formats.has_heic", lambda: False)
+    monkeypatch.setattr("tfmlc.io.images.formats.has_package", lambda _: False)
     fill(tmp_path, "a.heic", "b.HEIC", "c.mp4")
     line = "3 skipped: 2 .heic (install the extra: pip install 'tfmlc[heic]'), 1 .mp4"
     assert skipped_line(search_images(tmp_path).skipped) == line

@@ -9,6 +9,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import pylibjxl
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,6 +27,10 @@ def facts(content: bytes) -> dict[str, Any]:
     """Every piece of metadata that is found in a file's content, under a name of its own."""
     if content[4:8] == b"ftyp" and b"hvc1" in content:
         kind, info, exif = "HEIC", {"icc_profile": ICC if ICC in content else None}, _loaded(content)
+    elif content[4:8] == b"JXL " or content[:2] == b"\xff\x0a":
+        blocks = pylibjxl.decode(content, metadata=True)[1]
+        content = blocks.get("exif", b"") + blocks.get("xmp", b"")  # they are compressed in the file
+        kind, exif, info = "JPEG XL", _loaded(content), {"icc_profile": blocks.get("icc")}
     elif content[:4] in TIFF_HEADS:  # Pillow does not open every kind of TIFF
         kind, exif = "TIFF", _loaded(content)
         info = {"icc_profile": exif.get(0x8773)}

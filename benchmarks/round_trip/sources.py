@@ -12,17 +12,21 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import pylibjxl
 from numpy.typing import NDArray
 from PIL import Image
 
 from round_trip.blocks import (
+    ASCII,
     BYTE,
     DPI,
     ICC,
     IPTC,
     LONG,
     PHOTOSHOP,
+    RATIONAL,
     SHORT,
+    SRATIONAL,
     UNDEFINED,
     XMP,
     Tag,
@@ -78,7 +82,7 @@ def scene(dtype: Any, channels: int) -> Samples:
 
 def sources() -> Iterator[Source]:
     """Every source; all metadata that its format and its maker have room for are in it."""
-    for make in (_jpegs, _pngs, _webps, _avifs, _tiffs, _bmps, _heics):
+    for make in (_jpegs, _pngs, _webps, _avifs, _tiffs, _bmps, _heics, _jxls, _raws):
         yield from make()
 
 
@@ -289,3 +293,59 @@ def _heics() -> Iterator[Source]:
         pixels = scene(np.uint16 if name == "10" else np.uint8, 4 if name == "alpha" else 3)
         content = (ASSETS / f"{name}.heic").read_bytes()
         yield Source("HEIC", kind, ".heic", content, pixels, lossy=True, bits=10 if name == "10" else 0)
+
+
+def _jxls() -> Iterator[Source]:
+    colour = scene(np.uint8, 3)
+    content = pylibjxl.encode(colour, lossless=True, distance=0, exif=exif_block(colour), xmp=XMP, icc=ICC)
+    yield Source("JPEG XL", "8 bits, RGB", ".jxl", content, colour)
+    for dtype, channels, kind in (
+        (np.uint8, 1, "8 bits, grey"),
+        (np.uint8, 4, "8 bits, RGB and alpha"),
+        (np.uint16, 3, "16 bits, RGB"),
+        (np.uint16, 4, "16 bits, RGB and alpha"),
+    ):
+        pixels = scene(dtype, channels)
+        stored = pixels[..., 0] if channels == 1 else pixels
+        yield Source("JPEG XL", kind, ".jxl", imagecodecs.jpegxl_encode(stored, lossless=True), pixels)
+    deep = scene(np.uint16, 3)
+    ten = imagecodecs.jpegxl_encode(deep >> 6, lossless=True, bitspersample=10)
+    yield Source("JPEG XL", "10 bits, RGB", ".jxl", ten, deep, lossy=True, bits=10)
+
+
+def _raws() -> Iterator[Source]:
+    shown = scene(np.uint16, 3)
+    turned = dng(np.rot90(shown), orientation=6)
+    yield Source("raw", "DNG, 16 bits", ".dng", dng(shown), shown, lossy=True)
+    yield Source("raw", "DNG, 16 bits, stored rotated", ".dng", turned, shown, lossy=True, turned=True)
+
+
+def dng(shown: Samples, *, orientation: int = 1) -> bytes:
+    """A camera raw file whose sensor has the primaries of sRGB: behind each pixel of RGGB is one linear value."""
+    values = shown / 65535
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    height, width, _ = shown.shape
+    mosaic = np.empty((height, width))
+    for (top, left), channel in {(0, 0): 0, (0, 1): 1, (1, 0): 1, (1, 1): 2}.items():
+        mosaic[top::2, left::2] = linear[top::2, left::2, channel]
+    mosaic[:2, :2] = 1  # LibRaw takes the brightest value for white if it is near to it
+    data = np.rint(mosaic * 65535).astype("<u2").tobytes()
+
+    def numbers(letter: str, *found: int) -> bytes:
+        return struct.pack(f"<{len(found)}{letter}", *found)
+
+    from_xyz = (3.2404542, -1.5371385, -0.4985314, -0.969266, 1.8760108, 0.041556, 0.0556434, -0.2040259, 1.0572252)
+    matrix = [part for value in from_xyz for part in (round(value * 10_000), 10_000)]
+    tags = [
+        *photo_tags(width, height, "<", orientation=orientation),
+        *(Tag(254, LONG, numbers("I", 0)), Tag(256, LONG, numbers("I", width)), Tag(257, LONG, numbers("I", height))),
+        *(Tag(258, SHORT, numbers("H", 16)), Tag(259, SHORT, numbers("H", 1)), Tag(262, SHORT, numbers("H", 32803))),
+        *(Tag(273, LONG, numbers("I", 8)), Tag(277, SHORT, numbers("H", 1)), Tag(278, LONG, numbers("I", height))),
+        *(Tag(279, LONG, numbers("I", len(data))), Tag(700, BYTE, XMP), Tag(33421, SHORT, numbers("H", 2, 2))),
+        *(Tag(33422, BYTE, bytes((0, 1, 1, 2))), Tag(50706, BYTE, bytes((1, 4, 0, 0))), Tag(50708, ASCII, b"Own\0")),
+        *(Tag(50714, SHORT, numbers("H", 0)), Tag(50717, LONG, numbers("I", 65535))),
+        *(Tag(50721, SRATIONAL, numbers("i", *matrix)), Tag(50728, RATIONAL, numbers("I", *(1, 1) * 3))),
+        Tag(50778, SHORT, numbers("H", 21)),  # daylight of 6500 K
+    ]
+    start = 8 + len(data)
+    return b"II*\0" + struct.pack("<I", start) + data + directory(tags, start, "<")

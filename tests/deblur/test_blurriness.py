@@ -96,7 +96,7 @@ def folder(tmp_path: Path, sharp: np.ndarray) -> Path:
     write_image(tmp_path / "in" / "sharp.jpg", Image(sharp))
     write_image(tmp_path / "in" / "deep" / "moved.png", Image(cv2.blur(sharp, (15, 1))))
     (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (tmp_path / "in" / "raw.cr2").write_bytes(b"II")
+    (tmp_path / "in" / "drawing.psd").write_bytes(b"8BPS")
     return tmp_path / "in"
 
 
@@ -111,7 +111,7 @@ def test_files_are_listed_from_the_most_blurred_on(folder: Path, tmp_path: Path)
     first, second = result.stdout.splitlines()
     assert first.endswith(f"px  blurred  {folder / 'deep' / 'moved.png'}")
     assert second.endswith(f"px  sharp    {folder / 'sharp.jpg'}")
-    assert (result.exit_code, "1 skipped: 1 .cr2" in result.stderr, "broken.png" in result.stderr) == (1, True, True)
+    assert (result.exit_code, "1 skipped: 1 .psd" in result.stderr, "broken.png" in result.stderr) == (1, True, True)
     rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert [Path(row["file"]).name for row in rows] == ["moved.png", "sharp.jpg"]
     assert [row["blurred"] for row in rows] == ["true", "false"]

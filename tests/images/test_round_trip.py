@@ -9,13 +9,13 @@ import pytest
 
 from conftest import REPOSITORY
 from round_trip.matrix import rows
-from tfmlc.io.images.formats import has_heic
+from tfmlc.io.images.formats import KINDS
 
 
 @pytest.fixture(scope="module")
 def measured() -> list[dict[str, Any]]:
-    if not has_heic():
-        pytest.skip("the extra heic is not installed")
+    if not all(KINDS[name].is_read for name in ("HEIC", "JPEG XL", "raw")):
+        pytest.skip("needs the extras heic, jxl and raw")
     return rows()
 
 

@@ -52,6 +52,8 @@ EXTRAS = {
     "video": ("av",),
     "app": ("gradio",),
     "heic": ("pi_heif",),
+    "jxl": ("pylibjxl",),
+    "raw": ("rawpy",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
 }
 

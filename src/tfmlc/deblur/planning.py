@@ -13,12 +13,12 @@ from typing import Literal
 from tfmlc.deblur.marks import COMPARISON, mark_of
 from tfmlc.errors import UserError, in_one_line
 from tfmlc.io.files import real_path
-from tfmlc.io.images import FORMATS, READ_ONLY, Found, is_image_name, nothing_found, search_images
+from tfmlc.io.images import FORMATS, READ_ONLY, WRITTEN_AS, Found, is_image_name, nothing_found, search_images
 from tfmlc.io.locks import check_unlocked
 from tfmlc.io.video import CONTAINERS, FOR_VIDEO, has_pyav, is_video_name
 
 COMPARISON_SUFFIX = "-compare.png"
-FORMAT_OF_READ_ONLY, CONTAINER_OF_READ_ONLY = ".jpg", ".mkv"
+CONTAINER_OF_READ_ONLY = ".mkv"
 LONGEST_NAME = 255  # bytes, on the usual file systems
 
 
@@ -203,7 +203,8 @@ def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: 
     sources = {real_path(source) for source, _ in images}
     for source, name in images:
         if _is_read_only(name):
-            suffix = CONTAINER_OF_READ_ONLY if is_video_name(name) else FORMAT_OF_READ_ONLY
+            is_video = is_video_name(name)
+            suffix = CONTAINER_OF_READ_ONLY if is_video else WRITTEN_AS[READ_ONLY[name.suffix.lower()]]
             name = name.with_suffix(suffix)  # noqa: PLW2901
             if name in names:  # a phone's HEIC beside the same photo as JPEG
                 name = name.with_name(f"{source.name}{suffix}")  # noqa: PLW2901

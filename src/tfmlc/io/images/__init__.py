@@ -1,6 +1,6 @@
 """Reading and writing of image files, with all their metadata."""
 
-from tfmlc.io.images.formats import FORMATS, READ_ONLY, FileKind, is_image_name, kind_of_file, kind_of_name
+from tfmlc.io.images.formats import FORMATS, READ_ONLY, WRITTEN_AS, FileKind, is_image_name, kind_of_file, kind_of_name
 from tfmlc.io.images.image import Image, Pixels, check_range, to_depth
 from tfmlc.io.images.reading import read_image, read_rgb8, read_size, restored_mark
 from tfmlc.io.images.search import Found, find_images, natural_key, nothing_found, search_images, skipped_line
@@ -9,6 +9,7 @@ from tfmlc.io.images.writing import write_image
 __all__ = [
     "FORMATS",
     "READ_ONLY",
+    "WRITTEN_AS",
     "FileKind",
     "Found",
     "Image",

@@ -24,17 +24,27 @@ FORMATS = {
 }
 """The suffixes that can be read and written, with their formats."""
 
-READ_ONLY = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC"}
-"""The suffixes that can be read with the extra ``heic``, but not written."""
+RAW_SUFFIXES = (
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw"),
+    *(".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+)
+READ_ONLY = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    ".jxl": "JPEG XL",
+    **dict.fromkeys(RAW_SUFFIXES, "raw"),
+}
+"""The suffixes that can be read with an extra (``heic``, ``jxl``, ``raw``), but not written, with their formats."""
+
+WRITTEN_AS = {"HEIC": ".jpg", "JPEG XL": ".jpg", "raw": ".tif"}
+"""The suffixes of the results of formats that cannot be written."""
 
 READABLE = "JPEG, PNG, WebP, AVIF, TIFF and BMP"
 HEAD_BYTES = 4096
 AVIF_BRANDS, HEIC_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 SAVE_AS = "save it as JPEG, PNG or TIFF first"
-DEVELOP = "develop it in a raw converter and save it as TIFF, PNG or JPEG first"
 TAKE_A_FRAME = "save the frame you want as PNG first"
 UNPACK, GIVE_THE_PHOTO = "unpack it first", "give the photo itself"
-FOR_HEIC = "install the extra: pip install 'tfmlc[heic]'"
+FOR_HEIC, FOR_JXL, FOR_RAW = (f"install the extra: pip install 'tfmlc[{extra}]'" for extra in ("heic", "jxl", "raw"))
 
 
 @dataclass(frozen=True)
@@ -46,23 +56,21 @@ class FileKind:
         suffixes: Its suffixes.
         remedy: What to do with such a file; empty if it can be read.
         visual: Whether it is a photo or a video, unlike documents and archives.
+        package: The package of an extra that reads it; empty if none does.
     """
 
     name: str
     suffixes: tuple[str, ...] = ()
     remedy: str = ""
     visual: bool = True
+    package: str = ""
 
     @property
     def is_read(self) -> bool:
-        """Whether ``read_image`` can read it; HEIC only if its extra is installed."""
-        return not self.remedy or (self.remedy == FOR_HEIC and has_heic())
+        """Whether ``read_image`` can read it; HEIC, JPEG XL and camera raw only if their extras are installed."""
+        return not self.remedy or (bool(self.package) and has_package(self.package))
 
 
-RAW_SUFFIXES = (
-    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw"),
-    *(".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
-)
 KINDS = {
     "JPEG": FileKind("a JPEG photo", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
     "PNG": FileKind("a PNG image", (".png",)),
@@ -70,10 +78,10 @@ KINDS = {
     "AVIF": FileKind("an AVIF image", (".avif",)),
     "TIFF": FileKind("a TIFF image", (".tif", ".tiff")),
     "BMP": FileKind("a BMP image", (".bmp", ".dib")),
-    "HEIC": FileKind("a HEIC photo", (".heic", ".heif", ".hif"), FOR_HEIC),
+    "HEIC": FileKind("a HEIC photo", (".heic", ".heif", ".hif"), FOR_HEIC, package="pi_heif"),
     "HEIF": FileKind("a HEIF image of a rare kind", (".avci", ".heics", ".heifs"), SAVE_AS),
     "GIF": FileKind("a GIF file", (".gif",), SAVE_AS),
-    "JPEG XL": FileKind("a JPEG XL image", (".jxl",), SAVE_AS),
+    "JPEG XL": FileKind("a JPEG XL image", (".jxl",), FOR_JXL, package="pylibjxl"),
     "JPEG 2000": FileKind("a JPEG 2000 image", (".jp2", ".j2k", ".jpx", ".jpf"), SAVE_AS),
     "JPEG XR": FileKind("a JPEG XR image", (".jxr", ".wdp", ".hdp"), SAVE_AS),
     "Photoshop": FileKind("a Photoshop document", (".psd", ".psb"), SAVE_AS),
@@ -86,7 +94,7 @@ KINDS = {
     "QOI": FileKind("a QOI image", (".qoi",), SAVE_AS),
     "icon": FileKind("an icon", (".ico", ".cur", ".icns"), SAVE_AS),
     "SVG": FileKind("an SVG drawing", (".svg", ".svgz"), "export it as PNG first"),
-    "raw": FileKind("a camera raw photo", RAW_SUFFIXES, DEVELOP),
+    "raw": FileKind("a camera raw photo", RAW_SUFFIXES, FOR_RAW, package="rawpy"),
     "MP4": FileKind("an MP4 video", (".mp4", ".m4v", ".3gp"), TAKE_A_FRAME),
     "MOV": FileKind("a QuickTime video", (".mov",), TAKE_A_FRAME),
     "MKV": FileKind("a Matroska or WebM video", (".mkv", ".webm"), TAKE_A_FRAME),
@@ -159,15 +167,15 @@ MARKUP = re.compile(
 )
 
 
-def has_heic() -> bool:
-    """Whether the extra that reads HEIC is installed."""
-    return find_spec("pi_heif") is not None
+def has_package(name: str) -> bool:
+    """Whether a package of an extra is installed."""
+    return find_spec(name) is not None
 
 
 def is_image_name(path: Path) -> bool:
     """Whether a file has the suffix of an image format that can be read."""
     suffix = path.suffix.lower()
-    return suffix in FORMATS or (suffix in READ_ONLY and has_heic())
+    return suffix in FORMATS or (suffix in READ_ONLY and KIND_OF_SUFFIX[suffix].is_read)
 
 
 def kind_of_name(path: Path) -> FileKind | None:

@@ -21,7 +21,9 @@ from tfmlc.io.images.head import Content, FileBytes, Head
 from tfmlc.io.images.heic import head_of_heic, read_heic
 from tfmlc.io.images.image import Image, to_depth
 from tfmlc.io.images.jpeg import head_of_jpeg, read_jpeg
+from tfmlc.io.images.jxl import head_of_jxl, read_jxl
 from tfmlc.io.images.png import head_of_png, read_png
+from tfmlc.io.images.raw import head_of_raw, read_raw
 from tfmlc.io.images.tiff import head_of_tiff, read_tiff
 from tfmlc.io.images.upright import FIRST_TURNED, stored_orientation, upright
 from tfmlc.io.images.webp import head_of_webp, read_webp
@@ -48,16 +50,18 @@ READERS = {
     "WEBP": Reader(head_of_webp, read_webp),
     "AVIF": Reader(head_of_avif, read_avif),
     "HEIC": Reader(head_of_heic, read_heic),
+    "JPEG XL": Reader(head_of_jxl, read_jxl),
+    "raw": Reader(head_of_raw, read_raw),
     "TIFF": Reader(head_of_tiff, read_tiff),
     "BMP": Reader(head_of_bmp, read_bmp),
 }
 
 
 def read_image(path: str | Path, *, allow_large: bool = False) -> Image:
-    """Read a JPEG, PNG, WebP, AVIF, TIFF, BMP or, with the extra ``heic``, HEIC file.
+    """Read a JPEG, PNG, WebP, AVIF, TIFF or BMP file; with an extra also HEIC, JPEG XL or camera raw.
 
     The image is made upright and the orientation in its metadata becomes 1. All other metadata is kept. Palettes
-    become colours and CMYK becomes sRGB.
+    become colours and CMYK becomes sRGB. Camera raw is developed to sRGB with 16 bits, and a note says how.
 
     Args:
         path: The file.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tfmlc.errors import UserError
 from tfmlc.io.files import real_path
-from tfmlc.io.images.formats import FOR_HEIC, FORMATS, is_image_name, kind_of_file, kind_of_name
+from tfmlc.io.images.formats import FORMATS, is_image_name, kind_of_file, kind_of_name
 
 
 @dataclass
@@ -112,7 +112,7 @@ def _why_skipped(file: Path) -> str | None:
     kind = kind_of_name(file)
     if kind is not None:
         suffix = file.suffix.lower()
-        return (f"{suffix} ({kind.remedy})" if kind.remedy == FOR_HEIC else suffix) if kind.visual else None
+        return (f"{suffix} ({kind.remedy})" if kind.package else suffix) if kind.visual else None
     try:
         kind = kind_of_file(file)
     except UserError:

@@ -77,7 +77,7 @@ def read_tiff(content: bytes) -> Image:
     """
     tags = Tags(content)
     if tags.find(DNG_VERSION) is not None:
-        raise UserError("is a camera raw photo (DNG): develop it in a raw converter and save it as TIFF or PNG first")
+        raise UserError("is a camera raw photo (DNG): name it .dng")
     with tifffile.TiffFile(cast(BinaryIO, CodingTags(content))) as file:
         page, notes = _main_page(file)
         _check(page)
