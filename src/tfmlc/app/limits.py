@@ -8,6 +8,7 @@ from pathlib import Path
 from tfmlc.errors import UserError
 
 UPLOAD_MB, MEGAPIXELS, PORT = 500, 100.0, 7860
+MB = 1 << 20  # as browsers count
 
 
 @dataclass(frozen=True)
@@ -37,5 +38,5 @@ class Limits:
                 f"{path} has {width}x{height} px, which is more than the {self.megapixels:g} megapixels that this page "
                 "takes: make it smaller, or use tfmlc deblur on the command line"
             )
-        if path.stat().st_size > self.upload_mb * 1e6:
+        if path.stat().st_size > self.upload_mb * MB:
             raise UserError(f"{path} has more than the {self.upload_mb} MB that this page takes: split it")

@@ -56,7 +56,8 @@ class Page:
                     with gr.Row():
                         go = gr.Button("Deblur", variant="primary", elem_id="go", min_width=100)
                         cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel", min_width=100)
-                    status = gr.HTML(js_on_load=ANNOUNCED, elem_id="status", apply_default_css=False, min_height=70)
+                    progress = gr.HTML(elem_id="progress", apply_default_css=False)
+                    status = gr.HTML(js_on_load=ANNOUNCED, elem_id="status", apply_default_css=False)
                     settings = _settings()
                 with gr.Column(scale=2, min_width=320):
                     viewer = _viewer()
@@ -67,7 +68,7 @@ class Page:
                 self.deblur,
                 settings,
                 [status, viewer, results, archive],
-                show_progress_on=status,
+                show_progress_on=progress,
                 concurrency_limit=1,
                 api_visibility="private",
             )
@@ -128,14 +129,14 @@ class Page:
         for result in restore_uploads(deblurrer, session, files, self.limits, on_step, blur_map=blur_map):
             results.append(result)
             yield (
-                _status(results, f"{len(results)} of {len(files)} files done."),
+                _status(results, _counted(results, len(files))),
                 _viewed(results),
                 _files(results),
                 hidden,
             )
         ended, archive = "Stopped." if len(results) < len(files) else "Finished.", write_zip(results)
         yield (
-            _status(results, f"{ended} {len(results)} of {len(files)} files done."),
+            _status(results, f"{ended} {_counted(results, len(files))}"),
             _viewed(results) if results else gr.skip(),
             _files(results),
             gr.update(value=archive and str(archive), visible=archive is not None),
@@ -188,6 +189,11 @@ def _text(name: str) -> str:
 
 def _said(line: str) -> str:
     return f"<p>{escape(line)}</p>"
+
+
+def _counted(results: Sequence[Result], total: int) -> str:
+    failed = sum(result.target is None for result in results)
+    return f"{len(results) - failed} of {total} files done{f', {failed} failed' if failed else ''}."
 
 
 def _status(results: Sequence[Result], line: str) -> str:

@@ -9,11 +9,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tfmlc.app.limits import PORT, Limits
+from tfmlc.app.limits import MB, PORT, Limits
 from tfmlc.errors import UserError
 
 TEMPORARY_FOLDER = "GRADIO_TEMP_DIR"
 FONTS, MONOSPACED = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")  # those that the machine has
+
+COLOURS = {  # with enough contrast to read
+    "block_info_text_color": "*neutral_600",
+    "block_info_text_color_dark": "*neutral_300",
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_background_fill_dark": "*primary_700",
+    "button_primary_background_fill_hover_dark": "*primary_800",
+    "button_cancel_background_fill": "#b91c1c",
+    "button_cancel_background_fill_hover": "#991b1b",
+}
 
 
 @contextmanager
@@ -41,8 +54,8 @@ def serving(limits: Limits, *, host: str = "127.0.0.1", port: int = PORT) -> Gen
             blocks.launch(
                 server_name=host,
                 server_port=port,
-                max_file_size=limits.upload_mb * 1_000_000,
-                theme=Default(font=FONTS, font_mono=MONOSPACED),
+                max_file_size=limits.upload_mb * MB,
+                theme=Default(font=FONTS, font_mono=MONOSPACED).set(**COLOURS),
                 css=(Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
                 prevent_thread_lock=True,
                 quiet=True,

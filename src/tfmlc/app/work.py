@@ -71,7 +71,7 @@ def restore_uploads(
         run, files = session.new_run(uploads)
     jobs = plan_batch(files, run / "out").jobs
     for number, job in enumerate(jobs, start=1):
-        what = f"{job.source.name} ({number} of {len(jobs)}), {'frames' if job.is_video else 'tiles'}"
+        what = f"{job.source.name} ({number} of {len(jobs)})"
 
         def report(done: int, total: int | None, what: str = what) -> None:
             session.check_running()
@@ -114,14 +114,14 @@ def _result(
         outcome = _restored(deblurrer, job, report)
         if outcome.error is not None:
             report(0, None)  # tells a stop from an error
-            return Result(name, _without_folders(outcome.error, run))
+            return Result(name, _as_line(outcome.error, run, name))
         folder = run / f"views-{job.target.name}"
         views, score = write_views(folder, job.source, job.target, blur_map=blur_map)
     except Stopped:
         return None
     except Exception as error:  # decoders raise many types; the other files continue
-        return Result(name, _without_folders(in_one_line(error, job.source), run))
-    notes = [_without_folders(note, run) for note in outcome.notes]
+        return Result(name, _as_line(in_one_line(error, job.source), run, name))
+    notes = [_as_line(note, run, name) for note in outcome.notes]
     if score is not None:
         notes.insert(0, f"{score:.1f} px of motion")
     what = "kept as it is" if outcome.kept else edges(outcome.before, outcome.after)
@@ -134,8 +134,8 @@ def _restored(deblurrer: Deblurrer, job: Job, report: Callable[[int, int | None]
     return restore_photo(deblurrer, job, report)
 
 
-def _without_folders(text: str, run: Path) -> str:
-    """Return a text in which files of a run are named without their folder, which concerns nobody."""
+def _as_line(text: str, run: Path, name: str) -> str:
+    """Return a text in which files are named without the folder of the run; it does not begin with their name."""
     for folder in (run / "in", run / "out", run):
         text = text.replace(f"{folder}{os.sep}", "")
-    return text
+    return text.removeprefix(f"{name} ").removeprefix(f"{name}: ")
