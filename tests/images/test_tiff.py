@@ -174,7 +174,10 @@ def test_kinds_that_are_not_read_are_named_with_a_way(tmp_path: Path, name: str)
     with pytest.raises(UserError, match=words) as caught:
         read(tmp_path, content)
     assert "not an image" not in str(caught.value)
-    assert any(way in str(caught.value) for way in ("save it", "scale them", "develop it", "save the one", "save one", "name it"))
+    assert any(
+        way in str(caught.value)
+        for way in ("save it", "scale them", "develop it", "save the one", "save one", "name it")
+    )
 
 
 def test_smaller_copies_are_passed_over_and_said(tmp_path: Path) -> None:
