@@ -16,7 +16,7 @@ from tfmlc.cli.tree import (
 
 @app.command()
 def adapt(
-    triplets: Annotated[Path, typer.Argument(metavar="DIR", help="A set made by tfmlc synthesize triplets, or a folder of sharp photos.")],
+    triplets: Annotated[Path, typer.Argument(metavar="DIR", help="A set of triplets, or a folder of sharp photos.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The adapter's file, .safetensors.")],
     settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
     backbone: Annotated[str, typer.Option(help="Name of the backbone.")] = "clip-vit-b16",
