@@ -110,6 +110,24 @@ def test_visitors_do_not_mix_and_leave_nothing(tmp_path: Path, photo: np.ndarray
     assert run(deblurrer, closed, uploads[:1]) == []
 
 
+def test_a_video_is_restored_and_a_frame_of_it_shown(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    from clips import Clip, write_clip
+
+    upload = write_clip(tmp_path / "clip.mp4", Clip(rotation=90, pts=range(0, 4 * 512, 512), sound=None))
+    (result,) = run(deblurrer, Sessions(tmp_path / "root").of("a"), [upload])
+    assert result.target is not None
+    assert result.target.name == "clip.mp4"
+    assert {read_image(view).pixels.shape for view in result.views.values()} == {(64, 48, 3)}
+    session, uploads = Sessions(tmp_path / "root").of("b"), [upload]
+    stopped = restore_uploads(
+        deblurrer, session, uploads, Limits(), lambda _, done, __: done == 2 and session.stop.set()
+    )
+    assert list(stopped) == []
+    small = restore_uploads(deblurrer, session, uploads, Limits(megapixels=0.001), lambda *_: None)
+    session.begin()
+    assert [result.line[:13] for result in small] == ["has 64x48 px,"]
+
+
 def test_without_gradio_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("gradio", "gradio.themes"):
         monkeypatch.setitem(sys.modules, name, None)
