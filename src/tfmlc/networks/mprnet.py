@@ -40,6 +40,12 @@ class AttentionBlock(nn.Module):
         return self.CA(self.body(features)) + features
 
 
+def in_half(images: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return the halves of images with an even side; an exported graph cannot split a side of unknown length."""
+    half = images.shape[dim] // 2
+    return images.narrow(dim, 0, half), images.narrow(dim, half, half)
+
+
 class Resample(nn.Module):
     """Changes the resolution bilinearly, then applies a 1x1 convolution."""
 
@@ -213,13 +219,13 @@ class MPRNet(Network):
 
     def restore(self, blurry: Tensor) -> tuple[Tensor, ...]:
         shallow = [self.get_submodule(f"shallow_feat{stage}") for stage in (1, 2, 3)]
-        halves = blurry.chunk(2, dim=2)
+        halves = in_half(blurry, dim=2)
         encoded: list[list[Tensor]] = []
         decoded: list[list[Tensor]] = []
         first: list[Tensor] = []
         second_inputs: list[Tensor] = []
         for half in halves:
-            left, right = (self.stage1_encoder(shallow[0](quarter)) for quarter in half.chunk(2, dim=3))
+            left, right = (self.stage1_encoder(shallow[0](quarter)) for quarter in in_half(half, dim=3))
             encoded.append(join((left, right), dim=3))
             decoded.append(self.stage1_decoder(encoded[-1]))
             attended, restored = self.sam12(decoded[-1][0], half)
