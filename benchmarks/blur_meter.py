@@ -1,6 +1,6 @@
 """Make the weights of the measure of blurriness: a small head on layers of a spectral U-Net, fitted on synthetic blur.
 
-python benchmarks/blur_meter.py spectral-psnr ../shared/data/sharp_train
+python benchmarks/blur_meter.py spectral-unet.safetensors ../shared/data/sharp_train
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 
 OUTPUT = Path(__file__).parent.parent / "results" / "guard.json"
-SIDE_PX, MARGIN_PX, TILE_PX = 160, 32, 96
+SIDE_PX, MARGIN_PX, TILE_PX = 256, 32, 160
 EACH, PLANTED, OTHERS = 84, 40, 20  # images of each kind: restored by default, with faults, restored by other models
 LENGTHS_PX = (4, 10, 18, 28)
 VISIBLE_RMS = {"halo": 0.2, "colour": 0.08, "part": 0.2}  # of the change that a fault makes, within the tile
@@ -161,7 +161,7 @@ def row(name: str, found: list[tuple[str, ...]], *, planted: str = "") -> dict[s
 def main(data: Path) -> None:
     sharp = [data / "sharp_eval" / "kodak24", data / "sharp_eval" / "gopro"]
     genuine = {f"genuine pairs, {side}": data / "pairs_test" / side for side in ("sharp", "blur")}
-    models = {name: Deblurrer.load(name).unguarded() for name in ("default", "default-perceptual")}
+    models = {name: Deblurrer.load(name).unguarded() for name in ("default", "default-psnr")}
     rows: list[dict[str, Any]] = []
     planted: dict[str, list[tuple[str, ...]]] = defaultdict(list)
 
@@ -177,8 +177,8 @@ def main(data: Path) -> None:
                 result = restored("default", blurry)
                 found["default"].append(measure(blurry, result).faults)
                 if number < OTHERS:
-                    other = restored("default-perceptual", blurry)
-                    found["default-perceptual"].append(measure(blurry, other).faults)
+                    other = restored("default-psnr", blurry)
+                    found["default-psnr"].append(measure(blurry, other).faults)
                 if number < PLANTED and name in ("blurred", "genuine pairs, blur"):
                     for fault, (kind, plant) in FAULTS.items():
                         changed = plant(result, rng)

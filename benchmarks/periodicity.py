@@ -23,7 +23,7 @@ from tfmlc.runtime.progress import Progress
 OUTPUT = Path(__file__).parent.parent / "results" / "periodicity.json"
 PERIODS_PX = (4, 8, 14, 16)
 QUALITIES = (95, 85, 70, 50, 30)
-MODELS = ("default-psnr", "default-perceptual")
+MODELS = ("default-psnr", "default")
 RESTORED_EVERY = 25  # a photo of so many: restoring takes seconds
 Pixels = NDArray[np.uint8]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,65 @@ PAGES = (
     *sorted(p for d in ("docs", "docs/howto", "docs/reference", "docs/results") for p in (REPOSITORY / d).glob("*.md")),
 )
 SETS = {
+    "pairs_test": "6 genuine GoPro test pairs",
     "gopro_pair": "genuine GoPro pair",
     "gopro": "31 sharp GoPro frames, seeded blur",
     "kodak24": "Kodak, seeded blur",
 }
 METRICS = {
     "psnr": "PSNR ↑",
+    "ssim": "SSIM ↑",
     "lpips": "LPIPS ↓",
     "dists": "DISTS ↓",
     "niqe": "NIQE ↓",
     "brisque": "BRISQUE ↓",
+    "periodicity": "periodicity ↓",
 }
-DIGITS = {"psnr": 3, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
+DIGITS = {"psnr": 2, "ssim": 3, "lpips": 3, "dists": 3, "niqe": 2, "brisque": 1, "periodicity": 1}
+MODELS = ("blurry", "previous", "default-psnr", "default")
 
 
 def scores_table() -> str:
     rows: list[list[str]] = []
     for dataset, title in SETS.items():
-        files = {"blurry": "study/{}-blurry", "default": "default/{}-psnr", "default-perceptual": "default/{}"}
-        for model, file in files.items():
-            mean = _read(f"{file.format(dataset)}.json")["mean"]
-            values = [f"{mean[name]:.{DIGITS[name]}f}" if name in mean else "" for name in METRICS]
-            shown = title if model == "blurry" else ""
-            rows.append([shown, model, *values])
+        for model in MODELS:
+            of_study = model == "blurry" and dataset != "pairs_test"
+            mean = _read(f"{'study' if of_study else 'default'}/{dataset}-{model}.json")["mean"]
+            mean = {
+                "psnr": mean.get("gopro-hinet/psnr"),
+                "ssim": mean.get("gopro-hinet/ssim", mean.get("ssim_3d")),
+                **mean,
+            }
+            rows.append([title if model == "blurry" else "", model, *_rounded(mean, METRICS)])
     return markdown(["images", "", *METRICS.values()], rows, labels=2)
+
+
+def held_out_table() -> str:
+    return _by_source("default/held-out.json", "model")
+
+
+def seen_table() -> str:
+    return _by_source("default/seen.json", "model")
+
+
+def blend_factors_table() -> str:
+    return _by_source("default/blend-factors.json", "blend factor")
+
+
+def _by_source(path: str, title: str) -> str:
+    content = _read(path)
+    columns = ("psnr", "lpips", "dists", "periodicity")
+    rows = [
+        [source, row["model"], *_rounded(row[source], columns)]
+        for source in ("gopr0372", "reds")
+        for row in content["rows"]
+    ]
+    note = f"{content['images']} pairs, the middle {content['side_px']} px; commit {content['commit']}."
+    return _with(note, markdown(["pairs", title, *(METRICS[name] for name in columns)], rows, labels=2))
+
+
+def _rounded(mean: Mapping[str, float], names: Iterable[str]) -> list[str]:
+    return [f"{mean[name]:.{DIGITS[name]}f}" if name in mean else "" for name in names]
 
 
 def costs_table() -> str:
@@ -107,27 +143,6 @@ def steps_table() -> str:
     table = markdown(["network", "loss", "seconds", "relative to pixels only"], rows, labels=2)
     precision = content["rows"][0]["precision"]
     return _with(f"One image of 256 px, {precision}, {content['device']}, commit {content['commit']}.", table)
-
-
-def blend_factors_table() -> str:
-    content = _read("default/onto.json")
-    columns = list(content["rows"][0])[1:]
-    rows = [[f"{row['factor']:g}", *(f"{row[name]:.{DIGITS[name]}f}" for name in columns)] for row in content["rows"]]
-    table = markdown(["blend factor", *(METRICS[name] for name in columns)], rows, labels=0)
-    return _with(f"{content['images']} images: {content['of']}.", table)
-
-
-def blends_table() -> str:
-    content = {name: _read(f"default/blends-{name}.json") for name in ("gopro", "reds")}
-    titles = ("gain, dB", "periodicity", "most, relative to the input's", "images within 3")
-    rows: list[list[str]] = []
-    for name, found in content.items():
-        for row in found["rows"]:
-            values = (f"{row['gain_db']:.2f}", f"{row['periodicity']:.1f}", f"{row['largest_ratio']:.1f}")
-            cells = [f"{row['blend']:g}", *values, f"{row['within']} of {row['images']}"]
-            rows.append([name, *cells])
-    before = ", ".join(f"{name} {found['rows'][0]['periodicity_blurry']:.1f}" for name, found in content.items())
-    return _with(f"Periodicity of the blurry inputs: {before}.", markdown(["frames", "blend", *titles], rows))
 
 
 def scoring_table() -> str:
@@ -352,7 +367,8 @@ TABLES = {
     "study": study_table,
     "scoring": scoring_table,
     "blend factors": blend_factors_table,
-    "blends": blends_table,
+    "held out": held_out_table,
+    "seen": seen_table,
     "deblurring": deblurring_table,
     "video": video_table,
     "flicker": flicker_table,

@@ -19,7 +19,7 @@ from conftest import make_photo
 from tfmlc.cli import app
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.locks import LOCK, file_lock, folder_lock
-from tfmlc.io.weights import WARNINGS, shipped_models
+from tfmlc.io.weights import shipped_models
 from tfmlc.losses import Adapter
 from tfmlc.losses.adapter import MadeFor
 from tfmlc.networks import build_network, load_network, save_network
@@ -223,7 +223,7 @@ def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
 
 
 def test_models(model: str) -> None:
-    assert tfmlc("models", "list").stdout.startswith("default  11.2 MB  (same as default-psnr)")
+    assert tfmlc("models", "list").stdout.startswith("default  11.2 MB  (same as default-perceptual)")
     info = tfmlc("models", "info", model).stdout
     assert "hinet (width=8, depth=3, normalised_levels=(1, 2)" in info
     assert "CC0-1.0" in info
@@ -244,11 +244,12 @@ def test_pages_that_shipped_models_name_exist() -> None:
             assert (REPOSITORY / page).is_file(), f"{name} names {page}"
 
 
-def test_a_model_that_draws_a_mesh_says_so() -> None:
-    assert "warning   draws a faint mesh of 4 px" in tfmlc("models", "info", "default-perceptual").stdout
-    for name in {*shipped_models()} - {*WARNINGS}:
-        assert "warning" not in tfmlc("models", "info", name).stdout
-    assert shipped_models().keys() >= WARNINGS.keys()
+def test_models_name_the_authors_of_their_training_data() -> None:
+    for name in shipped_models():
+        info = tfmlc("models", "info", name).stdout
+        assert "GoPro (Nah et al., CVPR 2017) and REDS (Nah et al., CVPRW 2019), both CC BY 4.0" in " ".join(
+            info.split()
+        )
 
 
 def test_weights_of_another_program_are_converted(tmp_path: Path, model: str) -> None:

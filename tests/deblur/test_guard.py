@@ -63,7 +63,17 @@ def test_planted_faults_are_found(photo: np.ndarray, name: str, dtype: type) -> 
 
 
 def test_one_wrong_tile_is_found(photo: np.ndarray) -> None:
-    assert measure(photo, with_tile(photo, photo[200:328, 40:168])).faults == ("part",)
+    changed = photo.copy()
+    changed[128:384, 512:768] = photo[100:356, 40:296]
+    assert measure(photo, changed).faults == ("part",)
+
+
+def test_strong_blur_that_is_removed_is_no_fault() -> None:
+    x = np.arange(480) // 48 % 2  # bars of 48 px, which a blur of 60 px all but removes
+    sharp = np.broadcast_to(np.where(x, 160, 90)[None, :, None], (384, 480, 3)).astype(np.uint8).copy()
+    sharp[:128] = 60
+    blurry = cv2.blur(sharp, (40, 1))
+    assert measure(blurry, sharp).faults == ()
 
 
 def test_halos_are_found() -> None:

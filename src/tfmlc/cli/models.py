@@ -28,18 +28,16 @@ def models_list() -> None:
 
 @models.command("info")
 def models_info(model: Annotated[str, typer.Argument(help="Name of a model or a weights file.")]) -> None:
-    """Show what a weights file holds: network or adapter, sizes, origin, licence and known problems."""
+    """Show what a weights file holds: network or adapter, sizes, origin and licence."""
     with one_line_errors():
         from tfmlc.io.checkpoint import read_info
-        from tfmlc.io.weights import find_model, shipped_warning
+        from tfmlc.io.weights import find_model
         from tfmlc.losses import Adapter
         from tfmlc.networks import load_network
 
         path = find_model(model)
         load = Adapter.load if read_info(path).kind == "adapter" else load_network
         typer.echo(load(path).explain())
-        if warning := shipped_warning(path):
-            typer.echo(f"warning   {warning}")
 
 
 @models.command("fetch")

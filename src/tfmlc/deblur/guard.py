@@ -19,14 +19,14 @@ from tfmlc.metrics.periodicity import PERIOD_PX, periodicity
 
 Pixels = NDArray[Any]
 ImageF = NDArray[np.float32]
-AVERAGED_PX, CELL_PX = 8, 64  # the image is averaged over squares of 8 px and judged in cells of 64 px
+AVERAGED_PX, CELL_PX = 16, 128  # the image is averaged over squares of 16 px and judged in cells of 128 px
 CROP_PX, CROPS = 256, 5  # meshes and halos are looked for in the crops with the most contrast
 MOST_TIMES, USUAL_PERIODICITY = 3.0, 3.0  # a mesh has more than 3 times the periodicity of the image
 LEAST_LEVELS = 0.1  # of 255; a fainter mesh is not visible
 CERTAIN, LIKELY = 5.0, 3.0  # times what chance gives: a mesh for sure, and one if the periodicity says so, too
 AROUND_PX, OVERSHOOT, MOST_PIXELS = 32, 0.1, 0.15  # halos exceed the range around them by 0.1
-MOST_CHANGE, MOST_CHANGE_OF_CELL = 0.04, 0.1  # of the mean of a channel
-CONTRAST, LEAST_GAIN = 0.05, 0.1  # where the image varies so much, the result varies in the same way
+MOST_CHANGE, MOST_CHANGE_OF_CELL = 0.04, 0.17  # of the mean of a channel; sharp sides of genuine pairs reach 0.14
+CONTRAST, LEAST_GAIN = 0.05, 0.2  # where the image varies so much, the result varies in the same way
 
 WORDS = {
     "mesh": f"the result has a mesh of {PERIOD_PX} px that the image does not have",
@@ -122,7 +122,7 @@ def _averaged(pixels: Pixels, side_px: int) -> ImageF:
 
 
 def _around(small: ImageF) -> ImageF:
-    """Return the means of the cells around all squares of 8 px."""
+    """Return the means of the cells around all averaged squares."""
     cell = (CELL_PX // AVERAGED_PX,) * 2
     return np.asarray(cv2.blur(small, cell, borderType=cv2.BORDER_REPLICATE), np.float32)
 

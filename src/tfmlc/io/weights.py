@@ -11,12 +11,9 @@ from tfmlc.errors import UserError, unknown_name
 from tfmlc.runtime.progress import Progress
 
 SHIPPED = Path(__file__).parent.parent / "pretrained"
-BEST = "default-psnr"  # "default" means this model
-FROM_FIDELITY_TO_LOOKS = (BEST, "default-perceptual")  # the ends of strength 0 to 1
+BEST = "default-perceptual"  # "default" means this model
+FROM_FIDELITY_TO_LOOKS = ("default-psnr", BEST)  # the ends of strength 0 to 1
 FOLDER_VARIABLE = "TFMLC_WEIGHTS"
-WARNINGS = {  # of models that ship, by name
-    "default-perceptual": f"draws a faint mesh of 4 px over every image, {BEST} does not",
-}
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
@@ -44,15 +41,6 @@ def shipped_models() -> dict[str, Path]:
     """Return the files of the models that ship with the package, by name."""
     files = {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
     return {"default": files[BEST], **files}
-
-
-def shipped_warning(path: Path) -> str | None:
-    """Return the known problem of a model that ships with the package; None if there is none.
-
-    >>> shipped_warning(shipped_models()["default-perceptual"])
-    'draws a faint mesh of 4 px over every image, default-psnr does not'
-    """
-    return WARNINGS.get(path.stem) if path.parent == SHIPPED else None
 
 
 def find_model(model: str | Path) -> Path:

@@ -86,8 +86,9 @@ PROJECTED_DINOV2: dict[str, Any] = {
     "backbone": "dinov2-vit-s14",
     "adapter": "random",  # docs/results/study.md: no trained adapter was better
     "adapter_mode": "token",
+    "offset": "random",
     "weight": "auto",
-    "gradient_ratio": 3.0,
+    "gradient_ratio": 2.0,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -110,14 +111,31 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default-genuine": {  # a head at full resolution; genuine pairs beside synthetic blur
         "network": {"name": "hinet", "start": "default-psnr", "sizes": {"head": 16}},
         "data": GENUINE,
-        "loop": {**MUON, "steps": 2200, "batch_size": 24, "learning_rate": 0.003, "final_learning_rate": 1e-4},
+        "loop": {
+            **MUON,
+            "steps": 2200,
+            "batch_size": 24,
+            "learning_rate": 0.003,
+            "final_learning_rate": 1e-4,
+            "warmup_steps": 40,
+            "ema_decay": 0.997,
+        },
         "mesh": 0.03,
     },
     "default-perceptual": {  # finetunes the model above with a feature loss whose backbone may be used freely
         "network": {"name": "hinet", "start": "default-psnr"},
-        "data": {**ALL_BLUR, "easy_fraction": 0.2},
+        "data": GENUINE,
         "loss": PROJECTED_DINOV2,
-        "loop": {**MUON, "steps": 1000, "batch_size": 8, "learning_rate": 5e-4, "warmup_steps": 50},
+        "loop": {
+            **MUON,
+            "steps": 130,
+            "batch_size": 12,
+            "learning_rate": 8e-4,
+            "final_learning_rate": 5e-5,
+            "warmup_steps": 10,
+            "ema_decay": 0.98,
+        },
+        "mesh": 0.1,
     },
     "smoke": {  # takes seconds on a laptop and shows that everything runs
         "network": {"name": "hinet", "sizes": {"width": 8, "depth": 3, "normalised_levels": [1, 2], "unshuffle": 2}},
