@@ -19,7 +19,10 @@ from tfmlc.io.images.tensors import to_tensor
 class TripletSource(Protocol):
     """Triplets by number, each seen differently whenever it is drawn."""
 
-    names: Sequence[str]
+    @property
+    def names(self) -> Sequence[str]:
+        """The files of the sharp images, one per triplet."""
+        ...
 
     def view(self, row: int, alignment: Alignment, rng: np.random.Generator) -> Tensor:
         """Return an augmented view of a triplet, ``m 3 crop_px crop_px`` in [0, 1], the sharp image first."""
