@@ -58,6 +58,8 @@ def is_setting(kinds: Any, path: str) -> bool:
                 for part in (annotation, *getattr(annotation, "__args__", ()))
                 if isinstance(part, type) and issubclass(part, BaseModel)
             )
+            if getattr(annotation, "__origin__", None) is dict:  # the user gives the first name
+                rest = rest.partition(".")[2]
             return not rest or not inner or is_setting(inner, rest)
     return False
 

@@ -27,7 +27,7 @@ def network_of(model: Model | tuple[Model, Model], strength: float | None) -> Ne
             outside of [0, 1].
 
     Example:
-        >>> network_of("default", 0.0).info.sha256 == network_of("default", None).info.sha256
+        >>> network_of("default", 1.0).info.sha256 == network_of("default", None).info.sha256
         True
     """
     ends: tuple[Model, Model] = model if isinstance(model, tuple) else FROM_FIDELITY_TO_LOOKS

@@ -58,7 +58,7 @@ def find_model(model: str | Path) -> Path:
 
     Example:
         >>> find_model("default").name
-        'default-psnr.safetensors'
+        'default-perceptual.safetensors'
     """
     shipped = shipped_models()
     if str(model) in shipped:
