@@ -60,10 +60,6 @@ def held_out_table() -> str:
     return _by_source("default/held-out.json", "model")
 
 
-def seen_table() -> str:
-    return _by_source("default/seen.json", "model")
-
-
 def blend_factors_table() -> str:
     return _by_source("default/blend-factors.json", "blend factor")
 
@@ -368,7 +364,6 @@ TABLES = {
     "scoring": scoring_table,
     "blend factors": blend_factors_table,
     "held out": held_out_table,
-    "seen": seen_table,
     "deblurring": deblurring_table,
     "video": video_table,
     "flicker": flicker_table,
