@@ -1,5 +1,5 @@
 # make demo     set everything up, deblur the example photo
-# make test     set everything up, run the tests; make test-all runs those of several processes too
+# make test     set everything up, run the tests; make test-all runs the heavy ones and those of several processes too
 # make check    set everything up, then style, types, tables and layers
 # make docs     set everything up, build the site into docs/_build; make docs-serve shows it on localhost
 PYTHON ?= python3

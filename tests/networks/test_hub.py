@@ -55,6 +55,7 @@ def test_without_a_licence_nothing_is_written(network: Network, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("no_hub")
 def test_without_a_network_there_is_one_line(network: Network) -> None:
     with pytest.raises(UserError, match=r"cannot load me/mine: .*check the name, the network and the token"):

@@ -22,6 +22,7 @@ from tfmlc.networks import Network, build_network, load_network
 from tfmlc.networks.onnx import _converted, export_onnx
 
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
+pytestmark = pytest.mark.heavy
 PAGE = REPOSITORY / "docs" / "howto" / "onnx.md"
 ALONE = "import sys; sys.modules['torch'] = sys.modules['tfmlc'] = None\n"
 NETWORKS = {
