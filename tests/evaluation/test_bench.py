@@ -28,6 +28,7 @@ def clip() -> Any:
     return build_backbone("clip-vit-b16", None)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("adapted", [False, True], ids=["FMLC", "TFMLC"])
 def test_the_released_procedure_gives_the_same_loss_and_gradient(adapted: bool, clip: Any) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -53,6 +53,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         reproduce_table("table1", GridConfig(gopro=tmp_path / "nowhere"), tmp_path / "out", tmp_path / "work")
 
 
+@pytest.mark.heavy
 def test_a_quick_cell_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grid, "METRICS", ("periodicity",))
     monkeypatch.setattr(grid, "kept_weights", lambda *_: None)  # random ones, on any machine

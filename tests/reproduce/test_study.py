@@ -45,6 +45,7 @@ def config_of(tmp_path: Path, **changes: object) -> StudyConfig:
 
 
 @pytest.mark.weights
+@pytest.mark.heavy
 def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if reasons := unavailable(METRICS):
         pytest.skip(next(iter(reasons.values())))

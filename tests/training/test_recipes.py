@@ -81,6 +81,7 @@ def test_every_preset_runs_on_gopros_layout(name: str, gopro: Path, tmp_path: Pa
     assert load_network(weights).info.name == name.split("-", maxsplit=1)[0]
 
 
+@pytest.mark.heavy
 def test_a_preset_of_a_mixture_names_the_folders_it_lacks_and_runs_with_them(gopro: Path, tmp_path: Path) -> None:
     photos = gopro / "train" / "GOPR0372_07_00" / "sharp"
     settings = [f"data.sources.{name}.photos=[{photos}]" for name in ("short", "long", "sharp")]
