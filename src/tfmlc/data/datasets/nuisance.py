@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from tfmlc.config import Config
 from tfmlc.data.synthesis.blur import as_jpeg
+from tfmlc.io.images.tensors import to_tensor
 
 
 class Nuisance(Config):
@@ -62,6 +62,7 @@ def disturbed(image: Tensor, strength: float, nuisance: Nuisance, rng: np.random
         The image, ``3 h w`` in [0, 1].
 
     Example:
+        >>> import torch
         >>> image = torch.rand(3, 16, 16)
         >>> bool((disturbed(image, 1.0, Nuisance(), np.random.default_rng(0)) == image).all())
         False
@@ -72,5 +73,4 @@ def disturbed(image: Tensor, strength: float, nuisance: Nuisance, rng: np.random
     noise = strength * nuisance.noise * rng.standard_normal(image.shape)
     changed = np.clip(image.numpy() * gains + noise, 0, 1)
     quality = round(100 - strength * (100 - nuisance.jpeg_quality))
-    coded = as_jpeg(np.rint(255 * changed.transpose(1, 2, 0)).astype(np.uint8), quality)
-    return torch.from_numpy(coded).permute(2, 0, 1).float() / 255
+    return to_tensor(as_jpeg(np.rint(255 * changed.transpose(1, 2, 0)).astype(np.uint8), quality))

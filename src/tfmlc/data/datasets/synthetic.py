@@ -70,9 +70,6 @@ class SharpCrops:
                 else "there are no photos to train on: set data.photos to a folder of photos, and check data.only"
             )
         self.crop_px, self.scale = crop_px, scale
-        cv2.setNumThreads(1)  # the loader runs several processes, and threads do not survive a fork
-        for photo in self.photos[:DECODED]:  # now, so that the processes of the loader share the decoded pixels
-            _decoded(photo)
 
     def draw(self, rng: np.random.Generator, photo: Path | None = None) -> tuple[NDArray[np.uint8], int]:
         """Draw a crop of a photo, by default of a random one; return it with its margin, and the margin's width."""
@@ -127,6 +124,9 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
     ) -> None:
         self.crops = SharpCrops(photos, patch_px, scale, setting="data.patch_px")
         self.too_small = self.crops.too_small
+        cv2.setNumThreads(1)  # the loader runs several processes, and threads do not survive a fork
+        for photo in self.crops.photos[:DECODED]:  # now, so that the processes of the loader share the decoded pixels
+            _decoded(photo)
         self.blurs = blurs if isinstance(blurs, Blurs) else Blurs(blurs)
         self.patch_px, self.length, self.seed, self.cell_px = patch_px, length, seed, cell_px
 

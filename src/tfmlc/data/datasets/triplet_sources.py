@@ -13,7 +13,6 @@ from torch import Tensor
 from tfmlc.data.datasets.synthetic import SharpCrops
 from tfmlc.data.datasets.triplets import Alignment, Augmentation, Triplet, augmented, centred, read_triplet
 from tfmlc.data.synthesis.blur import BlurConfig, blur_levels
-from tfmlc.io.images.tensors import to_tensor
 
 
 class TripletSource(Protocol):
@@ -105,7 +104,7 @@ class SyntheticTriplets:
         """Return a sharp crop of a photo and its blurred versions, uint8 ``3 wide_px wide_px``."""
         crop, margin = self.crops.draw(rng, Path(self.names[row]))
         blurry, sharp, _ = blur_levels(crop, self.blur, rng, levels=self.levels, margin_px=margin)
-        return [(to_tensor(image) * 255).round().byte() for image in (sharp, *blurry)]
+        return [torch.from_numpy(image).permute(2, 0, 1) for image in (sharp, *blurry)]
 
 
 class JoinedTriplets:
