@@ -36,9 +36,10 @@ def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[N
     return _hold(folder / LOCK, f"in {folder}: wait for it, or choose another folder", wait=wait)
 
 
-def file_lock(file: Path) -> AbstractContextManager[None]:
-    """Lock one file that a run writes; other files of its folder stay free."""
-    return _hold(file.with_name(f".{file.name}{LOCK}"), f"on {file}: wait for it, or choose another file")
+def file_lock(file: Path, *, wait: bool = False) -> AbstractContextManager[None]:
+    """Lock one file that a run writes, or wait until another run ends; other files of its folder stay free."""
+    path = file.with_name(f".{file.name}{LOCK}")
+    return _hold(path, f"on {file}: wait for it, or choose another file", wait=wait)
 
 
 @contextmanager

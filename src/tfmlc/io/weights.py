@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfmlc.errors import UserError, unknown_name
+from tfmlc.io.downloads import download as download_file
 from tfmlc.runtime.progress import Progress
 
 SHIPPED = Path(__file__).parent.parent / "pretrained"
@@ -107,17 +107,12 @@ def _cached(download: Download) -> Path:
 
 
 def _fetch(name: str, download: Download, path: Path) -> None:
-    from torch.hub import download_url_to_file
-
-    with Progress(name) as progress:
-        progress.say(f"downloading {download.url} ({download.licence})")
+    Progress(name).say(f"downloading {download.url} ({download.licence})")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        download_url_to_file(download.url, str(path), hash_prefix=download.sha256 or None, progress=False)
-    except (OSError, RuntimeError) as error:  # no network, no space, or a wrong checksum
+        sha256 = download_file(download.url, path, download.sha256)
+    except UserError as error:
         raise UserError(
-            f"no weights for {name}: cannot download {download.url} ({error}); download {download.file} by other "
-            f"means into the folder that the environment variable {FOLDER_VARIABLE} names, or give its path"
+            f"no weights for {name}: {error}; download {download.file} by other means into {path.parent} or the "
+            f"folder that the environment variable {FOLDER_VARIABLE} names, or give its path"
         ) from error
-    with Progress(name) as progress:
-        progress.say(f"{path}: sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+    Progress(name).say(f"{path}: sha256 {sha256}")
