@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from conftest import make_photo
-from tfmlc.data.datasets.triplets import centred, find_triplets
+from tfmlc.data.datasets.triplet_sources import StoredTriplets
+from tfmlc.data.datasets.triplets import Augmentation, find_triplets
 from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.data.synthesis.videos import VideoBlurConfig
 from tfmlc.evaluation.diagnose import as_table, diagnose, equal_psnr, gradient_map, spearman
@@ -36,7 +37,7 @@ def test_good_and_bad_distances(folder: Path) -> None:
         return mse(restored[..., ::16, ::16], sharp[..., ::16, ::16])
 
     distances = {"mse": mse, "reversed": lambda r, s: 1 / (mse(r, s) + 1e-9), "checkerboard": checkerboard}
-    triplets = find_triplets(folder)
+    triplets = StoredTriplets(find_triplets(folder), Augmentation())
     good, bad, periodic = diagnose(distances, triplets)
     assert good["within"] > 0.8
     assert good["accuracy"] > 0.8
@@ -45,7 +46,7 @@ def test_good_and_bad_distances(folder: Path) -> None:
     assert good["to_shift"] == pytest.approx(1, rel=0.05)
     assert periodic["periodicity"] > 5 * max(good["periodicity"], 0.01)
     assert as_table([good, bad]).count("\n") == 3
-    members = centred(triplets[0], 96)
+    members = triplets.plain(0)[..., :96, :96]
     gradients = {name: gradient_map(distance, members[-1:], members[:1]) for name, distance in distances.items()}
     draw_diagnosis(folder / "figure.png", [good, bad, periodic], gradients)
     assert (folder / "figure.png").stat().st_size > 5000

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
+from tfmlc.cli import app
 from tfmlc.config import checked
 from tfmlc.data.datasets.nuisance import Nuisance
 from tfmlc.data.datasets.triplet_sources import SyntheticTriplets
@@ -25,7 +27,8 @@ from tfmlc.data.datasets.triplets import (
     read_triplet,
     split_by_video,
 )
-from tfmlc.data.synthesis.blur import BlurConfig
+from tfmlc.data.synthesis import blur as blur_module
+from tfmlc.data.synthesis.blur import BlurConfig, blur_levels
 from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.data.synthesis.videos import VideoBlurConfig
 from tfmlc.errors import UserError
@@ -134,6 +137,37 @@ def test_triplets_of_photos_are_new_whenever_they_are_drawn(photos: Path) -> Non
         SyntheticTriplets(files[:1], 5, Augmentation(crop_px=300), blur=BlurConfig(), levels=2)
 
 
+def test_independent_images_are_blurred_only_as_far_as_they_are_needed(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean: dict[str, Any] = {"strength_px": (9, 9), "moving_patches": (0, 0), "shot_noise": (0, 0)}
+    blur = BlurConfig(**clean, read_noise=(0, 0))
+    photo = read_rgb8(photos / "0.png")
+    levels, sharp, record = blur_levels(photo, blur, np.random.default_rng(0), levels=3)
+    for only, wanted in enumerate((sharp, *levels)):
+        some, same, _ = blur_levels(photo, blur, np.random.default_rng(0), levels=3, only=only)
+        assert np.array_equal([same, *some][-1], wanted)
+        assert len(some) == (only > 0)
+    warped: list[int] = []
+    real = blur_module._warp
+    monkeypatch.setattr(blur_module, "_warp", lambda *given, **more: (warped.append(1), real(*given, **more))[1])
+    source = SyntheticTriplets(sorted(photos.iterdir()), 2, Augmentation(crop_px=64), blur=blur, levels=2)
+    assert source.view(0, "independent", np.random.default_rng(0)).shape == (3, 3, 64, 64)
+    assert len(warped) < 2 * len(record.trajectory.poses)  # not three times all
+    assert source.motion_px(0) == 9
+
+
+@pytest.mark.heavy
+def test_an_adapter_of_photos_is_diagnosed_on_those_held_out(photos: Path, weights: Path, tmp_path: Path) -> None:
+    settings = ["mode=token", "hidden=8", "views=0", "epochs=1", "count=4", "batch_size=2", "augmentation.crop_px=64"]
+    where = ["adapt", str(photos), "-o", str(tmp_path / "a.safetensors"), f"weights={weights}"]
+    run = CliRunner().invoke(app, [*where, *settings, "--backbone", "alexnet", "--block", "1", "--report"])
+    assert run.exit_code == 0, run.output
+    rows = json.loads((tmp_path / "a.report.json").read_text())["rows"]
+    assert {"MSE", "FMLC alexnet 1", "TFMLC alexnet 1"} <= {row["distance"] for row in rows}
+    assert "| TFMLC alexnet 1 " in run.output
+
+
 @pytest.mark.parametrize("alignment", ["shared", "independent", "nuisance"])
 def test_an_adapter_learns_from_a_set_and_from_photos(
     triplets: Path, photos: Path, weights: Path, tmp_path: Path, alignment: str
@@ -183,6 +217,7 @@ def test_a_finished_adapter_is_not_computed_again_and_not_taken_for_another(
 
         patch.setattr(adapt_module, "features_of", not_again)
         patch.setattr(adapt_module, "Loop", not_again)
+        patch.setattr(adapt_module, "load_data", not_again)
         assert adapt(triplets, output, config(weights)) == report
     with pytest.raises(UserError, match=r"a\.safetensors was made with other settings \(adapt\.hidden 8 -> 16\)"):
         adapt(triplets, output, config(weights, hidden=16))

@@ -42,6 +42,8 @@ def adapt(
             typer.echo(f"triplet accuracy with {kind} augmentation: {before:.3f} -> {after:.3f}")
         if report:
             from tfmlc.evaluation.diagnose import diagnose_adapter
+            from tfmlc.training.adapt_data import load_data
 
-            typer.echo(diagnose_adapter(output, triplets, weights=config.weights))
+            held = load_data(triplets, config).validation
+            typer.echo(diagnose_adapter(output, held, weights=config.weights))
         typer.echo(f"adapter: {output}")

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from tfmlc.backbones import build_backbone
 from tfmlc.config import read_record
-from tfmlc.data.datasets.triplets import Triplet, centred, find_triplets, split_by_size
+from tfmlc.data.datasets.triplet_sources import TripletSource
 from tfmlc.errors import UserError
 from tfmlc.evaluation.plots import draw_diagnosis
 from tfmlc.evaluation.tables import markdown
@@ -25,7 +25,7 @@ from tfmlc.losses.adapter import NATIVE_PX, Size
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 
-CROP_PX = 224
+MOST_TRIPLETS = 300  # more of them change no digit that is shown
 PERIODS_PX = (8, 14, 16, 32)
 TITLES = {  # title of a column: its key in a row, and its decimals
     "within": ("within", 3),
@@ -76,15 +76,12 @@ def named_distances(
     return found
 
 
-def diagnose(
-    distances: Mapping[str, Distance], triplets: Sequence[Triplet], crop_px: int = CROP_PX
-) -> list[dict[str, Any]]:
-    """Measure distances on the central crops of triplets that were not used for training.
+def diagnose(distances: Mapping[str, Distance], triplets: TripletSource) -> list[dict[str, Any]]:
+    """Measure distances on triplets that were not used for training, without augmentation.
 
     Args:
         distances: The distances by name.
-        triplets: The triplets.
-        crop_px: The side of the crops.
+        triplets: The triplets. Of more than 300 only so many are used.
 
     Returns:
         One row per distance. ``within``: Spearman's rank correlation between the distance and the strength of blur,
@@ -95,13 +92,15 @@ def diagnose(
         8, 14, 16 or 32 px, 0 if nothing repeats. ``curve``: the mean distance of each level.
     """
     rows: list[dict[str, Any]] = []
-    with Progress("diagnosing", len(distances) * len(triplets)) as progress:
+    numbers = _spread(len(triplets.names))
+    motions = [triplets.motion_px(number) for number in numbers]
+    with Progress("diagnosing", len(distances) * len(numbers)) as progress:
         for name, distance in distances.items():
             values: list[NDArray[np.float64]] = []
             ratios: dict[str, list[float]] = {"shift": [], "noise": [], "jpeg": []}
             periodic: list[float] = []
-            for triplet in triplets:
-                members = centred(triplet, crop_px)
+            for number in numbers:
+                members = triplets.plain(number)
                 sharp, blurs = members[:1], members[1:]
                 with torch.no_grad():
                     values.append(distance(blurs, sharp.expand_as(blurs)).double().numpy())
@@ -111,7 +110,7 @@ def diagnose(
                 progress.advance()
             table = np.stack(values)
             levels = table.shape[1]
-            strength = np.array([[t.motion_px * level / levels for level in range(1, levels + 1)] for t in triplets])
+            strength = np.array([[motion * level / levels for level in range(1, levels + 1)] for motion in motions])
             pairs = [(i, j) for i in range(levels) for j in range(i + 1, levels)]
             rows.append(
                 {
@@ -125,6 +124,11 @@ def diagnose(
                 }
             )
     return rows
+
+
+def _spread(count: int) -> list[int]:
+    """Return the numbers of the triplets to use, evenly spread."""
+    return [int(place) for place in np.linspace(0, count - 1, min(count, MOST_TRIPLETS))]
 
 
 def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -232,18 +236,11 @@ class _Open(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class LearnedCrop(_Open):
-    """The side of the crops that an adapter was trained on."""
-
-    crop_px: int = Field(ge=1)
-
-
 class LearnedConfig(_Open):
     """The settings of an adaptation that the diagnosis needs."""
 
     backbone: str
     block: int
-    augmentation: LearnedCrop
 
 
 class Learned(_Open):
@@ -262,37 +259,29 @@ def read_learned(adapter: Path) -> Learned:
     return read_record(path, Learned, "the report of an adaptation", "adapt again, to another file")
 
 
-def diagnose_adapter(adapter: Path, folder: Path, *, weights: str = "hub") -> str:
-    """Compare an adapter with other distances, on the videos that were held out of its training.
+def diagnose_adapter(adapter: Path, held: TripletSource, *, weights: str = "hub") -> str:
+    """Compare an adapter with other distances, on the triplets that were held out of its training.
 
     It writes ``ADAPTER.report.json`` and ``ADAPTER.report.png``.
 
     Args:
         adapter: The adapter's file.
-        folder: The set of triplets that it was trained on.
+        held: The triplets.
         weights: The backbone's weights, as in ``build_backbone``.
 
     Returns:
         The results as a Markdown table.
 
     Raises:
-        UserError: If a file is missing or not valid, or the set has no held-out triplets.
+        UserError: If a file is missing or not valid.
     """
-    learned = read_learned(adapter)
-    held = [triplet for triplet in find_triplets(folder) if triplet.video in learned.held_out]
-    config = learned.config
-    crop_px = min(CROP_PX, config.augmentation.crop_px)
-    held, small = split_by_size(held, crop_px)
-    if not held:
-        raise UserError(
-            f"{folder} has no held-out triplets of {crop_px} px for {adapter}: give the set it was trained on"
-        )
+    config = read_learned(adapter).config
     distances = named_distances(config.backbone, config.block, weights=weights, adapter=adapter)
-    rows = diagnose(distances, held, crop_px)
-    info = {"triplets": len(held), "too_small": len(small), "crop_px": crop_px}
+    rows = diagnose(distances, held)
+    members = held.plain(0)
+    info = {"triplets": len(_spread(len(held.names))), "crop_px": members.shape[-1]}
     content = {"rows": rows, **info, "config": config.model_dump(mode="json")}
     write_result(adapter.with_suffix(".report.json"), content)
-    members = centred(held[0], crop_px)
     gradients = {name: gradient_map(distance, members[-1:], members[:1]) for name, distance in distances.items()}
     draw_diagnosis(adapter.with_suffix(".report.png"), rows, gradients)
     return as_table(rows)

@@ -55,7 +55,7 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
     """
     if output.suffix != ".safetensors":
         raise UserError(f"{output.name} is not a name for an adapter: it must end in .safetensors")
-    data = load_data(folder, config)
+    data = None if output.is_file() else load_data(folder, config)  # a finished adapter needs none
     with run_lock(output.with_suffix(".run")):
         backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
         recipe = {
@@ -66,7 +66,7 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
         if (finished := _finished(output, recipe)) is not None:
             Progress(output.name).say(f"{output.name}: an earlier run with the same settings and set has finished")
             return finished
-        return _adapt(data, backbone, output, config, recipe)
+        return _adapt(data or load_data(folder, config), backbone, output, config, recipe)
 
 
 def _finished(output: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -31,6 +31,10 @@ class TripletSource(Protocol):
         """Return a triplet without augmentation, ``m 3 crop_px crop_px`` in [0, 1]: always the same."""
         ...
 
+    def motion_px(self, row: int) -> float:
+        """Return the motion of the strongest blur of a triplet without augmentation, in px."""
+        ...
+
 
 class StoredTriplets:
     """The triplets of a synthesized set.
@@ -52,6 +56,10 @@ class StoredTriplets:
     def plain(self, row: int) -> Tensor:
         """Return the central crops of a triplet's images."""
         return centred(self.triplets[row], self.augmentation.crop_px)
+
+    def motion_px(self, row: int) -> float:
+        """Return the motion of the strongest blur of a triplet, in px."""
+        return self.triplets[row].motion_px
 
 
 class SyntheticTriplets:
@@ -89,22 +97,33 @@ class SyntheticTriplets:
     def view(self, row: int, alignment: Alignment, rng: np.random.Generator) -> Tensor:
         """Return an augmented view of new images of a photo."""
         if alignment == "independent":
-            images = [self._images(row, rng)[member] for member in range(self.levels + 1)]
+            images = [self._draw(row, rng, only=member)[0][-1] for member in range(self.levels + 1)]
         else:
-            images = self._images(row, rng)
+            images = self._draw(row, rng)[0]
         return augmented(images, self.augmentation, alignment, rng)
 
     def plain(self, row: int) -> Tensor:
         """Return the middle of images of a photo."""
         margin, side = self.augmentation.nuisance.shift_px, self.augmentation.crop_px
-        images = torch.stack(self._images(row, np.random.default_rng([5, row])))
+        images = torch.stack(self._draw(row, self._fixed(row))[0])
         return images[..., margin : margin + side, margin : margin + side].float() / 255
 
-    def _images(self, row: int, rng: np.random.Generator) -> list[Tensor]:
-        """Return a sharp crop of a photo and its blurred versions, uint8 ``3 wide_px wide_px``."""
+    def motion_px(self, row: int) -> float:
+        """Return the motion of the strongest blur of a triplet without augmentation, in px."""
+        return self._draw(row, self._fixed(row), only=0)[1]
+
+    def _fixed(self, row: int) -> np.random.Generator:
+        """Return the source of randomness of a triplet without augmentation."""
+        return np.random.default_rng([5, row])
+
+    def _draw(self, row: int, rng: np.random.Generator, only: int | None = None) -> tuple[list[Tensor], float]:
+        """Return a sharp crop of a photo and its blurred versions, uint8 ``3 wide_px wide_px``, and their motion in px.
+
+        With ``only``, the last image is the one of that number, and no other one is blurred.
+        """
         crop, margin = self.crops.draw(rng, Path(self.names[row]))
-        blurry, sharp, _ = blur_levels(crop, self.blur, rng, levels=self.levels, margin_px=margin)
-        return [torch.from_numpy(image).permute(2, 0, 1) for image in (sharp, *blurry)]
+        blurry, sharp, record = blur_levels(crop, self.blur, rng, levels=self.levels, margin_px=margin, only=only)
+        return [torch.from_numpy(image).permute(2, 0, 1) for image in (sharp, *blurry)], record.strength_px
 
 
 class JoinedTriplets:
@@ -127,3 +146,8 @@ class JoinedTriplets:
         """Return a triplet without augmentation."""
         source, place = self.rows[row]
         return source.plain(place)
+
+    def motion_px(self, row: int) -> float:
+        """Return the motion of the strongest blur of a triplet without augmentation, in px."""
+        source, place = self.rows[row]
+        return source.motion_px(place)

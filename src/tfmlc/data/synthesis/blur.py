@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -113,7 +114,13 @@ def blur_image(
 
 
 def blur_levels(
-    sharp: Image8, config: BlurConfig, rng: np.random.Generator, *, levels: int, margin_px: int = 0
+    sharp: Image8,
+    config: BlurConfig,
+    rng: np.random.Generator,
+    *,
+    levels: int,
+    margin_px: int = 0,
+    only: int | None = None,
 ) -> tuple[list[Image8], Image8, BlurRecord]:
     """Blur an image as ``blur_image`` does, with several exposures of increasing length around the same instant.
 
@@ -124,6 +131,7 @@ def blur_levels(
         levels: The number of blurry images. The last is the whole exposure; the others are parts of it, as
             ``BlurWindow.level`` takes them from a video.
         margin_px: As in ``blur_image``.
+        only: The only level to make, from 1 to ``levels``, or 0 for the sharp image alone; by default all.
 
     Returns:
         The blurry images from the weakest to the strongest blur, the sharp image, and the values that were drawn.
@@ -139,25 +147,42 @@ def blur_levels(
         _moving_patch(rng, light, config, instants)
         for _ in range(int(rng.integers(config.moving_patches[0], config.moving_patches[1] + 1)))
     ]
-    spans = [BlurWindow(0, instants, strength).level(level, levels) for level in range(1, levels + 1)]
-    totals = [np.zeros((window[3], window[2], 3), np.float32) for _ in spans]
-    middle: list[ImageF] = []
-    for instant, camera in enumerate(trajectory.homographies()):
-        frame = _warp(light, camera, window)
-        for patch in patches:
-            _paint(frame, patch, instant, window)
-        if instant == instants // 2:
-            middle.append(frame)
-        for total, (start, stop) in zip(totals, spans, strict=True):
-            if start <= instant < stop:
-                cv2.accumulate(frame, total)
+    wanted = [level for level in range(1, levels + 1) if only in (None, level)]
+    spans = [BlurWindow(0, instants, strength).level(level, levels) for level in wanted]
+    totals, middle = _integrate(light, trajectory, patches, window, spans)
     gamma = LINEAR_GAMMA if linear else 1.0
     blurry = [
-        _expose(total / np.float32(stop - start) if stop > start else middle[0], config, rng, gamma)
+        _expose(total / np.float32(stop - start) if stop > start else middle, config, rng, gamma)
         for total, (start, stop) in zip(totals, spans, strict=True)
     ]
     record = BlurRecord(trajectory, strength, "linear" if linear else "stored", len(patches))
-    return blurry, _to_8bit(middle[0], gamma), record
+    return blurry, _to_8bit(middle, gamma), record
+
+
+def _integrate(
+    light: ImageF,
+    trajectory: Trajectory,
+    patches: Sequence[_Patch],
+    window: tuple[int, int, int, int],
+    spans: Sequence[tuple[int, int]],
+) -> tuple[list[ImageF], ImageF]:
+    """Sum the light of the instants of each span; return the sums and the light of the middle instant."""
+    middle = len(trajectory.poses) // 2
+    needed = {middle}.union(*(range(*span) for span in spans))
+    totals = [np.zeros((window[3], window[2], 3), np.float32) for _ in spans]
+    kept: list[ImageF] = []
+    for instant, camera in enumerate(trajectory.homographies()):
+        if instant not in needed:
+            continue
+        frame = _warp(light, camera, window)
+        for patch in patches:
+            _paint(frame, patch, instant, window)
+        if instant == middle:
+            kept.append(frame)
+        for total, (start, stop) in zip(totals, spans, strict=True):
+            if start <= instant < stop:
+                cv2.accumulate(frame, total)
+    return totals, kept[0]
 
 
 def _draw_motion(config: BlurConfig, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Trajectory, float]:
