@@ -1,6 +1,19 @@
 """The command line: one file per command. Each command imports what it needs when it runs."""
 
-from tfmlc.cli import adapt, bench, blurriness, deblur, evaluate, models, page, report, reproduce, synthesize, train
+from tfmlc.cli import (
+    adapt,
+    bench,
+    blurriness,
+    data,
+    deblur,
+    evaluate,
+    models,
+    page,
+    report,
+    reproduce,
+    synthesize,
+    train,
+)
 from tfmlc.cli.tree import app
 
 __all__ = [
@@ -8,6 +21,7 @@ __all__ = [
     "app",
     "bench",
     "blurriness",
+    "data",
     "deblur",
     "evaluate",
     "main",
