@@ -16,7 +16,8 @@ from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.evaluation import record as record_module
 from tfmlc.evaluation.evaluate import evaluate, is_scored
-from tfmlc.evaluation.report import read_scores, write_report
+from tfmlc.evaluation.report import write_report
+from tfmlc.evaluation.scores import read_scores
 from tfmlc.evaluation.sources import RestoreSettings
 from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.metrics import registry

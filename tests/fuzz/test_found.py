@@ -17,7 +17,7 @@ from tfmlc.data.datasets.triplets import find_triplets
 from tfmlc.data.synthesis.manifest import MANIFEST, Manifest
 from tfmlc.errors import UserError
 from tfmlc.evaluation.diagnose import read_learned
-from tfmlc.evaluation.report import read_scores
+from tfmlc.evaluation.scores import read_scores
 from tfmlc.reproduce.plan import read_ratio
 from tfmlc.training.state import STATE, last_scores, read_state
 

@@ -18,7 +18,7 @@ def report(
     scores: Annotated[list[Path], typer.Argument(metavar="SCORES...", help="JSON files made by tfmlc evaluate.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.html and the tables.")],
     dataset: Annotated[
-        Path | None, typer.Option(help="The dataset, to show example images. Needs evaluate --save.")
+        Path | None, typer.Option(help="The dataset, to show its images. Needs evaluate --save.")
     ] = None,
 ) -> None:
     """Write an HTML page of scores and images, and the tables as Markdown, LaTeX and CSV."""
