@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # pyiqa brings opencv-python, which needs a screen's libraries; the headless build must stay the one that is imported.
 # gradio asks for Pillow below 13 and works with 13; Pillow 12 cannot read some TIFF files that the tests have.
 .venv/all: .venv/base
-	@$(PIP) install --editable '.[train,metrics,video,app,heic,jxl,raw,onnx,spandrel,docs,dev]'
+	@$(PIP) install --editable '.[train,metrics,video,app,heic,jxl,raw,onnx,ray,spandrel,docs,dev]'
 	@$(PIP) uninstall --yes opencv-python
 	@$(PIP) install --force-reinstall --no-deps opencv-python-headless
 	@$(PIP) install --upgrade --no-deps 'pillow>=13,<14'

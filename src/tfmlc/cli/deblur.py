@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,7 +13,10 @@ import typer
 from tfmlc.cli.tree import (
     Device,
     Precision,
+    Ray,
+    RayCores,
     Tile,
+    WithRay,
     app,
     in_words,
     one_line_errors,
@@ -57,7 +61,7 @@ Frames = Annotated[bool, typer.Option("--frames", help="The images in a folder a
 KEPT = {"fault": "their results had faults", "not blurred": "they are not blurred"}
 
 
-@app.command()
+@app.command(cls=WithRay)
 def deblur(
     inputs: Inputs,
     output: Output = None,
@@ -78,6 +82,8 @@ def deblur(
     quality: Quality = None,
     temporal: Temporal = 0.5,
     frames: Frames = False,
+    ray: Ray = None,
+    ray_cores: RayCores = 1,
 ) -> None:
     """Deblur photos and videos, or all of them in folders.
 
@@ -86,23 +92,22 @@ def deblur(
     with one_line_errors():
         from tfmlc.deblur.batch import plan_batch, run_batch
 
-        _check_options(output, in_place=in_place, again=again)
+        _check_options(output, in_place=in_place, again=again, frames_by_ray=frames and ray is not None)
         batch = plan_batch(inputs, output, in_place=in_place, compare=compare)
-        from tfmlc.deblur import Deblurrer, VideoSettings
+        from tfmlc.deblur import VideoSettings
+        from tfmlc.deblur.clustered import Make, run_on_cluster
+        from tfmlc.deblur.strength import network_of
+        from tfmlc.runtime.cluster import Cluster
 
-        deblurrer = Deblurrer.load(
-            model, strength=strength, device=device, precision=precision, tile_px=tile, best=best
+        make = Make(network_of(model, strength), device, precision, tile, best, guard)
+        video, least_px = VideoSettings(codec, quality, temporal), blurry_px if only_blurry else 0.0
+        run = (
+            partial(run_batch, make(), batch, as_frames=frames)
+            if ray is None
+            else partial(run_on_cluster, Cluster(ray or None, ray_cores), make, batch)
         )
         outcomes: list[Outcome] = []
-        for outcome in run_batch(
-            deblurrer if guard else deblurrer.unguarded(),
-            batch,
-            again=again,
-            allow_large=yes_large,
-            video=VideoSettings(codec, quality, temporal),
-            as_frames=frames,
-            least_px=blurry_px if only_blurry else 0.0,
-        ):
+        for outcome in run(again=again, allow_large=yes_large, video=video, least_px=least_px):
             outcomes.append(outcome)
             if line := _described(outcome, batch):
                 say(line)
@@ -117,7 +122,7 @@ def _finish(outcomes: Sequence[Outcome], batch: Batch) -> None:
         raise typer.Exit(1 if batch.is_folder_run else 2)
 
 
-def _check_options(output: Path | None, *, in_place: bool, again: bool) -> None:
+def _check_options(output: Path | None, *, in_place: bool, again: bool, frames_by_ray: bool) -> None:
     """Raise UserError if options do not fit together."""
     from tfmlc.errors import UserError
 
@@ -126,6 +131,8 @@ def _check_options(output: Path | None, *, in_place: bool, again: bool) -> None:
         raise UserError(f"give an output with -o, or overwrite the files with --in-place{both}")
     if in_place and again:
         raise UserError("--again cannot be used with --in-place: the originals of restored files are gone")
+    if frames_by_ray:
+        raise UserError("--frames cannot be used with --ray: each frame needs its neighbours")
 
 
 def _described(outcome: Outcome, batch: Batch) -> str:
@@ -152,6 +159,8 @@ def _summary(outcomes: Sequence[Outcome], batch: Batch) -> list[str]:
 
     total = len(batch.jobs)
     what = "files" if any(job.is_video for job in batch.jobs) else "images"
+    position = {job: number for number, job in enumerate(batch.jobs)}  # workers finish in any order
+    outcomes = sorted(outcomes, key=lambda outcome: position[outcome.job])
     failed = [in_words(outcome.error, outcome.option) for outcome in outcomes if outcome.error is not None]
     before = sum(outcome.done_before for outcome in outcomes)
     kept = Counter(outcome.kept for outcome in outcomes if outcome.kept)

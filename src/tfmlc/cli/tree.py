@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import codecs
+import re
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 app = typer.Typer(
     name="tfmlc",
@@ -36,6 +38,15 @@ Device = Annotated[str, typer.Option(help="auto (cuda, mps or cpu) or the name o
 Tile = Annotated[
     int | None, typer.Option(help="Side of a tile in px; 0 for the whole image. Default: what fits into memory.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[HOST:PORT]",
+        help="Use the workers of a Ray cluster; without an address that of this machine, started if needed.",
+    ),
+]
+RayCores = Annotated[int, typer.Option(min=1, help="With --ray: cores of a worker that has no GPU.")]
 UNPRINTABLE = "tfmlc-escapes"
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], typer.Option(help="auto uses bf16 if the device is fast at it, else fp32.")
@@ -55,7 +66,30 @@ EXTRAS = {
     "jxl": ("pylibjxl",),
     "raw": ("rawpy",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "ray": ("ray", "s3fs", "gcsfs"),
 }
+
+
+class WithRay(TyperCommand):
+    """A command whose option ``--ray`` may be given with or without an address."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of a command."""
+        return super().parse_args(ctx, with_address(args))
+
+
+def with_address(words: Sequence[str]) -> list[str]:
+    """Add an empty address to ``--ray`` where the next word is none.
+
+    >>> with_address(["--ray", "in", "-o", "out"]), with_address(["in", "--ray", "head:6379"])
+    (['--ray=', 'in', '-o', 'out'], ['in', '--ray', 'head:6379'])
+    """
+    end = words.index("--") if "--" in words else len(words)
+    following = [*words[1:], ""]
+    return [
+        "--ray=" if word == "--ray" and number < end and not re.fullmatch(r"[^/\\]+:\d+", following[number]) else word
+        for number, word in enumerate(words)
+    ]
 
 
 def _print_version(wanted: bool) -> None:

@@ -61,38 +61,64 @@ def run_batch(
         UserError: If another run uses a folder, or ``again`` is used in place.
     """
     settings = video or VideoSettings()
-    _check(batch, settings, again=again, as_frames=as_frames)
-    with _folders_held(batch):
+    check_settings(batch, settings, again=again, as_frames=as_frames)
+    with folders_held(batch):
         is_done = _done_before(deblurrer, batch, settings, again=again, as_frames=as_frames)
         jobs = [job for job in batch.jobs if not as_frames or job.is_video]
         if frames := [job for job in batch.jobs if as_frames and not job.is_video]:
             blend = settings.temporal
             yield from restore_frames(deblurrer, frames, blend, is_done, allow_large=allow_large, least_px=least_px)
+        restore = file_restorer(deblurrer, batch, settings, again=again, allow_large=allow_large, least_px=least_px)
         for number, job in enumerate(jobs, start=1):
             what = f"{job.source.name} ({number} of {len(jobs)}), {'frames' if job.is_video else 'tiles'}"
             with Progress(what) as progress:
-                if is_done(job):
-                    outcome = Outcome(job, done_before=True)
-                elif job.is_video:
-                    outcome = restore_video_file(deblurrer, job, settings, progress.update, least_px=least_px)
-                else:
-                    show = progress.update
-                    outcome = restore_photo(deblurrer, job, show, allow_large=allow_large, least_px=least_px)
+                outcome = restore(job, progress.update)
             yield outcome
 
 
+def file_restorer(
+    deblurrer: Deblurrer,
+    batch: Batch,
+    video: VideoSettings,
+    *,
+    again: bool,
+    allow_large: bool,
+    least_px: float,
+) -> Callable[[Job, OnFrame | None], Outcome]:
+    """Return the function that restores one photo or video of a batch, unless it is done; keywords as in ``run_batch``.
+
+    It is called with the job, and with a function for the finished tiles or frames, or None.
+    """
+    is_done = _done_before(deblurrer, batch, video, again=again, as_frames=False)
+
+    def restore(job: Job, show: OnFrame | None) -> Outcome:
+        if is_done(job):
+            return Outcome(job, done_before=True)
+        if job.is_video:
+            return restore_video_file(deblurrer, job, video, show, least_px=least_px)
+        return restore_photo(deblurrer, job, show, allow_large=allow_large, least_px=least_px)
+
+    return restore
+
+
 @contextmanager
-def _folders_held(batch: Batch) -> Generator[None]:
-    """Lock the folders of a run, and remove what killed runs left in them."""
+def folders_held(batch: Batch) -> Generator[None]:
+    """Lock the folders of a run, and remove what killed runs and workers left in them."""
     with ExitStack() as held:
         for folder in batch.folders:
             held.enter_context(folder_lock(folder))
-        for folder in {real_path(job.target).parent for job in batch.jobs} if batch.folders else ():
-            remove_leftovers(folder)
+        _remove_leftovers(batch)
         yield
+        _remove_leftovers(batch)
 
 
-def _check(batch: Batch, settings: VideoSettings, *, again: bool, as_frames: bool) -> None:
+def _remove_leftovers(batch: Batch) -> None:
+    for folder in {real_path(job.target).parent for job in batch.jobs} if batch.folders else ():
+        remove_leftovers(folder)
+
+
+def check_settings(batch: Batch, settings: VideoSettings, *, again: bool, as_frames: bool) -> None:
+    """Raise UserError if the settings of a run do not fit its plan or each other."""
     check_temporal(settings.temporal)
     if again and batch.in_place:
         raise UserError("photos that were restored in place cannot be restored again: their originals are gone")
