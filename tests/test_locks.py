@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tfmlc.errors import UserError
-from tfmlc.io.locks import LOCK, folder_lock
+from tfmlc.io import locks
+from tfmlc.io.locks import LOCK, claimed, folder_lock
 
 HOLD = """
 import sys, time
@@ -94,3 +96,35 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write to"), folder_lock(tmp_path / "file" / "folder"):
         pass
+
+
+CLAIM = """
+import socket, sys
+host, place = sys.argv[1:]
+socket.gethostname = lambda: host
+from pathlib import Path
+from tfmlc.io import locks
+locks.LEASE_S = 0.6
+with locks.claimed(Path(place)) as mine:
+    print(mine, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("machine", ["this", "another"])
+def test_a_claim_holds_while_its_process_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
+    monkeypatch.setattr(locks, "LEASE_S", 0.6)
+    path = tmp_path / "claims" / "a"
+    command = [sys.executable, "-c", CLAIM, socket.gethostname() if machine == "this" else machine, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        with claimed(path, wait_s=1.5) as mine:
+            assert not mine
+        holder.send_signal(signal.SIGKILL)
+    with claimed(path) as mine:
+        assert mine is (machine == "this")  # of another machine nobody knows yet
+    with claimed(path, wait_s=1.5) as mine:
+        assert mine
+    assert not list(path.parent.iterdir())

@@ -22,7 +22,7 @@ SETTINGS = {  # what is configured, and the class that holds its settings
     "tfmlc adapt": "tfmlc.training.adapt_config:AdaptConfig",
     "tfmlc synthesize": "tfmlc.data.synthesis.sets:SetConfig",
     "tfmlc reproduce study": "tfmlc.reproduce.plan:StudyConfig",
-    "tfmlc reproduce table1, table2, table3": "tfmlc.reproduce.grid:GridConfig",
+    "tfmlc reproduce table1, table2, table3": "tfmlc.reproduce.inputs:GridConfig",
 }
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from tfmlc.cli import app
 from tfmlc.data.synthesis.sets import SetConfig
-from tfmlc.reproduce.grid import GridConfig
+from tfmlc.reproduce.inputs import GridConfig
 from tfmlc.reproduce.plan import StudyConfig
 from tfmlc.training.adapt_config import AdaptConfig
 from tfmlc.training.presets import PRESETS

@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 from conftest import cells
 from tfmlc.cli import app
 from tfmlc.errors import UserError
-from tfmlc.reproduce import grid, paper
-from tfmlc.reproduce.grid import Cell, GridConfig, Run, as_table, cells_of, generated_photo, reproduce_table
+from tfmlc.reproduce import grid, inputs, paper
+from tfmlc.reproduce.cells import Cell, Run, cells_of
+from tfmlc.reproduce.grid import as_table, generated_photo, reproduce_table
+from tfmlc.reproduce.inputs import GridConfig
 from tfmlc.training.presets import load_recipe
 
 
@@ -31,20 +33,21 @@ def test_cells_are_the_papers() -> None:
 
 def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TFMLC_WEIGHTS", raising=False)
-    monkeypatch.setattr(grid, "kept_weights", lambda *_: None)
+    monkeypatch.setattr(inputs, "kept_weights", lambda *_: None)
     monkeypatch.setattr(grid, "unavailable", lambda _: {})  # which asks the hub
     (listed := tmp_path / "RealBlur_R_test_list.txt").write_text("")  # RealBlur can be a list as well as a folder
     config = GridConfig(gopro=tmp_path, realblur_r=listed)
     said = reproduce_table("table1", config, tmp_path / "out", tmp_path / "work")
     line = next(line for line in said.splitlines() if line.startswith("- RealBlur-J-hinet-tfmlc"))
-    assert "set realblur_j=FOLDER" in line
+    assert "RealBlur-J from RealBlur.tar.gz, http://cg.postech" in line
+    assert "see tfmlc data realblur, and set realblur_j=FOLDER" in line
     assert "HINet-GoPro.pth" in line
     assert "ViT-B-16.pt from https://openaipublic" in line
     assert "tfmlc synthesize triplets" in line
     line = next(line for line in said.splitlines() if line.startswith("- GoPro-hinet-control"))
     assert line == (
-        "- GoPro-hinet-control: missing: HINet-GoPro.pth: put the network's official GoPro weights "
-        "into the folder that TFMLC_WEIGHTS names"
+        "- GoPro-hinet-control: missing: HINet-GoPro.pth from https://github.com/megvii-model/HINet: "
+        "put the official GoPro weights under that name into the folder that TFMLC_WEIGHTS names"
     )
 
 

@@ -65,7 +65,8 @@ def _reproduce(
 ) -> None:
     with one_line_errors():
         from tfmlc.config import checked, override
-        from tfmlc.reproduce.grid import GridConfig, reproduce_table
+        from tfmlc.reproduce.grid import reproduce_table
+        from tfmlc.reproduce.inputs import GridConfig
 
         name = f"{table}-quick" if quick else table
         config = checked(GridConfig, override({}, settings or []))

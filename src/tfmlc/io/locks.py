@@ -1,4 +1,4 @@
-"""Locks: only one run at a time can use a folder."""
+"""Locks: only one run at a time can use a folder, and machines that share a folder divide the work."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLease, Timeout
 
 from tfmlc.errors import UserError
 
 LOCK = ".tfmlc.lock"
 WAIT_FOREVER_S = -1
+LEASE_S = 300.0  # several times as long as a network file system may keep an old time of a file
 
 
 def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[None]:
@@ -59,6 +60,46 @@ def _hold(path: Path, where: str, *, wait: bool = False) -> Generator[None]:
     finally:
         path.unlink(missing_ok=True)  # before the release, so that a waiting run notices and makes a new file
         lock.release()
+
+
+@contextmanager
+def claimed(path: Path, *, wait_s: float = 0) -> Generator[bool]:
+    """Claim a piece of work that several machines which share a folder could do.
+
+    The claim is a file. Its holder touches it as long as it lives, so this works on file systems that cannot lock files
+    across machines. The claim of a dead process on this machine is taken over at once, and that of another machine
+    after it has not been touched for five minutes, if ``wait_s`` is longer.
+
+    Args:
+        path: The file of the claim. Its folder is created.
+        wait_s: How long to wait for the claim of another process; -1 waits forever.
+
+    Yields:
+        Whether the claim was obtained.
+
+    Raises:
+        UserError: If the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, claimed(Path(folder) / "a.lock") as mine:
+        ...     with claimed(Path(folder) / "a.lock") as again:
+        ...         mine, again
+        (True, False)
+    """
+    lease = SoftFileLease(path, timeout=wait_s, lease_duration=LEASE_S)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lease.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise UserError(f"cannot write to {path.parent}: {(error.strerror or str(error)).lower()}") from error
+    try:
+        yield True
+    finally:
+        lease.release()
 
 
 def run_lock(folder: Path) -> AbstractContextManager[None]:

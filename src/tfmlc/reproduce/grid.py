@@ -8,10 +8,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pydantic import Field
 
 from tfmlc.backbones import BACKBONES, RANDOM
-from tfmlc.config import Config, checked, override
+from tfmlc.config import checked, override
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.data.synthesis.videos import VideoBlurConfig
@@ -20,11 +19,14 @@ from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.report import write_report
 from tfmlc.evaluation.tables import beside_published, markdown
+from tfmlc.io import locks
 from tfmlc.io.images import Image, write_image
-from tfmlc.io.weights import FOLDER_VARIABLE, find_model, kept_weights
+from tfmlc.io.locks import WAIT_FOREVER_S, claimed
+from tfmlc.io.weights import kept_weights
 from tfmlc.metrics.registry import unavailable
 from tfmlc.reproduce import paper
 from tfmlc.reproduce.cells import Cell, Run, TableName, cells_of
+from tfmlc.reproduce.inputs import GridConfig, missing
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt import adapt
@@ -37,20 +39,11 @@ METRICS = ("brisque", "pi", "lpips", "pieapp")
 QUICK_PHOTOS, QUICK_PX = 6, 256
 
 
-class GridConfig(Config):
-    """The settings of a table: where the data is, and which settings of the paper's runs are changed."""
-
-    gopro: Path | None = Field(default=None, description="folder of GOPRO_Large")
-    realblur_j: Path | None = Field(default=None, description="folder of RealBlur-J, or its RealBlur_J_test_list.txt")
-    realblur_r: Path | None = Field(default=None, description="folder of RealBlur-R, or its RealBlur_R_test_list.txt")
-    triplets: Path | None = Field(default=None, description="folder of triplets, made by tfmlc synthesize triplets")
-    backbone: str = Field(default="clip-vit-b16", description="backbone of Tables 1 and 3")
-    train: list[str] = Field(default_factory=list[str], description="settings for every training run, as KEY=VALUE")
-    adapt: list[str] = Field(default_factory=list[str], description="settings for every adapter, as KEY=VALUE")
-
-
 def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Path, *, quick: bool = False) -> str:
     """Run all cells of a table that can run and are not finished.
+
+    Several machines can do this at once if they share both folders: each takes cells that no other one works on, and
+    takes over those of a machine that has stopped. The table is made from what is in ``output``.
 
     Args:
         table: The table.
@@ -67,31 +60,15 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
         UserError: If data does not exist, or ``output`` has scores with other settings or of a rehearsal.
     """
     cells = cells_of(table, config.backbone)
-    for key in ("gopro", "realblur_j", "realblur_r", "triplets"):
-        folder = getattr(config, key)
-        if folder is not None and not folder.exists():  # RealBlur can be a list, which is a file
-            raise UserError(f"{key}={folder} does not exist: correct the path")
+    check_folders(config)
     files = {cell.name: output / f"{cell.name}.json" for cell in cells}
     for cell in cells:
         _check_done(files[cell.name], _settings(cell, config, quick=quick))
     if quick:
-        config = _quick_data(config, work)
-    sets = {"GoPro": config.gopro, "RealBlur-J": config.realblur_j, "RealBlur-R": config.realblur_r}
-    plan: list[str] = []
-    reasons = unavailable(METRICS)
-    metrics = [name for name in METRICS if name not in reasons]
-    with Progress(table, len(cells)) as progress:
-        for reason in reasons.values():
-            progress.say(reason)
-        for number, cell in enumerate(cells):
-            path = files[cell.name]
-            lacks = [] if path.exists() else missing(cell, config, sets, quick=quick)
-            if not path.exists() and not lacks:
-                progress.say(f"{cell.name}: running")
-                weights = _run(cell.run, config, work, quick=quick)
-                _score({str(weights): path}, cell, sets, metrics, _settings(cell, config, quick=quick))
-            plan.append(f"- {cell.name}: {'missing: ' + '; '.join(lacks) if lacks else 'done'}")
-            progress.update(number + 1)
+        with claimed(work / "claims" / "data", wait_s=WAIT_FOREVER_S):
+            config = _quick_data(config, work)
+    Grid(config, work, files, quick=quick).run(cells)
+    plan = [f"- {cell.name}: {_state(cell, config, files[cell.name], quick=quick)}" for cell in cells]
     rows = [_row(cell, files[cell.name], quick=quick) for cell in cells]
     if done := [path for path in files.values() if path.exists()]:
         plan.append(f"- report: {write_report(done, output)}")
@@ -99,19 +76,69 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
     return "\n".join([*plan, "", *([REHEARSAL, ""] if quick else []), as_table(rows)])
 
 
-def _score(
-    files: Mapping[str, Path],
-    cell: Cell,
-    sets: Mapping[str, Path | None],
-    metrics: Sequence[str],
-    settings: Mapping[str, Any],
-) -> None:
-    """Score the weights of a cell, beside the paper's values unless it is a rehearsal."""
-    folder, network = sets[cell.dataset], cell.run.preset.split("-")[0]
-    assert folder is not None
-    published = {} if settings["rehearsal"] else {"published": paper.as_columns(network, dict(cell.paper))}
-    protocols = [paper.protocol_of(network)]
-    evaluate(files, folder, metrics=metrics, protocols=protocols, more={**settings, **published})
+def check_folders(config: GridConfig) -> None:
+    """Raise UserError if a folder of the settings does not exist."""
+    for key in ("gopro", "realblur_j", "realblur_r", "triplets"):
+        folder: Path | None = getattr(config, key)
+        if folder is not None and not folder.exists():  # RealBlur can be a list, which is a file
+            raise UserError(f"{key}={folder} does not exist: correct the path")
+
+
+def _state(cell: Cell, config: GridConfig, file: Path, *, quick: bool) -> str:
+    if file.exists():
+        return "done"
+    lacks = missing(cell, config, quick=quick)
+    return f"missing: {'; '.join(lacks)}" if lacks else "another process works on it: run the same command again later"
+
+
+class Grid:
+    """Runs cells in the folders that several machines can share.
+
+    Args:
+        config: The settings.
+        work: The folder of the runs and claims.
+        files: The scores file of each cell, by the cell's name.
+        quick: Whether it is a rehearsal.
+    """
+
+    def __init__(self, config: GridConfig, work: Path, files: Mapping[str, Path], *, quick: bool) -> None:
+        self.config, self.work, self.files, self.quick = config, work, files, quick
+        self.reasons = unavailable(METRICS)
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Run the cells that can run, first those that are free, then those whose process has stopped."""
+        able = [cell for cell in cells if not missing(cell, self.config, quick=self.quick)]
+        with Progress("cells", len(cells)) as progress:
+            for reason in self.reasons.values():
+                progress.say(reason)
+            alive: set[str] = set()
+            for wait_s in (0.0, 1.5 * locks.LEASE_S):
+                for cell in able:
+                    if self.files[cell.name].exists() or (wait_s and cell.run.name in alive):
+                        continue
+                    if wait_s:
+                        progress.say(f"{cell.name}: waiting to see whether the process that works on it lives")
+                    with claimed(self.work / "claims" / cell.run.name, wait_s=wait_s) as mine:
+                        if mine and not self.files[cell.name].exists():
+                            progress.say(f"{cell.name}: running")
+                            self._run(cell)
+                    if wait_s and not mine:
+                        alive.add(cell.run.name)
+                    progress.update(sum(file.exists() for file in self.files.values()))
+
+    def _run(self, cell: Cell) -> None:
+        """Train and score a cell, beside the paper's values unless it is a rehearsal."""
+        weights = _train(cell.run, self.config, self.work, quick=self.quick)
+        folder, network = self.config.dataset(cell.dataset), cell.run.preset.split("-")[0]
+        assert folder is not None
+        published = {} if self.quick else {"published": paper.as_columns(network, dict(cell.paper))}
+        evaluate(
+            {str(weights): self.files[cell.name]},
+            folder,
+            metrics=[name for name in METRICS if name not in self.reasons],
+            protocols=[paper.protocol_of(network)],
+            more={**_settings(cell, self.config, quick=self.quick), **published},
+        )
 
 
 def _settings(cell: Cell, config: GridConfig, *, quick: bool) -> dict[str, Any]:
@@ -132,28 +159,7 @@ def _check_done(path: Path, settings: dict[str, Any]) -> None:
             raise UserError(f"{path} was made with other settings ({section['reproduces']}): choose another -o")
 
 
-def missing(cell: Cell, config: GridConfig, sets: Mapping[str, Path | None], *, quick: bool) -> list[str]:
-    """Return what a cell lacks and where to get it, one line each."""
-    lacks: list[str] = []
-    if sets[cell.dataset] is None:
-        key = cell.dataset.lower().replace("-", "_")
-        lacks.append(f"{cell.dataset}: download the dataset from its authors and set {key}=FOLDER")
-    if quick:
-        return lacks
-    if config.gopro is None and cell.dataset != "GoPro":
-        lacks.append("GoPro for training: set gopro=FOLDER")
-    start = load_recipe(cell.run.preset, [*cell.run.settings, *config.train]).network.start or ""
-    if not find_model(start).is_file():
-        lacks.append(f"{start}: put the network's official GoPro weights into the folder that {FOLDER_VARIABLE} names")
-    if cell.run.backbone is not None and kept_weights(cell.run.backbone, BACKBONES[cell.run.backbone].download) is None:
-        download = BACKBONES[cell.run.backbone].download
-        lacks.append(f"{download.file} from {download.url}: tfmlc models fetch {cell.run.backbone}")
-    if cell.run.adapted and config.triplets is None:
-        lacks.append("triplets: tfmlc synthesize triplets GOPRO_Large_all/train -o triplets, and set triplets=triplets")
-    return lacks
-
-
-def _run(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
+def _train(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
     """Train the adapter and the network of a run; return the weights. Finished parts are not repeated."""
     settings = [*run.settings, f"data.pairs={config.gopro}"]
     source = "hub"
@@ -167,7 +173,8 @@ def _run(run: Run, config: GridConfig, work: Path, *, quick: bool) -> Path:
         values: dict[str, Any] = {"backbone": run.backbone, "block": run.block, "weights": source}
         if quick:
             values |= {"mode": "token", "hidden": 16, "views": 1, "epochs": 2, "held_out_fraction": 0.3}
-        adapt(config.triplets, adapter, checked(AdaptConfig, override(values, config.adapt)))
+        with claimed(work / "claims" / adapter.stem, wait_s=WAIT_FOREVER_S):  # other runs need the same adapter
+            adapt(config.triplets, adapter, checked(AdaptConfig, override(values, config.adapt)))
         settings.append(f"loss.adapter={adapter}")
     if quick:
         settings += ["loop.steps=4", "loop.workers=0"]
