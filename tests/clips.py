@@ -44,12 +44,15 @@ def write_clip(path: Path, clip: Clip | None = None) -> Path:
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(clip.codec, rate=25, options=_options(clip))
         stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, clip.pix_fmt
-        stream.time_base = stream.codec_context.time_base = Fraction(1, 12_800)
         context = stream.codec_context
+        stream.time_base = Fraction(1, 12_800)
+        context.time_base = Fraction(1, 25) if clip.codec.startswith(("mpeg1", "mpeg2")) else stream.time_base
         context.color_range, context.color_primaries, context.color_trc, context.colorspace = clip.colours
         if clip.rotation is not None:
             stream.set_display_rotation(clip.rotation)
         sound: Any = container.add_stream(clip.sound, rate=SOUND_RATE) if clip.sound else None
+        if clip.sound == "wmav2":
+            sound.bit_rate = 128_000  # it has no default
         texts: Any = container.add_mux_stream(clip.subtitles) if clip.subtitles else None
         container.metadata["title"] = "Rome"
         for number, pts in enumerate(clip.pts):
@@ -79,7 +82,7 @@ def _options(clip: Clip) -> dict[str, str]:
         "libx264": {"crf": "10", "preset": "ultrafast"},
         "libx265": {"x265-params": "log-level=none:bframes=0:lossless=1"},
     }
-    chosen = options.get(clip.codec, {"crf": "10"})
+    chosen = options.get(clip.codec, {"crf": "10"} if clip.codec.startswith("lib") else {})
     return {**chosen, "x264-params": "interlaced=1"} if clip.interlaced else chosen
 
 

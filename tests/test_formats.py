@@ -27,6 +27,7 @@ HEADS = {
     "an MP4 video": box(b"isom", b"mp41"),
     "a QuickTime video": box(b"qt  "),
     "a Matroska or WebM video": b"\x1aE\xdf\xa3\x01",
+    "a Windows Media video": bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"),
     "an AVI video": b"RIFF\x10\0\0\0AVI LIST",
     "a GIF file": b"GIF87a\1\0\1\0",
     "a camera raw photo": b"II*\0\x10\0\0\0CR\2\0",

@@ -28,7 +28,7 @@ from tfmlc.deblur.marks import mark_of
 from tfmlc.deblur.pieces import folder_of
 from tfmlc.deblur.temporal import RestoredFrame, smoothed
 from tfmlc.errors import UserError
-from tfmlc.io.images import Image, write_image
+from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.video import read_properties
 from tfmlc.io.video.by_pyav import decode_stored
 from tfmlc.io.video.pixels import to_rgb, with_changes
@@ -272,6 +272,44 @@ def test_a_folder_may_mix_photos_and_videos(tmp_path: Path, deblurrer: Deblurrer
     assert packets_of(out / "b.mkv", "audio")[0][3][2] == packets_of(folder / "b.avi", "audio")[0][3][2]
 
 
+@pytest.mark.parametrize(
+    ("name", "clip", "made"),
+    [
+        ("a.mts", Clip(sound="ac3"), "a.mkv"),
+        ("a.m2ts", Clip(sound="ac3"), "a.mkv"),
+        ("a.mpg", Clip(codec="mpeg2video", sound="mp2"), "a.mkv"),
+        ("a.MPEG", Clip(codec="mpeg1video", sound="mp2"), "a.mkv"),
+        ("a.wmv", Clip(codec="wmv2", sound=None), "a.mkv"),
+        ("a.3gp", Clip(), "a.mov"),
+    ],
+)
+def test_a_container_that_is_only_read_becomes_another(
+    tmp_path: Path, deblurrer: Deblurrer, name: str, clip: Clip, made: str
+) -> None:
+    source, out = write_clip(tmp_path / name, clip), tmp_path / "out"
+    outcome = run(deblurrer, source, output=out)[name]
+    assert (outcome.error, [path.name for path in out.iterdir()]) == (None, [made])
+    times = [np.array(times_of(path), float) for path in (source, out / made)]
+    assert len(times[0]) == 10
+    assert np.ptp(times[1] - times[0]) <= 0.001  # MKV counts in ms
+    sounds = [[packet[2] for stream in packets_of(path, "audio") for packet in stream] for path in (source, out / made)]
+    assert sounds[0] == sounds[1]
+    with pytest.raises(UserError, match="cannot be written: choose an output folder"):
+        plan_batch([source], in_place=True)
+
+
+def test_a_comparison_of_a_video_shows_one_frame(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    source = write_clip(tmp_path / "a.mp4", Clip(sound=None))
+    before = [to_rgb(frame).astype(int) for frame in frames_of(source)]
+    batch = plan_batch([source], in_place=True, compare=True)
+    assert [outcome.error for outcome in run_batch(deblurrer, batch)] == [None]
+    shown = read_image(tmp_path / "a-compare.png").pixels
+    assert shown.shape == (48, 64 + 4 + 64, 3)
+    after = [to_rgb(frame).astype(int) for frame in frames_of(source)]
+    for part, frames in ((shown[:, :64], before), (shown[:, 68:], after)):
+        assert np.argmin([np.abs(part - frame).mean() for frame in frames]) == 5
+
+
 def test_in_place_a_video_is_restored_once(tmp_path: Path, deblurrer: Deblurrer) -> None:
     source = write_clip(tmp_path / "a.mp4")
     sound = packets_of(source, "audio")
@@ -328,12 +366,20 @@ def test_a_video_that_ends_in_a_frame_keeps_what_decodes(tmp_path: Path, deblurr
 def test_a_container_that_cannot_hold_the_sound_is_refused_at_once(tmp_path: Path) -> None:
     network = Nothing()
     source = write_clip(tmp_path / "a.mp4")
-    with pytest.raises(UserError, match=r"\.webm cannot hold its audio stream \(aac\): .*\.mkv"):
+    with pytest.raises(
+        UserError, match=r"\.webm cannot hold its audio stream \(aac\): use .* in \.mp4 or \.m4v or \.mov or \.mkv$"
+    ):
         deblur_video(source, tmp_path / "a.webm", deblurrer=Deblurrer(network))
     with pytest.raises(UserError, match=r"cannot write the video .*: use a suffix of \.mp4"):
         deblur_video(source, tmp_path / "a.avi", deblurrer=Deblurrer(network))
     with pytest.raises(UserError, match=r"\.webm cannot hold h264"):
         deblur_video(source, tmp_path / "a.webm", deblurrer=Deblurrer(network), settings=VideoSettings(codec="h264"))
+    spoken = write_clip(tmp_path / "b.wmv", Clip(codec="wmv2", sound="wmav2"))
+    with pytest.raises(
+        UserError, match=r"\.mkv cannot hold its audio stream \(wmav2\): convert the file to \.mkv first"
+    ):
+        deblur_video(spoken, tmp_path / "b.mkv", deblurrer=Deblurrer(network))
+    spoken.unlink()
     with pytest.raises(UserError, match="is also the source"):
         deblur_video(source, source, deblurrer=Deblurrer(network))
     assert network.seen == 0

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from tfmlc.errors import UserError
+from tfmlc.deblur.comparison import frame_of, frame_to_show
 from tfmlc.io.images import Image, read_image, to_depth, write_image
-from tfmlc.io.video import Video, is_video_name, read_frames, read_properties
+from tfmlc.io.video import is_video_name
 
 LONGEST_PX = 4096  # of a side; most phones' photos are shown pixel by pixel
-FRAME = 30  # of a video is shown, or the middle one of a shorter video
-
-
-def frame_to_show(path: Path) -> int:
-    """Return the number of the frame of a video that is shown; 0 for a photo."""
-    return min(FRAME, (read_properties(path).frames or 0) // 2) if is_video_name(path) else 0
 
 
 def shown(path: Path, frame: int = 0) -> Image:
@@ -32,12 +25,7 @@ def shown(path: Path, frame: int = 0) -> Image:
         UserError: If the file cannot be read or has no such frame.
     """
     if is_video_name(path):
-        pixels = next(
-            (one for one in islice(read_frames(Video(path, path.stem)), frame, None) if one is not None), None
-        )
-        if pixels is None:
-            raise UserError(f"{path} has no frame {frame}")
-        image = Image(pixels)
+        image = frame_of(path, frame)
     else:
         read = read_image(path)
         image = Image(to_depth(read.pixels, 8), icc=read.icc)

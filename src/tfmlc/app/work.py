@@ -12,7 +12,7 @@ from zipfile import ZIP_STORED, ZipFile
 from tfmlc.app.limits import Limits
 from tfmlc.app.session import Session, Stopped
 from tfmlc.app.views import write_views
-from tfmlc.deblur.batch import restore_photo, restore_video_file
+from tfmlc.deblur.batch import file_restorer
 from tfmlc.deblur.planning import Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import edges
 from tfmlc.deblur.video import VideoSettings
@@ -20,6 +20,7 @@ from tfmlc.errors import in_one_line
 
 if TYPE_CHECKING:
     from tfmlc.deblur import Deblurrer
+    from tfmlc.deblur.video import OnFrame
 
 OnStep = Callable[[str, int, int | None], None]
 
@@ -69,9 +70,10 @@ def restore_uploads(
         if session.stop.is_set():
             return
         run, files = session.new_run(uploads)
-    jobs = plan_batch(files, run / "out").jobs
-    for number, job in enumerate(jobs, start=1):
-        what = f"{job.source.name} ({number} of {len(jobs)})"
+    batch = plan_batch(files, run / "out")
+    restore = file_restorer(deblurrer, batch, VideoSettings())
+    for number, job in enumerate(batch.jobs, start=1):
+        what = f"{job.source.name} ({number} of {len(batch.jobs)})"
 
         def report(done: int, total: int | None, what: str = what) -> None:
             session.check_running()
@@ -80,7 +82,7 @@ def restore_uploads(
         with session.working:  # not held while the page shows a result
             if session.stop.is_set():
                 return
-            result = _result(deblurrer, job, run, limits, report, blur_map=blur_map)
+            result = _result(restore, job, run, limits, report, blur_map=blur_map)
         if result is not None:
             yield result
 
@@ -98,7 +100,7 @@ def write_zip(results: Sequence[Result]) -> Path | None:
 
 
 def _result(
-    deblurrer: Deblurrer,
+    restore: Callable[[Job, OnFrame | None], Outcome],
     job: Job,
     run: Path,
     limits: Limits,
@@ -111,7 +113,7 @@ def _result(
     try:
         report(0, None)
         limits.check(job.source)
-        outcome = _restored(deblurrer, job, report)
+        outcome = restore(job, report)
         if outcome.error is not None:
             report(0, None)  # tells a stop from an error
             return Result(name, _as_line(outcome.error, run, name))
@@ -126,12 +128,6 @@ def _result(
         notes.insert(0, f"{score:.1f} px of motion")
     what = "kept as it is" if outcome.kept else edges(outcome.before, outcome.after)
     return Result(name, "; ".join([what, *notes]), job.target, views)
-
-
-def _restored(deblurrer: Deblurrer, job: Job, report: Callable[[int, int | None], None]) -> Outcome:
-    if job.is_video:
-        return restore_video_file(deblurrer, job, VideoSettings(), report)
-    return restore_photo(deblurrer, job, report)
 
 
 def _as_line(text: str, run: Path, name: str) -> str:

@@ -37,7 +37,7 @@ Strength = Annotated[
 Best = Annotated[
     bool, typer.Option("--best", help="Best quality: the mean of eight orientations, eight times as slow.")
 ]
-Compare = Annotated[bool, typer.Option("--compare", help="Also write photos with before and after side by side.")]
+Compare = Annotated[bool, typer.Option("--compare", help="Also write images with before and after side by side.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Overwrite the files. A file is never restored twice.")]
 Again = Annotated[bool, typer.Option("--again", help="In folders, also restore files whose result exists already.")]
 YesLarge = Annotated[

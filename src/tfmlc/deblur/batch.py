@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tfmlc.deblur.comparison import side_by_side
+from tfmlc.deblur.comparison import frame_of, frame_to_show, side_by_side
 from tfmlc.deblur.frames import frames_fingerprint, restore_frames
 from tfmlc.deblur.keeping import keep, not_blurred, video_not_blurred
 from tfmlc.deblur.marks import Mark, mark_of
@@ -81,9 +81,9 @@ def file_restorer(
     batch: Batch,
     video: VideoSettings,
     *,
-    again: bool,
-    allow_large: bool,
-    least_px: float,
+    again: bool = False,
+    allow_large: bool = False,
+    least_px: float = 0.0,
 ) -> Callable[[Job, OnFrame | None], Outcome]:
     """Return the function that restores one photo or video of a batch, unless it is done; keywords as in ``run_batch``.
 
@@ -223,10 +223,14 @@ def restore_video_file(
         if why := video_not_blurred(job.source, least_px):
             return keep(job, "not blurred", why)
         notes = [] if properties.mark is None else ["it was restored before"]
+        number = frame_to_show(job.source)
+        before = None if job.comparison is None else frame_of(job.source, number)
         try:
             result = restore_video(deblurrer, properties, job.target, settings, on_frame)
         except NothingRestoredError as error:
             return keep(job, "fault", error.why)
+        if job.comparison is not None and before is not None:
+            write_image(job.comparison, side_by_side(before, frame_of(job.target, number)))
         return Outcome(job, result.before, result.after, (*notes, *result.notes))
     except Exception as error:  # decoders and encoders raise many types; the other files continue
         return Outcome.failed(job, error)

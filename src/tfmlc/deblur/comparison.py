@@ -1,11 +1,18 @@
-"""The comparison of a photo with its result."""
+"""The comparison of a photo, or of one frame of a video, with its result."""
 
 from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from tfmlc.deblur.marks import COMPARISON
+from tfmlc.errors import UserError
 from tfmlc.io.images import Image, to_depth
+from tfmlc.io.video import Video, is_video_name, read_frames, read_properties
+
+FRAME = 30  # of a video is shown, or the middle one of a shorter video
 
 
 def side_by_side(before: Image, after: Image) -> Image:
@@ -13,3 +20,20 @@ def side_by_side(before: Image, after: Image) -> Image:
     left, right = to_depth(before.pixels, 8), to_depth(after.pixels, 8)
     line = np.full((left.shape[0], 4, left.shape[2]), 255, np.uint8)
     return Image(np.concatenate([left, line, right], axis=1), icc=before.icc, restored=COMPARISON)
+
+
+def frame_to_show(path: Path) -> int:
+    """Return the number of the frame of a video that is shown; 0 for a photo."""
+    return min(FRAME, (read_properties(path).frames or 0) // 2) if is_video_name(path) else 0
+
+
+def frame_of(video: Path, number: int) -> Image:
+    """Read one frame of a video.
+
+    Raises UserError if the video cannot be read or has no such frame.
+    """
+    frames = islice(read_frames(Video(video, video.stem)), number, None)
+    pixels = next((frame for frame in frames if frame is not None), None)
+    if pixels is None:
+        raise UserError(f"{video} has no frame {number}")
+    return Image(pixels)

@@ -18,7 +18,7 @@ from tfmlc.io.locks import check_unlocked
 from tfmlc.io.video import CONTAINERS, FOR_VIDEO, has_pyav, is_video_name
 
 COMPARISON_SUFFIX = "-compare.png"
-CONTAINER_OF_READ_ONLY = ".mkv"
+READ_ONLY_CONTAINER, WRITTEN_IN = ".mkv", {".3gp": ".mov"}  # MOV holds the sound of old phones, too
 LONGEST_NAME = 255  # bytes, on the usual file systems
 
 
@@ -100,7 +100,7 @@ def plan_batch(
         output: A file, if there is one photo or video and the name ends like one; else a folder, in which names and
             subfolders are kept.
         in_place: Whether to overwrite the files. Exactly one of ``output`` and ``in_place`` is given.
-        compare: Whether to write a comparison beside each restored photo.
+        compare: Whether to write a comparison beside each result; of a video it shows one frame.
 
     Returns:
         The plan.
@@ -204,7 +204,8 @@ def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: 
     for source, name in images:
         if _is_read_only(name):
             is_video = is_video_name(name)
-            suffix = CONTAINER_OF_READ_ONLY if is_video else WRITTEN_AS[READ_ONLY[name.suffix.lower()]]
+            old = name.suffix.lower()
+            suffix = WRITTEN_IN.get(old, READ_ONLY_CONTAINER) if is_video else WRITTEN_AS[READ_ONLY[old]]
             name = name.with_suffix(suffix)  # noqa: PLW2901
             if name in names:  # a phone's HEIC beside the same photo as JPEG
                 name = name.with_name(f"{source.name}{suffix}")  # noqa: PLW2901
@@ -223,9 +224,6 @@ def _with_comparisons(jobs: Sequence[Job]) -> list[Job]:
     taken: set[Path] = set()
     compared: list[Job] = []
     for job in jobs:
-        if job.is_video:
-            compared.append(job)
-            continue
         beside = _comparison_of(job.target, job.target.stem)
         if beside in taken:  # same.jpg and same.png
             beside = _comparison_of(job.target, job.target.name)

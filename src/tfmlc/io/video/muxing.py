@@ -55,9 +55,9 @@ def check_streams(source: Path, suffix: str) -> list[str]:
                 continue
             if stream.type in ("audio", "subtitle"):
                 codec = stream.codec_context.codec.canonical_name
-                raise UserError(
-                    f"{source}: {suffix} cannot hold its {stream.type} stream ({codec}): use an output in .mkv"
-                )
+                others = " or ".join(other for other in CONTAINERS if _fits(stream, other))
+                remedy = f"use an output in {others}" if others else "convert the file to .mkv first"
+                raise UserError(f"{source}: {suffix} cannot hold its {stream.type} stream ({codec}): {remedy}")
             left_out[stream.type] += 1
     return [
         f"{suffix} has no place for {count} {kind} {'stream' if count == 1 else 'streams'}"

@@ -9,7 +9,10 @@ from pathlib import Path
 from tfmlc.errors import UserError
 from tfmlc.io.images import is_image_name, natural_key
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm"),
+    *(".avi", ".mts", ".m2ts", ".mpg", ".mpeg", ".3gp", ".wmv"),  # are only read
+)
 
 
 @dataclass(frozen=True)
