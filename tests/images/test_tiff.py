@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
+from conftest import make_photo
 from round_trip.blocks import ASCII, MAKER_NOTE, PHOTOSHOP, SHORT, UNDEFINED, XMP, Tag
 from round_trip.sources import extra, scene, tiff
 from tfmlc.errors import UserError
@@ -140,6 +141,31 @@ def test_colour_differences(tmp_path: Path, name: str) -> None:
     image = Pillow.fromarray(pixels)
     (image if name == "JPEG" else image.convert("YCbCr")).save(buffer, "TIFF", **options)
     assert np.abs(read(tmp_path, buffer.getvalue()).pixels.astype(int) - pixels).mean() < 4
+
+
+def ycbcr(pixels: np.ndarray, factor: int) -> bytes:
+    """An uncompressed TIFF of the colour differences of each ``factor`` x ``factor`` px."""
+    samples, units = np.asarray(Pillow.fromarray(pixels).convert("YCbCr")), bytearray()
+    for row in range(0, len(samples), factor):
+        for column in range(0, samples.shape[1], factor):
+            unit = samples[row : row + factor, column : column + factor]
+            units += unit[..., 0].tobytes() + unit[..., 1:].mean((0, 1)).astype(np.uint8).tobytes()
+    (height, width), bits = samples.shape[:2], struct.pack("<3H", 8, 8, 8)
+    fields = [(256, 4, width), (257, 4, height), (258, 3, 0), (259, 4, 1), (262, 4, 6), (273, 4, 0), (277, 4, 3)]
+    fields += [(278, 4, height), (279, 4, len(units)), (530, 3, factor << 16 | factor)]
+    end = 8 + 2 + 12 * len(fields) + 4
+    at, counts = {258: end, 273: end + len(bits)}, {258: 3, 530: 2}
+    rows = [struct.pack("<2H2I", tag, kind, counts.get(tag, 1), at.get(tag, value)) for tag, kind, value in fields]
+    return b"".join([b"II*\0", struct.pack("<IH", 8, len(rows)), *rows, bytes(4), bits, units])
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_colour_differences_that_are_not_compressed(tmp_path: Path, factor: int) -> None:
+    pixels = make_photo(36, 50)
+    content = ycbcr(pixels, factor)
+    assert np.abs(read(tmp_path, content).pixels.astype(int) - pixels).mean() < (2 if factor == 1 else 6)
+    with pytest.raises(UserError, match="ends before its last strip"):
+        read(tmp_path, content[:-200])
 
 
 REFUSED = {

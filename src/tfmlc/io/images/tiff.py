@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
+import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ RAW_PHOTOMETRICS, DNG_VERSION = (32803, 34892), 50706
 XMP, IPTC, PHOTOSHOP, ICC, LAYERS, SMALLER = 700, 33723, 34377, 34675, 37724, 330
 ASSOCIATED, UNASSOCIATED = 1, 2
 REDUCED, MASK_OF_ANOTHER = 1, 4  # bits of the subfile type
-NEW_JPEG = 7
+UNCOMPRESSED, NEW_JPEG = 1, 7
 LOSSY = (6, NEW_JPEG, 33003, 33005, 34712, 34892, 50001, 50002)  # compressions that are or can be lossy
 STORAGE = {  # tags that say how the pixels are stored, or whose content is stored in other fields
     *(*range(254, 260), *range(262, 267), 273, *range(277, 282), 284, *range(288, 294), 317, *range(320, 326)),
@@ -176,8 +177,7 @@ def _planes(page: tifffile.TiffPage, content: bytes) -> Planes:
     if not page.is_contiguous and len(page.dataoffsets) < math.prod(page.chunked):
         raise ValueError(f"it names {len(page.dataoffsets)} of its {math.prod(page.chunked)} strips or tiles")
     if photometric == YCBCR and int(page.compression) != NEW_JPEG:
-        simple = simplify(TiffImagePlugin.TiffImageFile(io.BufferedReader(CodingTags(content))), None)
-        return Planes(simple.pixels, 3, ())
+        return Planes(_from_colour_differences(page, io.BufferedReader(CodingTags(content))), 3, ())
     samples = np.asarray(page.asarray())
     samples = samples[..., None] if page.axes == "YX" else samples
     samples = np.moveaxis(samples, 0, 2) if page.axes == "SYX" else samples
@@ -201,6 +201,17 @@ def _planes(page: tifffile.TiffPage, content: bytes) -> Planes:
             "scale them so that black is 0 and white is 1, and save it again"
         )
     return Planes(samples.astype(np.float32), colours, kinds)
+
+
+def _from_colour_differences(page: tifffile.TiffPage, file: io.BufferedReader) -> NDArray[Any]:
+    """Decode YCbCr; OpenCV reads what is not compressed, because some versions of Pillow take it for truncated."""
+    if int(page.compression) != UNCOMPRESSED or str(page.dtype) != "uint8" or page.samplesperpixel != 3:
+        return simplify(TiffImagePlugin.TiffImageFile(file), None).pixels
+    how = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), how)
+    if pixels is None:
+        raise ValueError("its YCbCr samples cannot be decoded")
+    return np.asarray(pixels, np.uint8)
 
 
 def _coloured(colormap: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
