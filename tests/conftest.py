@@ -96,3 +96,22 @@ def make_photo(height: int, width: int) -> np.ndarray:
     image = np.stack(waves, axis=-1) * 0.35 + 0.5
     image[height // 3 : height // 2, width // 4 : width // 2] = (0.9, 0.1, 0.2)
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Any]:
+    """An S3 server on this machine, with a bucket called ``bucket``."""
+    moto = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name, value in {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "key", "DEFAULT_REGION": "us-east-1"}.items():
+            environment.setenv(f"AWS_{name}", value)
+        files = s3fs.S3FileSystem(use_listings_cache=False)
+        files.mkdir("bucket")
+        yield files
+    server.stop()

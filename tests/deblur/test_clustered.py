@@ -75,8 +75,8 @@ def test_an_address_without_a_cluster_is_told_at_once(address: str, reason: str)
 
 
 @pytest.fixture(scope="module")
-def two_machines() -> Iterator[Any]:
-    """A cluster of two machines with a core each, as far as Ray can tell."""
+def two_machines(store: Any) -> Iterator[Any]:
+    """A cluster of two machines with a core each, as far as Ray can tell; they know the store."""
     utils = pytest.importorskip("ray.cluster_utils")
     import ray
 
@@ -118,6 +118,21 @@ def test_a_killed_and_a_slow_worker_change_nothing(photos: Path, tmp_path: Path)
     again = list(run_on_cluster(Cluster(), make(), batch))
     assert sum(outcome.done_before for outcome in again) == PHOTOS
     assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+@pytest.mark.multiprocess
+@pytest.mark.usefixtures("two_machines")
+def test_a_bucket_is_done_by_workers_one_of_which_dies(photos: Path, tmp_path: Path, store: Any) -> None:
+    store.put(str(photos), "bucket/in", recursive=True)
+    list(run_batch(make()(), plan_batch([photos], tmp_path / "plain")))
+    count = 0
+    for _ in run_on_cluster(Cluster(), make(), plan_batch([Path("s3://bucket/in")], Path("s3://bucket/out"))):
+        count += 1
+        if count == 3:
+            workers()[0].kill()
+    assert count == PHOTOS + 1
+    made = {Path(name).name: store.cat_file(name) for name in store.find("bucket/out")}
+    assert made == content(tmp_path / "plain")
 
 
 @pytest.mark.multiprocess

@@ -13,12 +13,14 @@ from tfmlc.deblur.keeping import keep, not_blurred, video_not_blurred
 from tfmlc.deblur.marks import Mark, mark_of
 from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import sharpness
+from tfmlc.deblur.stored import by_copies
 from tfmlc.deblur.temporal import check_temporal
 from tfmlc.deblur.video import NothingRestoredError, VideoSettings, fingerprint, restore_video
 from tfmlc.errors import UserError
 from tfmlc.io.files import real_path, remove_leftovers
 from tfmlc.io.images import read_image, write_image
 from tfmlc.io.locks import folder_lock
+from tfmlc.io.stores import StoredPath
 from tfmlc.io.video import read_properties
 from tfmlc.runtime.progress import Progress
 
@@ -91,14 +93,14 @@ def file_restorer(
     """
     is_done = _done_before(deblurrer, batch, video, again=again, as_frames=False)
 
-    def restore(job: Job, show: OnFrame | None) -> Outcome:
+    def restore_copy(job: Job, show: OnFrame | None) -> Outcome:
         if is_done(job):
             return Outcome(job, done_before=True)
         if job.is_video:
             return restore_video_file(deblurrer, job, video, show, least_px=least_px)
         return restore_photo(deblurrer, job, show, allow_large=allow_large, least_px=least_px)
 
-    return restore
+    return lambda job, show: by_copies(lambda copy: restore_copy(copy, show), job)
 
 
 @contextmanager
@@ -106,6 +108,8 @@ def folders_held(batch: Batch) -> Generator[None]:
     """Lock the folders of a run, and remove what killed runs and workers left in them."""
     with ExitStack() as held:
         for folder in batch.folders:
+            if isinstance(folder, StoredPath):  # stores have no locks; a second run does the same work
+                continue
             held.enter_context(folder_lock(folder))
         _remove_leftovers(batch)
         yield
@@ -113,12 +117,15 @@ def folders_held(batch: Batch) -> Generator[None]:
 
 
 def _remove_leftovers(batch: Batch) -> None:
-    for folder in {real_path(job.target).parent for job in batch.jobs} if batch.folders else ():
+    targets = [job.target for job in batch.jobs if batch.folders and not isinstance(job.target, StoredPath)]
+    for folder in {real_path(target).parent for target in targets}:
         remove_leftovers(folder)
 
 
 def check_settings(batch: Batch, settings: VideoSettings, *, again: bool, as_frames: bool) -> None:
     """Raise UserError if the settings of a run do not fit its plan or each other."""
+    if as_frames and any(isinstance(path, StoredPath) for job in batch.jobs for path in (job.source, job.target)):
+        raise UserError("frames are blended with their neighbours on the disk: copy them from the store first")
     check_temporal(settings.temporal)
     if again and batch.in_place:
         raise UserError("photos that were restored in place cannot be restored again: their originals are gone")

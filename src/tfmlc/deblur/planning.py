@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from tfmlc.errors import UserError, in_one_line
 from tfmlc.io.files import real_path
 from tfmlc.io.images import FORMATS, READ_ONLY, WRITTEN_AS, Found, is_image_name, nothing_found, search_images
 from tfmlc.io.locks import check_unlocked
+from tfmlc.io.stores import StoredPath, check_bucket, located, search_store
 from tfmlc.io.video import CONTAINERS, FOR_VIDEO, has_pyav, is_video_name
 
 COMPARISON_SUFFIX = "-compare.png"
@@ -96,7 +98,7 @@ def plan_batch(
     Comparisons of an earlier run are skipped.
 
     Args:
-        inputs: Photos, videos and folders.
+        inputs: Photos, videos and folders, on the disk or in a store (``s3://``, ``gs://``).
         output: A file, if there is one photo or video and the name ends like one; else a folder, in which names and
             subfolders are kept.
         in_place: Whether to overwrite the files. Exactly one of ``output`` and ``in_place`` is given.
@@ -109,24 +111,16 @@ def plan_batch(
         UserError: If an input is missing, a folder has neither, an output is also an input, two files have the
             same output, or another run uses a folder.
     """
-    inputs = list(inputs)
+    inputs, output = [located(path) for path in inputs], None if output is None else located(output)
+    if isinstance(output, StoredPath):
+        check_bucket(output)
     if in_place == (output is not None):
         raise UserError("give either an output or in_place")
     for path in inputs:
         if output is not None and path.is_dir() and real_path(path) == real_path(output):
             raise UserError(f"{output} is also the input folder: choose another output", option="in_place")
     found = _search(inputs, output, in_place=in_place)
-    endings = (*FORMATS, *CONTAINERS)
-    to_file = output is not None and output.suffix.lower() in endings and not output.is_dir()
-    if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
-        raise UserError(f"{output} is a file, but there are several images: give a folder")
-    if output is not None and output.suffix and not output.is_dir() and inputs[0].is_file():
-        kind, usable = ("video", CONTAINERS) if is_video_name(inputs[0]) else ("photo", FORMATS)
-        if output.suffix.lower() not in usable:
-            raise UserError(
-                f"cannot write the {kind} {output}: use a suffix of {' '.join(usable)}, or create the folder first"
-            )
-    jobs = _pair(found.images, output, to_file=to_file)
+    jobs = _pair(found.images, output, to_file=output is not None and _is_for_a_file(output, inputs))
     if compare:
         jobs = _with_comparisons(jobs)
     is_folder_run = len(jobs) > 1 or any(path.is_dir() for path in inputs)
@@ -134,10 +128,26 @@ def plan_batch(
     if is_folder_run:
         folders = {path if path.is_dir() else path.parent for path in inputs} if output is None else {output}
     for folder in folders:
-        check_unlocked(folder)
+        if not isinstance(folder, StoredPath):
+            check_unlocked(folder)
     return Batch(
         tuple(jobs), tuple(sorted(folders)), found.skipped, tuple(found.errors), is_folder_run, in_place=in_place
     )
+
+
+def _is_for_a_file(output: Path, inputs: Sequence[Path]) -> bool:
+    """Whether an output is a file; raises UserError if it cannot be the file of the inputs."""
+    if not output.suffix or output.is_dir():
+        return False
+    to_file = output.suffix.lower() in (*FORMATS, *CONTAINERS)
+    if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
+        raise UserError(f"{output} is a file, but there are several images: give a folder")
+    kind, usable = ("video", CONTAINERS) if is_video_name(inputs[0]) else ("photo", FORMATS)
+    if inputs[0].is_file() and output.suffix.lower() not in usable:
+        raise UserError(
+            f"cannot write the {kind} {output}: use a suffix of {' '.join(usable)}, or create the folder first"
+        )
+    return to_file
 
 
 def search_inputs(inputs: Iterable[Path]) -> Found:
@@ -156,7 +166,8 @@ def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> F
     everything = Found()
     taken: set[Path] = set()
     for path in inputs:
-        found = search_images(path, leave_out=output, is_wanted=_is_wanted)
+        search = partial(search_store, path) if isinstance(path, StoredPath) else partial(search_images, path)
+        found, is_folder = search(leave_out=output, is_wanted=_is_wanted), path.is_dir()
         if not found.images and not found.errors:
             raise nothing_found(path, found)
         everything.skipped += found.skipped
@@ -167,9 +178,9 @@ def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> F
             if identity in taken:
                 continue
             taken.add(identity)
-            if path.is_dir() and _is_comparison(source, names):
+            if is_folder and _is_comparison(source, names):
                 everything.skipped["named *-compare.png (from an earlier run)"] += 1
-            elif path.is_dir() and is_video_name(source) and not has_pyav():
+            elif is_folder and is_video_name(source) and not has_pyav():
                 everything.skipped[f"{source.suffix.lower()} ({FOR_VIDEO})"] += 1
             elif in_place and _is_read_only(source):
                 everything.skipped[f"{source.suffix.lower()} (cannot be written: choose an output folder)"] += 1

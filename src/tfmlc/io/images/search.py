@@ -68,7 +68,7 @@ def search_images(
     for file in _files(path, inside, found):
         if is_wanted(file):
             found.images.append((file, file.relative_to(path)))
-        elif why := _why_skipped(file):
+        elif why := why_skipped(file):
             found.skipped[why] += 1
     found.images.sort(key=lambda pair: natural_key(pair[0]))
     return found
@@ -107,7 +107,7 @@ def _files(folder: Path, leave_out: Path | None, found: Found) -> Iterator[Path]
     found.skipped += Counter()  # removes counts of zero
 
 
-def _why_skipped(file: Path) -> str | None:
+def why_skipped(file: Path) -> str | None:
     """Say what a file is that is not an image by its name; None for files that nobody expects to be restored."""
     kind = kind_of_name(file)
     if kind is not None:
