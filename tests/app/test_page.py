@@ -255,6 +255,28 @@ def test_two_visitors_at_once_and_one_who_leaves(browser: Any, served: Served, t
     assert served.settles(0)
 
 
+def test_a_run_that_waits_is_cancelled_at_once(browser: Any, served: Served, tmp_path: Path, blurry: Path) -> None:
+    pages = [visit(browser, served) for _ in range(2)]
+    write_image(tmp_path / "large.jpg", Image(make_photo(1500, 1500)))
+    for page, file in zip(pages, (tmp_path / "large.jpg", blurry), strict=True):
+        upload(page, file)
+    pages[0].locator("#go").click()
+    pages[0].get_by_text("large.jpg (1 of 1)").first.wait_for()
+    for _ in range(2):
+        pages[1].locator("#go").click()
+        pages[1].locator("#status").get_by_text("Waiting for 1 other run.").wait_for()
+        pages[1].locator("#cancel").click()
+        pages[1].locator("#status").get_by_text("Stopped.").wait_for()
+        pages[1].wait_for_function("() => !document.querySelector('#go').disabled")
+    assert "Finished" not in pages[0].locator("#status").inner_text()
+    pages[1].locator("#go").click()
+    pages[0].locator("#cancel").click()
+    pages[1].locator("#status").get_by_text("Finished. 1 of 1").wait_for()
+    for page in pages:
+        page.context.close()
+    assert served.settles(0)
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_a_phone(browser: Any, served: Served, blurry: Path, scheme: str) -> None:
     page = visit(browser, served, color_scheme=scheme, has_touch=True)

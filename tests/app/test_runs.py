@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from tfmlc.app.limits import Limits
 from tfmlc.app.session import Session, Sessions
+from tfmlc.app.turns import Turns
 from tfmlc.app.work import Result, restore_uploads, write_zip
 from tfmlc.cli import app
 from tfmlc.deblur import Deblurrer
@@ -134,3 +136,21 @@ def test_without_gradio_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
     answer = CliRunner().invoke(app, ["app"])
     assert answer.exit_code == 2
     assert answer.stderr == "tfmlc: this command needs the extra app: pip install 'tfmlc[app]'\n"
+
+
+def test_runs_take_turns_and_one_that_is_stopped_or_left_gives_way(tmp_path: Path) -> None:
+    turns, sessions = Turns(), Sessions(tmp_path)
+    first, second, third = (sessions.of(key) for key in "abc")
+    with ExitStack() as line:
+        waiting = [line.enter_context(turns.place(session)) for session in (first, second, third)]
+        assert [next(one, 0) for one in waiting] == [0, 1, 2]
+        second.stop.set()
+        assert next(waiting[1], None) is None
+        with first.working:
+            first.closed = True
+            assert next(waiting[2]) == 2  # it works until the end of a tile
+        assert next(waiting[2]) == 1
+        sessions.close("b")
+        assert next(waiting[2], None) is None
+    with turns.place(first) as waits:
+        assert next(waits, None) is None

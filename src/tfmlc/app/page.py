@@ -12,8 +12,9 @@ from urllib.parse import quote
 import gradio as gr
 
 from tfmlc.app.limits import Limits
-from tfmlc.app.session import Sessions
-from tfmlc.app.work import Result, restore_uploads, write_zip
+from tfmlc.app.session import Session, Sessions
+from tfmlc.app.turns import MOST_WAITING, Turns
+from tfmlc.app.work import OnStep, Result, restore_uploads, write_zip
 from tfmlc.deblur import Deblurrer
 from tfmlc.errors import UserError
 from tfmlc.io.weights import shipped_models
@@ -26,12 +27,11 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 CLEANING_S = (3600, 86400)  # every hour, uploads that are a day old
 Uploads = Sequence[dict[str, Any]]  # as the browser names them; Gradio's preprocessing leaves an empty file for each
 KIND = {True: "failed", False: "done"}
-MOST_WAITING = 100  # visitors
 MODELS_KEPT = 2  # in memory
 
 
 class Page:
-    """The page and its visitors. One run works at a time; the others wait in a queue.
+    """The page and its visitors. One run works at a time; the others wait for their turn.
 
     Args:
         root: The folder for all files; ``GRADIO_TEMP_DIR`` names it, too.
@@ -39,7 +39,7 @@ class Page:
     """
 
     def __init__(self, root: Path, limits: Limits) -> None:
-        self.sessions, self.limits = Sessions(root), limits
+        self.sessions, self.turns, self.limits = Sessions(root), Turns(), limits
         self._deblurrer = lru_cache(MODELS_KEPT)(_load)
         self.blocks = self._build()
 
@@ -69,13 +69,13 @@ class Page:
                 settings,
                 [status, viewer, results, archive],
                 show_progress_on=progress,
-                concurrency_limit=1,
+                concurrency_limit=None,  # runs wait for their turn themselves, so that they can be cancelled
                 api_visibility="private",
             )
             run.then(self.end, None, [go, cancel], **QUIET)
             cancel.click(self.cancel, None, [cancel], **QUIET)
             blocks.unload(self.leave)
-        return blocks.queue(max_size=MOST_WAITING)
+        return blocks.queue()
 
     def hold(self, files: Uploads | None, request: gr.Request) -> None:
         """Remember the files that a visitor has uploaded; Gradio has checked that they are uploads."""
@@ -109,23 +109,36 @@ class Page:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio's way)
     ) -> Iterator[tuple[Any, Any, Any, Any]]:
-        """Restore the files, and show each result as soon as it is there."""
-        session, results = self.sessions.of(_key(request)), list[Result]()
-        files = session.uploads
-        hidden = gr.update(value=None, visible=False)
-        if not files:
-            yield _said("Add a photo or a video first."), gr.skip(), hidden, hidden
+        """Wait for a turn, restore the files, and show each result as soon as it is there."""
+        session = self.sessions.of(_key(request))
+        if not session.uploads:
+            yield _only("Add a photo or a video first.")
             return
-        yield _said("Starting."), gr.skip(), hidden, hidden
-        try:
-            deblurrer = self._deblurrer(model, strength if model == "default" else None, TILES[tile])
-        except UserError as error:
-            yield _said(str(error)), gr.skip(), hidden, hidden
-            return
+        with self.turns.place(session) as waiting:
+            for before in waiting:
+                if before > MOST_WAITING:
+                    yield _only("Too many visitors are waiting. Try again later.")
+                    return
+                yield _only(f"Waiting for {before} other {'run' if before == 1 else 'runs'}.")
+            if session.stop.is_set():
+                yield _only("Stopped.")
+                return
+            yield _only("Starting.")
+            try:
+                deblurrer = self._deblurrer(model, strength if model == "default" else None, TILES[tile])
+            except UserError as error:
+                yield _only(str(error))
+                return
 
-        def on_step(what: str, done: int, total: int | None) -> None:
-            progress((done, total), desc=what)
+            def on_step(what: str, done: int, total: int | None) -> None:
+                progress((done, total), desc=what)
 
+            yield from self._restored(deblurrer, session, on_step, blur_map=blur_map)
+
+    def _restored(
+        self, deblurrer: Deblurrer, session: Session, on_step: OnStep, *, blur_map: bool
+    ) -> Iterator[tuple[Any, Any, Any, Any]]:
+        files, results, hidden = session.uploads, list[Result](), gr.update(value=None, visible=False)
         for result in restore_uploads(deblurrer, session, files, self.limits, on_step, blur_map=blur_map):
             results.append(result)
             yield (
@@ -185,6 +198,12 @@ def _key(request: gr.Request) -> str:
 
 def _text(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
+
+
+def _only(line: str) -> tuple[Any, Any, Any, Any]:
+    """Show one line and no results."""
+    hidden: Any = gr.update(value=None, visible=False)
+    return _said(line), gr.skip(), hidden, hidden
 
 
 def _said(line: str) -> str:

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tfmlc.app.limits import MB, PORT, Limits
+from tfmlc.app.turns import MOST_WAITING
 from tfmlc.errors import UserError
 
 TEMPORARY_FOLDER = "GRADIO_TEMP_DIR"
@@ -54,6 +55,7 @@ def serving(limits: Limits, *, host: str = "127.0.0.1", port: int = PORT) -> Gen
             blocks.launch(
                 server_name=host,
                 server_port=port,
+                max_threads=MOST_WAITING + 40,  # a run that waits uses one
                 max_file_size=limits.upload_mb * MB,
                 theme=Default(font=FONTS, font_mono=MONOSPACED).set(**COLOURS),
                 css=(Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
