@@ -138,7 +138,10 @@ def test_without_gradio_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
     assert answer.stderr == "tfmlc: this command needs the extra app: pip install 'tfmlc[app]'\n"
 
 
-def test_runs_take_turns_and_one_that_is_stopped_or_left_gives_way(tmp_path: Path) -> None:
+def test_runs_take_turns_and_one_that_is_stopped_or_left_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfmlc.app.turns.CHECKED_S", 0.01)
     turns, sessions = Turns(), Sessions(tmp_path)
     first, second, third = (sessions.of(key) for key in "abc")
     with ExitStack() as line:
@@ -154,3 +157,26 @@ def test_runs_take_turns_and_one_that_is_stopped_or_left_gives_way(tmp_path: Pat
         assert next(waiting[2], None) is None
     with turns.place(first) as waits:
         assert next(waits, None) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the limit on the size of files is one of Unix")
+def test_a_full_disk_is_said_and_the_results_until_then_stay(
+    tmp_path: Path, photo: np.ndarray, deblurrer: Deblurrer
+) -> None:
+    """A limit on the size of files stands for a full disk."""
+    import resource
+
+    uploads = [tmp_path / "small.png", tmp_path / "photo.tif"]
+    write_image(uploads[0], Image(np.zeros((16, 16, 3), np.uint8)))
+    write_image(uploads[1], Image(photo))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
+    try:
+        results = run(deblurrer, Sessions(tmp_path / "root").of("a"), [uploads[0], *uploads])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+        with pytest.raises(OSError, match="too large"):
+            write_zip(results)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [result.target is not None for result in results] == [True, True, False]
+    assert results[2].line == "cannot write photo.tif: File too large; nothing was changed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -62,6 +63,27 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 # A batch survives every file.
+
+
+@pytest.mark.slow
+def test_thousands_of_files_leave_nothing_open(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    folder, first = tmp_path / "in", save(tmp_path / "in" / "0.png", 16, 16)
+    for number in range(1, 2000):
+        os.link(first, folder / f"{number}.png")
+    for number in range(3):
+        (folder / f"{number}.jpg").write_bytes(b"no photo")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (psutil.Process().num_fds() + 30, limits[1]))
+    try:
+        batch = plan_batch([folder], tmp_path / "out")
+        outcomes = list(run_batch(deblurrer, batch))
+        again = list(run_batch(deblurrer, batch))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    failed = [outcome.job.source.name for outcome in outcomes if outcome.error]
+    assert (len(outcomes), failed) == (2003, ["0.jpg", "1.jpg", "2.jpg"])
+    assert len(list((tmp_path / "out").iterdir())) == 2000
+    assert sum(outcome.done_before for outcome in again) == 2000
 
 
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, deblurrer: Deblurrer) -> None:

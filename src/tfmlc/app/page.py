@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import gradio as gr
@@ -133,7 +133,10 @@ class Page:
             def on_step(what: str, done: int, total: int | None) -> None:
                 progress((done, total), desc=what)
 
-            yield from self._restored(deblurrer, session, on_step, blur_map=blur_map)
+            try:
+                yield from self._restored(deblurrer, session, on_step, blur_map=blur_map)
+            except OSError as error:  # the uploads cannot be copied
+                yield _only(str(error.strerror))
 
     def _restored(
         self, deblurrer: Deblurrer, session: Session, on_step: OnStep, *, blur_map: bool
@@ -147,7 +150,11 @@ class Page:
                 _files(results),
                 hidden,
             )
-        ended, archive = "Stopped." if len(results) < len(files) else "Finished.", write_zip(results)
+        ended = "Stopped." if len(results) < len(files) else "Finished."
+        try:
+            archive = write_zip(results)
+        except OSError as error:
+            archive, ended = None, f"{ended} There is no zip: {error.strerror}."
         yield (
             _status(results, f"{ended} {_counted(results, len(files))}"),
             _viewed(results) if results else gr.skip(),
@@ -202,8 +209,9 @@ def _text(name: str) -> str:
 
 def _only(line: str) -> tuple[Any, Any, Any, Any]:
     """Show one line and no results."""
+    kept = cast(Any, gr).skip()
     hidden: Any = gr.update(value=None, visible=False)
-    return _said(line), gr.skip(), hidden, hidden
+    return _said(line), kept, hidden, hidden
 
 
 def _said(line: str) -> str:
