@@ -13,7 +13,7 @@ import torch
 
 from conftest import make_photo
 from tfmlc.errors import UserError
-from tfmlc.evaluation import record as module
+from tfmlc.evaluation import scoring as module
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.metrics.fidelity import psnr, ssim_2d, ssim_3d

@@ -18,6 +18,7 @@ from tfmlc.cli.tree import (
     Tile,
     WithRay,
     app,
+    find_cluster,
     in_words,
     one_line_errors,
     say,
@@ -97,15 +98,13 @@ def deblur(
         from tfmlc.deblur import VideoSettings
         from tfmlc.deblur.clustered import Make, run_on_cluster
         from tfmlc.deblur.strength import network_of
-        from tfmlc.runtime.cluster import Cluster
 
         make = Make(network_of(model, strength), device, precision, tile, best, guard)
         video, least_px = VideoSettings(codec, quality, temporal), blurry_px if only_blurry else 0.0
-        run = (
-            partial(run_batch, make(), batch, as_frames=frames)
-            if ray is None
-            else partial(run_on_cluster, Cluster(ray or None, ray_cores), make, batch)
-        )
+        if cluster := find_cluster(ray, ray_cores):
+            run = partial(run_on_cluster, cluster, make, batch)
+        else:
+            run = partial(run_batch, make(), batch, as_frames=frames)
         outcomes: list[Outcome] = []
         for outcome in run(again=again, allow_large=yes_large, video=video, least_px=least_px):
             outcomes.append(outcome)

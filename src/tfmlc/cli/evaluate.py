@@ -11,8 +11,12 @@ import typer
 from tfmlc.cli.tree import (
     Device,
     Precision,
+    Ray,
+    RayCores,
     Tile,
+    WithRay,
     app,
+    find_cluster,
     one_line_errors,
 )
 
@@ -34,7 +38,7 @@ PaperRow = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=WithRay)
 def evaluate(
     model: Model,
     datasets: Datasets,
@@ -50,6 +54,8 @@ def evaluate(
     save: Annotated[bool, typer.Option("--save", help="Keep the restored images, for a report.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace scores of another model or dataset.")] = False,
     paper: PaperRow = None,
+    ray: Ray = None,
+    ray_cores: RayCores = 1,
 ) -> None:
     """Score a model on one or several datasets of blurry and sharp images."""
     with one_line_errors():
@@ -67,7 +73,7 @@ def evaluate(
             datasets,
             metrics=[name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"],  # the protocol's
             protocols=_protocols(protocol, published or ()),
-            restoring=RestoreSettings(device, precision, tile, save),
+            restoring=RestoreSettings(device, precision, tile, save, find_cluster(ray, ray_cores)),
             overwrite=overwrite,
             more=None if published is None else {"published": published},
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfmlc.cli.tree import Seed, check_unlocked, one_line_errors, synthesize
+from tfmlc.cli.tree import Ray, RayCores, Seed, WithRay, check_unlocked, find_cluster, one_line_errors, synthesize
 
 Values = dict[str, object]
 Images = Annotated[
@@ -40,7 +40,7 @@ SetFolder = Annotated[
 ]
 
 
-@synthesize.command("pairs")
+@synthesize.command("pairs", cls=WithRay)
 def synthesize_pairs(
     inputs: Videos,
     output: SetFolder,
@@ -63,6 +63,8 @@ def synthesize_pairs(
     on_bad: OnBad = "stop",
     workers: Workers = None,
     seed: Seed = 0,
+    ray: Ray = None,
+    ray_cores: RayCores = 1,
 ) -> None:
     """Create pairs of blurry and sharp images in GoPro's folder layout.
 
@@ -78,10 +80,10 @@ def synthesize_pairs(
         light="stored" if light == "mixed" else light,
     )
     common: Values = {"kind": "pairs", "images": images, "per_photo": per_photo, "seed": seed}
-    _synthesize(inputs, output, {**common, "blur": blur, "video": video}, workers)
+    _synthesize(inputs, output, {**common, "blur": blur, "video": video}, workers, (ray, ray_cores))
 
 
-@synthesize.command("triplets")
+@synthesize.command("triplets", cls=WithRay)
 def synthesize_triplets(
     inputs: Videos,
     output: SetFolder,
@@ -101,6 +103,8 @@ def synthesize_triplets(
     on_bad: OnBad = "stop",
     workers: Workers = None,
     seed: Seed = 0,
+    ray: Ray = None,
+    ray_cores: RayCores = 1,
 ) -> None:
     """Create blur triplets for tfmlc adapt: each sharp image with a weakly and a strongly blurred version."""
     blur = _given(strength_px=strength_px, exposure=exposure, moving_patches=patches, light=light)
@@ -114,7 +118,7 @@ def synthesize_triplets(
         levels=levels,
     )
     common: Values = {"kind": "triplets", "images": images, "per_photo": per_photo, "seed": seed}
-    _synthesize(inputs, output, {**common, "blur": blur, "video": video}, workers)
+    _synthesize(inputs, output, {**common, "blur": blur, "video": video}, workers, (ray, ray_cores))
 
 
 def _given(**options: object) -> Values:
@@ -122,14 +126,16 @@ def _given(**options: object) -> Values:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _synthesize(inputs: list[Path], output: Path, config: Values, workers: int | None) -> None:
+def _synthesize(
+    inputs: list[Path], output: Path, config: Values, workers: int | None, ray: tuple[str | None, int]
+) -> None:
     with one_line_errors():
         check_unlocked(output)
         from tfmlc.config import checked
         from tfmlc.data.synthesis.sets import SetConfig
         from tfmlc.data.synthesis.sets import synthesize as run
 
-        summary = run(inputs, output, checked(SetConfig, config), workers=workers)
+        summary = run(inputs, output, checked(SetConfig, config), workers=find_cluster(*ray) or workers)
         typer.echo(f"{summary.made} {config['kind']} made, {summary.kept} existed already: {output}")
         for line in [*summary.remarks, *summary.errors]:
             typer.echo(f"tfmlc: {line}", err=True)

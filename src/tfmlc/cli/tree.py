@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from tfmlc.runtime.cluster import Cluster
 
 app = typer.Typer(
     name="tfmlc",
@@ -68,6 +71,13 @@ EXTRAS = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "ray": ("ray", "s3fs", "gcsfs"),
 }
+
+
+def find_cluster(address: str | None, cores: int) -> Cluster | None:
+    """Return the cluster of ``--ray``; None without this option."""
+    from tfmlc.runtime.cluster import Cluster
+
+    return None if address is None else Cluster(address or None, cores)
 
 
 class WithRay(TyperCommand):

@@ -11,7 +11,7 @@ from tfmlc.deblur.deblurrer import Deblurrer
 from tfmlc.deblur.planning import Batch, Job, Outcome
 from tfmlc.deblur.video import VideoSettings
 from tfmlc.networks import Network
-from tfmlc.runtime.cluster import Cluster
+from tfmlc.runtime.cluster import LOST, Cluster
 from tfmlc.runtime.device import Precision
 from tfmlc.runtime.progress import Progress
 
@@ -84,7 +84,7 @@ def run_on_cluster(
     with folders_held(batch), Progress("files", len(batch.jobs)) as progress:
         for job, outcome in cluster.run(start, batch.jobs, on_gpu=on_gpu):
             progress.advance()
-            yield outcome or Outcome(job, error=f"{job.source} ended each worker that took it: is memory too small?")
+            yield outcome or Outcome(job, error=f"{job.source} {LOST}")
 
 
 def _start(make: Make, restorer: Callable[[Deblurrer], Callable[[Job, None], Outcome]]) -> Callable[[Job], Outcome]:

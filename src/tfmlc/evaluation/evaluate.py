@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tfmlc.data.datasets.pairs import Pair, detail, read_pair
 from tfmlc.errors import UserError
-from tfmlc.evaluation.identity import DataSet, check_output, find_datasets, pair_sha256
+from tfmlc.evaluation.identity import DataSet, check_output, find_datasets
 from tfmlc.evaluation.record import Place, Record, Scoring
+from tfmlc.evaluation.scoring import score_on_cluster, score_pairs
 from tfmlc.evaluation.sources import BLURRY, DEFAULTS, RestoreSettings, Source, find_source
 from tfmlc.evaluation.tables import csv_text
 from tfmlc.io.files import write_atomically
 from tfmlc.io.locks import file_lock
 from tfmlc.metrics.protocols import PROTOCOLS, find_protocols
 from tfmlc.metrics.registry import unavailable
-from tfmlc.runtime.parallel import read_ahead
+from tfmlc.runtime.cluster import Cluster
 from tfmlc.runtime.progress import Progress
 
 WHY_NOT_FINITE = "it is not defined for images of one colour or equal to the sharp ones"
-AHEAD = 2  # images per model that wait to be scored
 Result = dict[str, Any]
 
 
@@ -55,7 +49,7 @@ def evaluate(
         dataset: One or several datasets. With several, the file has the scores of each under ``"sets"``.
         metrics: Names of metrics.
         protocols: Names of protocols. Their scores are called ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``.
-        restoring: The device, precision and tiles, and whether the restored images are kept.
+        restoring: The device, precision and tiles, whether the restored images are kept, and who restores and scores.
         overwrite: Whether to replace scores of another model or dataset.
         more: More entries for the file.
 
@@ -81,7 +75,7 @@ def evaluate(
     with ExitStack() as held:
         for output in models.values():
             held.enter_context(file_lock(output))
-        return _score_all(models, datasets, sources, scoring, more or {})
+        return _score_all(models, datasets, sources, scoring, more or {}, restoring.cluster)
 
 
 def _score_all(
@@ -90,6 +84,7 @@ def _score_all(
     sources: Mapping[str, Sequence[Source]],
     scoring: Scoring,
     more: Mapping[str, Any],
+    cluster: Cluster | None,
 ) -> dict[str, Result]:
     results: dict[str, dict[str, Result]] = {model: {} for model in models}
     records: list[Record] = []
@@ -102,7 +97,8 @@ def _score_all(
                 model: Record(sources[model][number], Place(output, section), found, scoring, progress.say)
                 for model, output in models.items()
             }
-            _score(list(made.values()), found.pairs, progress)
+            score = score_pairs if cluster is None else partial(score_on_cluster, cluster)
+            score(list(made.values()), found.pairs, progress)
             for model, record in made.items():
                 results[model][found.label] = record.result(**more)
             _tell_swapped(found, results[next(iter(models))][found.label]["swapped"], progress.say)
@@ -136,39 +132,6 @@ def _check_distinct(models: Mapping[str, Path]) -> None:
     for model, output in models.items():
         if (other := taken.setdefault(output.resolve(), model)) != model:
             raise UserError(f"the scores of {other} and {model} would both go to {output}: choose two files")
-
-
-def _score(records: Sequence[Record], pairs: Sequence[Pair], progress: Progress) -> None:
-    """Score the images that have no scores yet, in order; reading, restoring and scoring overlap."""
-    waiting = {pair.name: [record for record in records if pair.name not in record.rows] for pair in pairs}
-    todo = [pair for pair in pairs if waiting[pair.name]]
-    progress.update(len(pairs) - len(todo))
-    with (
-        ThreadPoolExecutor(1) as scorer,  # one, because all models share the features of the sharp image
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        scored: list[Future[None]] = []
-        for pair, blurry, sharp, info in read_ahead(_read(todo), 1):
-            for record in waiting[pair.name]:
-                started = time.monotonic()
-                warnings: list[str] = []
-                restored = record.source.restore(pair, blurry, warnings.append)
-                row = {**info, "seconds": round(time.monotonic() - started, 3)}
-                for warning in warnings:
-                    progress.say(f"{record.source.info['model']}, {pair.name}: {warning}")
-                scored.append(scorer.submit(record.add, pair.name, restored, sharp, pool, row))
-            while len(scored) > AHEAD * len(records):
-                scored.pop(0).result()
-            progress.advance()
-        for future in scored:
-            future.result()
-
-
-def _read(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]]:
-    """Yield each pair with its images, its fingerprint, and whether blurry and sharp look swapped."""
-    for pair in pairs:
-        blurry, sharp = read_pair(pair)
-        yield pair, blurry, sharp, {"pair": pair_sha256(pair), "swapped": detail(blurry) > detail(sharp)}
 
 
 def _tell_swapped(dataset: DataSet, swapped: Sequence[str], tell: Callable[[str], None]) -> None:

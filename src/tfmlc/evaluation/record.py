@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from tfmlc.data.datasets.pairs import Pair
 from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import DataSet, dataset_sha256, pair_sha256
-from tfmlc.evaluation.sources import Restored, Source
+from tfmlc.evaluation.sources import Source
 from tfmlc.io.files import parse_json, write_atomically
-from tfmlc.io.images import Image, write_image
 from tfmlc.metrics.fidelity import psnr_of
 from tfmlc.metrics.protocols import PROTOCOLS
-from tfmlc.metrics.registry import score_images
 from tfmlc.results import provenance
 from tfmlc.typed import is_record
 
 FORMAT = 1  # version of the files; increases when their meaning changes
 Tell = Callable[[str], None]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,10 @@ class Place:
     def images(self) -> Path:
         """The folder of the restored images."""
         return images_of(self.output, self.section)
+
+    def image_of(self, name: str) -> Path:
+        """Return the file in which the restored image of a pair is kept."""
+        return self.images / Path(name).with_suffix(".png")
 
 
 def images_of(output: Path, section: str | None = None) -> Path:
@@ -131,42 +131,12 @@ class Record:
         return row.get("pair") == pair_sha256(pair) and row.get("restored") == finished
 
     def _has_image(self, row: Mapping[str, Any]) -> bool:
-        kept = self.image_of(row["image"])
+        kept = self.place.image_of(row["image"])
         return kept.is_file() and row.get("image_sha256") == file_sha256(kept)
 
-    def image_of(self, name: str) -> Path:
-        """Return the file in which the restored image of a pair is kept."""
-        return self.place.images / Path(name).with_suffix(".png")
-
-    def add(
-        self,
-        name: str,
-        restored: Restored,
-        sharp: NDArray[np.uint8],
-        pool: ThreadPoolExecutor,
-        info: Mapping[str, Any],
-    ) -> None:
-        """Score a restored image and append its row, with ``info`` about the image, to the partial file."""
-        rounded = np.rint(restored * 255).astype(np.uint8) if restored.dtype == np.float32 else restored
-        exact = restored if restored.dtype == np.float32 else np.float32(1 / 255) * restored
-        jobs = {
-            protocol: pool.submit(PROTOCOLS[protocol].scores, rounded, sharp)
-            if PROTOCOLS[protocol].rounded
-            else pool.submit(PROTOCOLS[protocol].scores, exact, np.float32(1 / 255) * sharp)
-            for protocol in self.scoring.protocols
-        }
-        row: dict[str, Any] = {"image": name, **info}
-        if (file := self.source.files.get(name)) is not None:
-            row["restored"] = file_sha256(file)
-        if self.scoring.save:
-            path = self.image_of(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_image(path, Image(rounded), fast=True)
-            row["image_sha256"] = file_sha256(path)
-        others = score_images(rounded, sharp, self.scoring.metrics, pool)
-        scores = {f"{name}/{key}": value for name, job in jobs.items() for key, value in job.result().items()} | others
-        row["scores"] = {key: value if math.isfinite(value) else None for key, value in scores.items()}
-        self.rows[name] = row
+    def keep(self, row: Row) -> None:
+        """Take up a row, and append it to the partial file."""
+        self.rows[row["image"]] = row
         with self.place.partial.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -204,7 +174,7 @@ class Record:
 WHAT_NOW = "remove it, or choose another -o"
 
 
-class Row(BaseModel):
+class WholeRow(BaseModel):
     """What each row of a partial file must have."""
 
     image: str
@@ -217,7 +187,7 @@ class Row(BaseModel):
 def _is_row(content: object) -> bool:
     """Whether the content of a line is a whole row."""
     try:
-        Row.model_validate(content, strict=True)
+        WholeRow.model_validate(content, strict=True)
     except ValidationError:
         return False
     return True

@@ -22,6 +22,7 @@ from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.weights import find_model
 from tfmlc.networks import load_network
 from tfmlc.networks.local_statistics import with_local_statistics
+from tfmlc.runtime.cluster import Cluster
 from tfmlc.runtime.device import Precision
 
 BLURRY, TLC = "blurry", "+tlc"
@@ -38,12 +39,14 @@ class RestoreSettings:
         precision: As in ``Deblurrer``.
         tile_px: As in ``Deblurrer``.
         save: Whether to keep the restored images in ``FILE.images``, for a report.
+        cluster: The Ray cluster that restores and scores, instead of this machine alone.
     """
 
     device: str = "auto"
     precision: Precision = "auto"
     tile_px: int | None = None
     save: bool = False
+    cluster: Cluster | None = None
 
 
 DEFAULTS = RestoreSettings()

@@ -13,11 +13,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import cv2
+
 from tfmlc.errors import UserError
 
 RETRIES = 2  # an item on which three workers died would end a fourth one, too
 MOST_BLOCKS = 10_000  # the driver keeps account of each
 ANSWER_S = 5.0
+LOST = "ended each worker that took it: is their memory too small?"
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # nobody was asked for the statistics
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,19 +37,23 @@ class _Box(Generic[Item]):
 class _Worker:
     """A worker, in the folder of the driver; an error of the user in its start is the answer to every item."""
 
-    def __init__(self, start: Any, folder: str) -> None:
+    def __init__(self, start: Any, folder: str, cores: int) -> None:
         ray: Any = import_module("ray")
+        cv2.setNumThreads(cores)
         with suppress(OSError):  # a machine may lack it, and has other paths then
             os.chdir(folder)
         try:
             self._run: Callable[[Any], Any] = ray.get(start)()
         except UserError as error:
-            text = str(error)
-            self._run = lambda _: UserError(text)
+            why = UserError(str(error))
+            self._run = lambda _: why
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         number, item = row["box"].value
-        return {"box": _Box((number, self._run(item)))}
+        try:
+            return {"box": _Box((number, self._run(item)))}
+        except UserError as error:  # a copy, without the frames of the trace
+            return {"box": _Box((number, UserError(str(error), option=error.option)))}
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Cluster:
             Each item with its result, as they are finished. The result is None if the workers died on it.
 
         Raises:
-            UserError: If the cluster does not answer, has no place for a worker, or ``start`` raises it.
+            UserError: If the cluster does not answer or has no place for a worker, or a worker raises it.
         """
         ray: Any = import_module("ray")  # heavy, and of an extra
         if not items:
@@ -87,7 +94,8 @@ class Cluster:
             resources, count = self._workers(on_gpu)
             left = dict(enumerate(items))
             try:
-                for row in _pipeline(ray.put(start), items, resources, count).iter_rows():
+                arguments = ray.put(start), str(Path.cwd()), self.cores
+                for row in _pipeline(arguments, items, resources, count).iter_rows():
                     number, result = row["box"].value
                     if isinstance(result, UserError):
                         raise result
@@ -97,6 +105,10 @@ class Cluster:
                 raise UserError(f"the Ray cluster stopped the work, finished work is kept: {why}") from error
             for item in left.values():
                 yield item, None
+
+    def call(self, jobs: Sequence[Callable[[], Result]]) -> Generator[tuple[Callable[[], Result], Result | None]]:
+        """Call functions without arguments; otherwise as ``run``."""
+        return self.run(_caller, jobs)
 
     def _workers(self, on_gpu: bool) -> tuple[dict[str, Any], int]:
         """Return the resources of a worker, and how many workers the cluster has place for."""
@@ -109,7 +121,11 @@ class Cluster:
         raise UserError(f"no machine of the Ray cluster has {self.cores} cores for a worker: give a worker fewer")
 
 
-def _pipeline(start: Any, items: Sequence[Any], resources: dict[str, Any], count: int) -> Any:
+def _caller() -> Callable[[Callable[[], Result]], Result]:
+    return lambda job: job()
+
+
+def _pipeline(arguments: tuple[Any, ...], items: Sequence[Any], resources: dict[str, Any], count: int) -> Any:
     data: Any = import_module("ray.data")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it repeats with traces what the outcomes say
     rows = [{"box": _Box(numbered)} for numbered in enumerate(items)]
@@ -122,7 +138,7 @@ def _pipeline(start: Any, items: Sequence[Any], resources: dict[str, Any], count
     retries: dict[str, Any] = {"max_task_retries": RETRIES}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args`")  # no other parameter takes the retries
-        return source.map(_Worker, compute=pool, fn_constructor_args=(start, str(Path.cwd())), **resources, **retries)
+        return source.map(_Worker, compute=pool, fn_constructor_args=arguments, **resources, **retries)
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -17,6 +17,7 @@ import cv2
 from tfmlc.errors import UserError
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -54,6 +55,21 @@ def worker_pool(workers: int | None = None, *, jobs: int | None = None, threads:
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def call_each(
+    jobs: Sequence[Callable[[], Result]], workers: int | None = None
+) -> Generator[tuple[Callable[[], Result], Result]]:
+    """Call functions without arguments in the workers of a pool; yield each with its result, as they are finished.
+
+    >>> from functools import partial
+    >>> [result for _, result in call_each([partial(max, 1, 2)])]
+    [2]
+    """
+    with worker_pool(workers, jobs=len(jobs)) as pool:
+        calls = {pool.submit(job): job for job in jobs}
+        for call in as_completed(calls):
+            yield calls[call], call.result()
 
 
 def _start_worker() -> None:

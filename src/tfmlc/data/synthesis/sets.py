@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from concurrent.futures import as_completed
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,8 @@ from tfmlc.data.synthesis.videos import VideoBlurConfig
 from tfmlc.errors import UserError
 from tfmlc.io.locks import folder_lock
 from tfmlc.io.video import find_videos
-from tfmlc.runtime.parallel import worker_pool
+from tfmlc.runtime.cluster import LOST, Cluster
+from tfmlc.runtime.parallel import call_each
 from tfmlc.runtime.progress import Progress
 
 
@@ -62,7 +62,9 @@ class Summary:
         self.errors += [made.error] if made.error else []
 
 
-def synthesize(inputs: Iterable[Path], output: Path, config: SetConfig, *, workers: int | None = None) -> Summary:
+def synthesize(
+    inputs: Iterable[Path], output: Path, config: SetConfig, *, workers: int | Cluster | None = None
+) -> Summary:
     """Make a set of pairs or triplets, with a manifest and a contact sheet ``sheet.png``.
 
     Results of an earlier run with the same settings are kept. If a source cannot be read, it is reported in the
@@ -72,7 +74,8 @@ def synthesize(inputs: Iterable[Path], output: Path, config: SetConfig, *, worke
         inputs: Video files, photos, and folders of either.
         output: The folder of the set.
         config: The settings.
-        workers: The number of processes. None takes one per core.
+        workers: The number of processes, or a Ray cluster whose workers reach the files by the same paths. None takes
+            one process per core.
 
     Returns:
         The summary.
@@ -85,33 +88,39 @@ def synthesize(inputs: Iterable[Path], output: Path, config: SetConfig, *, worke
     video_paths, photos = sort_inputs(inputs, config.images)
     planned = plan_synthetic(photos, config.per_photo, config.seed, leave_out=output)
     videos = find_videos(video_paths, leave_out=output, of_frames=config.images == "frames")
-    settings: dict[str, Any] = {"kind": config.kind, "folders": folders(config.kind, levels)}
+    names, summary = folders(config.kind, levels), Summary()
+    settings: dict[str, Any] = {"kind": config.kind, "folders": names}
     settings |= {"blur": config.blur.model_dump(mode="json")} if photos else {}
     settings |= {"video": video_blur.model_dump(mode="json")} if video_paths else {}
-    summary = Summary()
     with folder_lock(output), Manifest(output, settings) as manifest:
         sources = {image.name: image.source for image in planned} | {video.name: video.path for video in videos}
         _check_same_sources(manifest.whole, sources, output, config.seed)
         whole = {row["name"]: row for row in manifest.whole}
         kept = [image for image in planned if whole.get(image.name, {}).get("seed") == list(image.seed)]
         summary.kept = len(kept) + sum("window" in row for row in whole.values())
-        synthetic_job = partial(make_synthetic, output=output, names=settings["folders"], blur=config.blur)
-        video_job = partial(
-            make_video, output=output, names=settings["folders"], config=video_blur, whole=frozenset(whole)
-        )
-        left = len(planned) - len(kept) + len(videos)
-        with worker_pool(workers, jobs=left) as pool, Progress(config.kind, left) as progress:
-            done = {image.name for image in kept} | _finished(manifest.whole)
-            jobs = [pool.submit(synthetic_job, image) for image in planned if image.name not in done]
-            jobs += [pool.submit(video_job, video) for video in videos if video.name not in done]
-            for job in as_completed(jobs):
-                made = job.result()
-                manifest.add(made.rows)
-                summary.add(made)
-                progress.advance()
+        synthetic_job = partial(make_synthetic, output=output, names=names, blur=config.blur)
+        video_job = partial(make_video, output=output, names=names, config=video_blur, whole=frozenset(whole))
+        done = {image.name for image in kept} | _finished(manifest.whole)
+        jobs: dict[Callable[[], Made], Path] = {
+            partial(synthetic_job, image): image.source for image in planned if image.name not in done
+        }
+        jobs |= {partial(video_job, video): video.path for video in videos if video.name not in done}
+        for made in _made(jobs, config.kind, workers):
+            manifest.add(made.rows)
+            summary.add(made)
     summary.errors.sort()
     write_sheet(output)
     return summary
+
+
+def _made(jobs: Mapping[Callable[[], Made], Path], kind: Kind, workers: int | Cluster | None) -> Generator[Made]:
+    """Run jobs, each of which makes the images of a source; yield what they made, as they are finished."""
+    waiting = list(jobs)
+    results = workers.call(waiting) if isinstance(workers, Cluster) else call_each(waiting, workers)
+    with Progress(kind, len(jobs)) as progress:
+        for job, made in results:
+            yield made or Made(error=f"{jobs[job]} {LOST}")
+            progress.advance()
 
 
 def _check_same_sources(

@@ -17,11 +17,14 @@ from typer.testing import CliRunner
 
 from conftest import gentle, make_photo
 from tfmlc.cli import app
+from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.deblur.batch import plan_batch, run_batch
 from tfmlc.deblur.clustered import Make, run_on_cluster
 from tfmlc.errors import UserError
+from tfmlc.evaluation.evaluate import evaluate
+from tfmlc.evaluation.sources import RestoreSettings
 from tfmlc.io.images import Image, write_image
-from tfmlc.networks import build_network
+from tfmlc.networks import build_network, save_network
 from tfmlc.runtime.cluster import Cluster, check_answers
 
 PHOTOS = 16
@@ -133,6 +136,52 @@ def test_a_bucket_is_done_by_workers_one_of_which_dies(photos: Path, tmp_path: P
     assert count == PHOTOS + 1
     made = {Path(name).name: store.cat_file(name) for name in store.find("bucket/out")}
     assert made == content(tmp_path / "plain")
+
+
+@pytest.mark.multiprocess
+@pytest.mark.usefixtures("two_machines")
+def test_a_set_is_that_of_processes(photos: Path, tmp_path: Path) -> None:
+    config = SetConfig(kind="pairs", images="photos", per_photo=2)
+    summaries = [
+        synthesize([photos], tmp_path / name, config, workers=cluster)
+        for name, cluster in (("plain", None), ("out", Cluster()), ("out", Cluster()))
+    ]
+    assert [(summary.made, summary.kept) for summary in summaries] == [
+        (2 * PHOTOS, 0),
+        (2 * PHOTOS, 0),
+        (0, 2 * PHOTOS),
+    ]
+    assert summaries[0].errors == summaries[1].errors
+    assert len(summaries[0].errors) == 2  # two versions of the damaged photo
+    plain, made = (
+        {p.relative_to(d): p.read_bytes() for p in d.rglob("*.*")} for d in (tmp_path / "plain", tmp_path / "out")
+    )
+    rows = [sorted(files.pop(Path("manifest.jsonl")).splitlines()) for files in (plain, made)]
+    assert (made, rows[1]) == (plain, rows[0])
+
+
+@pytest.mark.multiprocess
+@pytest.mark.usefixtures("two_machines")
+def test_scores_are_those_of_one_machine(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs"
+    for folder in ("blur", "sharp"):
+        for number in range(5):
+            (pairs / folder).mkdir(parents=True, exist_ok=True)
+            write_image(pairs / folder / f"{number}.png", Image(make_photo(64 + number, 70)))
+    model = tmp_path / "small.safetensors"
+    save_network(model, make().network, origin="a test", licence="CC0-1.0")
+    scores: list[dict[str, Any]] = []
+    for cluster in (None, Cluster()):
+        outputs = {name: tmp_path / f"{name}-{cluster}.json" for name in ("blurry", "small")}
+        models = {"blurry": outputs["blurry"], str(model): outputs["small"]}
+        settings = RestoreSettings(precision="fp32", save=True, cluster=cluster)
+        results = evaluate(models, pairs, metrics=["psnr"], protocols=["gopro-hinet"], restoring=settings)
+        rows = {name: result["per_image"] for name, result in results.items()}
+        scores.append(
+            {name: {key: row | {"seconds": 0} for key, row in images.items()} for name, images in rows.items()}
+        )
+        assert content(outputs["small"].with_suffix(".images"))
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.multiprocess
