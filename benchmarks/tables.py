@@ -141,6 +141,16 @@ def steps_table() -> str:
     return _with(f"One image of 256 px, {precision}, {content['device']}, commit {content['commit']}.", table)
 
 
+def counts_table() -> str:
+    content = _read("bench/step_counts.json")
+    titles = ("network", "loss", "TFLOP", "for each image, MiB", "fixed, MiB")
+    rows = [
+        [row["network"], row["loss"], f"{row['tflop']:.2f}", f"{row['image_mib']:.0f}", row["fixed_mib"]]
+        for row in content["rows"]
+    ]
+    return _with(f"One image of {content['rows'][0]['side_px']} px, fp32, counted.", markdown(titles, rows, labels=2))
+
+
 def scoring_table() -> str:
     content = _read("bench/evaluate.json")
     rows = [[row["models"], f"{row['times_faster']:.2f}"] for row in content["rows"]]
@@ -360,6 +370,7 @@ def _read(name: str) -> Any:
 
 TABLES = {
     "steps": steps_table,
+    "counts": counts_table,
     "study": study_table,
     "scoring": scoring_table,
     "blend factors": blend_factors_table,

@@ -91,6 +91,26 @@ def test_a_training_step_is_measured_under_each_loss(tmp_path: Path, monkeypatch
     assert len(lines) == 2
 
 
+@pytest.mark.heavy
+def test_the_operations_and_the_memory_of_a_step_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(step, "MEASURED", {"hinet, width 8": ("hinet", {"width": 8, "depth": 2})})
+    features = {"kind": "fmlc", "backbone": "alexnet", "block": 1, "weights": "random"}
+    monkeypatch.setattr(step, "LOSSES", {"pixels only": {"kind": "control"}, "FMLC": features})
+    monkeypatch.setattr(step, "TABLE_LOSSES", {})
+    costs, lines = bench("step", "--count")
+    plain, more = costs["rows"]
+    assert len(lines) == 2
+    assert (more["kind"], more["backbone"], more["block"]) == ("fmlc", "alexnet", 1)
+    assert all(more[key] > plain[key] for key in ("tflop", "image_mib", "fixed_mib"))
+    network = step.build_network("hinet", width=8, depth=2)
+    assert plain["fixed_mib"] == round(16 * sum(weight.numel() for weight in network.parameters()) / 2**20)
+    pairs = [(torch.rand(count, 3, 128, 128), torch.rand(count, 3, 128, 128)) for count in (1, 2)]
+    one, two = (step.count_step(step.Restoration("hinet"), network, pair) for pair in pairs)
+    assert one["tflop"] == pytest.approx(two["tflop"]) == pytest.approx(plain["tflop"] / 4, rel=0.05)
+    assert one["image_mib"] == pytest.approx(plain["image_mib"] / 4, rel=0.05)  # it grows with the area
+
+
 @pytest.mark.multiprocess
 def test_making_triplets_is_measured_beside_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -41,12 +41,22 @@ def bench_loss(
 def bench_step(
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
     repeats: Annotated[int, typer.Option(min=1, help="Number of runs; the fastest counts.")] = 3,
+    count: Annotated[
+        bool, typer.Option("--count", help="Count operations and memory instead, which do not depend on the machine.")
+    ] = False,
 ) -> None:
     """Measure the time of a finetuning step of HINet and MPRNet lite with each loss."""
     with one_line_errors():
-        from tfmlc.bench.step import bench_steps
+        from tfmlc.bench.step import bench_steps, count_steps
         from tfmlc.results import write_result
 
+        if count:
+            rows = count_steps()
+            write_result(output, {"rows": rows})
+            for row in rows:
+                cost = f"{row['tflop']:8.3f} TFLOP  {row['image_mib']:6.0f} MiB + {row['fixed_mib']:6.0f} MiB"
+                typer.echo(f"{row['network']:<16} {row['loss']:<20} {cost}")
+            return
         rows = bench_steps(repeats)
         write_result(output, {"rows": rows})
         for row in rows:

@@ -19,7 +19,11 @@ GridSettings = Annotated[
 Quick = Annotated[
     bool, typer.Option("--quick", help="Use generated images and tiny networks, to check that everything runs.")
 ]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Only print what each cell needs, where to get it, and its estimated cost.")
+]
 Tables = Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the scores. Default: results/TABLE.")]
+Work = Annotated[Path | None, typer.Option(help="Folder for adapters and runs. Default: runs/TABLE.")]
 
 
 @reproduce.command("study")
@@ -43,31 +47,53 @@ def reproduce_study(
 
 
 @reproduce.command("table1")
-def reproduce_table1(settings: GridSettings = None, quick: Quick = False, output: Tables = None) -> None:
+def reproduce_table1(
+    settings: GridSettings = None, quick: Quick = False, plan: Plan = False, output: Tables = None, work: Work = None
+) -> None:
     """Reproduce table 1: MPRNet lite and HINet with each loss, on GoPro and RealBlur."""
-    _reproduce("table1", settings, quick, output)
+    _reproduce("table1", settings, quick, plan, output, work)
 
 
 @reproduce.command("table2")
-def reproduce_table2(settings: GridSettings = None, quick: Quick = False, output: Tables = None) -> None:
+def reproduce_table2(
+    settings: GridSettings = None, quick: Quick = False, plan: Plan = False, output: Tables = None, work: Work = None
+) -> None:
     """Reproduce table 2: HINet with FMLC on the final layer of five backbones."""
-    _reproduce("table2", settings, quick, output)
+    _reproduce("table2", settings, quick, plan, output, work)
 
 
 @reproduce.command("table3")
-def reproduce_table3(settings: GridSettings = None, quick: Quick = False, output: Tables = None) -> None:
+def reproduce_table3(
+    settings: GridSettings = None, quick: Quick = False, plan: Plan = False, output: Tables = None, work: Work = None
+) -> None:
     """Reproduce table 3: HINet with TFMLC on six blocks of a backbone."""
-    _reproduce("table3", settings, quick, output)
+    _reproduce("table3", settings, quick, plan, output, work)
 
 
 def _reproduce(
-    table: Literal["table1", "table2", "table3"], settings: list[str] | None, quick: bool, output: Path | None
+    table: Literal["table1", "table2", "table3"],
+    settings: list[str] | None,
+    quick: bool,
+    plan: bool,
+    output: Path | None,
+    work: Path | None,
 ) -> None:
+    """Run or plan a table.
+
+    Several machines can run the same command in the same folder.
+    """
     with one_line_errors():
         from tfmlc.config import checked, override
-        from tfmlc.reproduce.grid import reproduce_table
         from tfmlc.reproduce.inputs import GridConfig
 
         name = f"{table}-quick" if quick else table
         config = checked(GridConfig, override({}, settings or []))
-        typer.echo(reproduce_table(table, config, output or Path("results") / name, Path("runs") / name, quick=quick))
+        output = output or Path("results") / name
+        if plan:
+            from tfmlc.reproduce.outline import outline
+
+            typer.echo(outline(table, config, output))
+            return
+        from tfmlc.reproduce.grid import reproduce_table
+
+        typer.echo(reproduce_table(table, config, output, work or Path("runs") / name, quick=quick))

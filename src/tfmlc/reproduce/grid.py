@@ -26,7 +26,7 @@ from tfmlc.io.weights import kept_weights
 from tfmlc.metrics.registry import unavailable
 from tfmlc.reproduce import paper
 from tfmlc.reproduce.cells import Cell, Run, TableName, cells_of
-from tfmlc.reproduce.inputs import GridConfig, missing
+from tfmlc.reproduce.inputs import GridConfig, check_folders, missing
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt import adapt
@@ -74,14 +74,6 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
         plan.append(f"- report: {write_report(done, output)}")
     write_result(output / "summary.json", {"table": table, "rehearsal": quick, "rows": rows})
     return "\n".join([*plan, "", *([REHEARSAL, ""] if quick else []), as_table(rows)])
-
-
-def check_folders(config: GridConfig) -> None:
-    """Raise UserError if a folder of the settings does not exist."""
-    for key in ("gopro", "realblur_j", "realblur_r", "triplets"):
-        folder: Path | None = getattr(config, key)
-        if folder is not None and not folder.exists():  # RealBlur can be a list, which is a file
-            raise UserError(f"{key}={folder} does not exist: correct the path")
 
 
 def _state(cell: Cell, config: GridConfig, file: Path, *, quick: bool) -> str:

@@ -10,6 +10,7 @@ from pydantic import Field
 from tfmlc.backbones import BACKBONES
 from tfmlc.config import Config
 from tfmlc.data.datasets.public import PUBLIC_SETS
+from tfmlc.errors import UserError
 from tfmlc.io.weights import FOLDER_VARIABLE, find_model, kept_weights
 from tfmlc.reproduce.cells import Cell, Run
 from tfmlc.training.presets import load_recipe
@@ -72,6 +73,14 @@ class Input:
         return (
             f"{self.name} from {self.source}{checksum}: {f'at {self.place}' if self.place else f'MISSING, {self.way}'}"
         )
+
+
+def check_folders(config: GridConfig) -> None:
+    """Raise UserError if a folder of the settings does not exist."""
+    for key in ("gopro", "realblur_j", "realblur_r", "triplets"):
+        folder: Path | None = getattr(config, key)
+        if folder is not None and not folder.exists():  # RealBlur can be a list, which is a file
+            raise UserError(f"{key}={folder} does not exist: correct the path")
 
 
 def recipe_of(run: Run, config: GridConfig) -> TrainConfig:
