@@ -275,10 +275,10 @@ def test_a_folder_may_mix_photos_and_videos(tmp_path: Path, deblurrer: Deblurrer
 @pytest.mark.parametrize(
     ("name", "clip", "made"),
     [
-        ("a.mts", Clip(sound="ac3"), "a.mkv"),
-        ("a.m2ts", Clip(sound="ac3"), "a.mkv"),
-        ("a.mpg", Clip(codec="mpeg2video", sound="mp2"), "a.mkv"),
-        ("a.MPEG", Clip(codec="mpeg1video", sound="mp2"), "a.mkv"),
+        pytest.param("a.mts", Clip(sound="ac3"), "a.mkv", marks=pytest.mark.heavy),
+        pytest.param("a.m2ts", Clip(sound="ac3"), "a.mkv", marks=pytest.mark.heavy),
+        pytest.param("a.mpg", Clip(codec="mpeg2video", sound="mp2"), "a.mkv", marks=pytest.mark.heavy),
+        pytest.param("a.MPEG", Clip(codec="mpeg1video", sound="mp2"), "a.mkv", marks=pytest.mark.heavy),
         ("a.wmv", Clip(codec="wmv2", sound=None), "a.mkv"),
         ("a.3gp", Clip(), "a.mov"),
     ],

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tfmlc.deblur.comparison import frame_of, frame_to_show, side_by_side
 from tfmlc.deblur.frames import frames_fingerprint, restore_frames
-from tfmlc.deblur.keeping import keep, not_blurred, video_not_blurred
+from tfmlc.deblur.keeping import keep, not_blurred, video_not_blurred, write_result
 from tfmlc.deblur.marks import Mark, mark_of
 from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import sharpness
@@ -186,7 +185,6 @@ def restore_photo(
         if in_place and image.restored is not None:  # by another run in the meantime
             return Outcome(job, done_before=True)
         mark = Mark(deblurrer.fingerprint, job.source.stat().st_size)
-        notes = [] if image.restored is None else ["it was restored before"]
         if why := not_blurred(image.pixels, least_px):
             return keep(job, "not blurred", why, image)
         faults: list[str] = []
@@ -196,9 +194,8 @@ def restore_photo(
             return keep(job, "fault", faults[0], image)
         if job.comparison is not None:
             write_image(job.comparison, side_by_side(image, image.with_pixels(pixels)))
-        image = replace(image.with_pixels(pixels), restored=str(mark))  # frees the blurry pixels
-        notes += [*faults, *write_image(job.target, image)]
-        return Outcome(job, before, sharpness(pixels), tuple(notes))
+        image = image.with_pixels(pixels)  # frees the blurry pixels
+        return write_result(job, image, mark, before, faults)
     except Exception as error:  # decoders and encoders raise many types; the other photos continue
         return Outcome.failed(job, error)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tfmlc.deblur.comparison import side_by_side
-from tfmlc.deblur.keeping import keep, not_blurred
+from tfmlc.deblur.keeping import keep, not_blurred, write_result
 from tfmlc.deblur.marks import Mark, fingerprint_of
 from tfmlc.deblur.planning import Job, Outcome
 from tfmlc.deblur.sharpness import sharpness
@@ -26,10 +26,11 @@ NOTHING = np.zeros((1, 1, 3), np.uint8)  # in place of a frame that cannot be re
 
 @dataclass(frozen=True)
 class _Restored:
-    """What belongs to a restored frame: its job, its photo without pixels, and an error or faults."""
+    """What belongs to a restored frame: its job, its photo without pixels, its mark, and an error or faults."""
 
     job: Job
     image: Image | None
+    mark: Mark | None = None
     faults: tuple[str, ...] = ()
     reason: Literal["fault", "not blurred"] = "fault"
     error: Outcome | None = None
@@ -76,40 +77,40 @@ def restore_frames(
                     reach = int(temporal > 0)
                     read = frames[max(0, numbers[0] - reach) : numbers[-1] + 1 + reach]
                     wanted = {frames[number] for number in numbers}
-                    restored = (_restored(deblurrer, job, allow_large, least_px) for job in read)
+                    restored = (_restored(deblurrer, job, made_by, allow_large, least_px) for job in read)
                     for frame in smoothed(restored, temporal):
                         if frame.stored.job in wanted:
-                            yield _written(frame, made_by)
+                            yield _written(frame)
                             progress.advance()
 
 
-def _restored(deblurrer: Deblurrer, job: Job, allow_large: bool, least_px: float) -> RestoredFrame:
+def _restored(deblurrer: Deblurrer, job: Job, made_by: str, allow_large: bool, least_px: float) -> RestoredFrame:
     faults: list[str] = []
     try:
+        mark = Mark(made_by, job.source.stat().st_size)
         image = read_image(job.source, allow_large=allow_large)
         if why := not_blurred(image.pixels, least_px):
-            return RestoredFrame(image.pixels, image.pixels, _Restored(job, image, reason="not blurred"), kept=why)
+            return RestoredFrame(
+                image.pixels, image.pixels, _Restored(job, image, mark, reason="not blurred"), kept=why
+            )
         pixels = deblurrer.restore_pixels(image.pixels, on_unreliable=faults.append)
     except Exception as error:  # decoders raise many types; the other frames continue
         return RestoredFrame(NOTHING, NOTHING, _Restored(job, None, error=Outcome.failed(job, error)))
     kept = faults[0] if faults and deblurrer.guarded else ""
-    return RestoredFrame(image.pixels, pixels, _Restored(job, image, tuple(faults)), kept=kept)
+    return RestoredFrame(image.pixels, pixels, _Restored(job, image, mark, tuple(faults)), kept=kept)
 
 
-def _written(frame: RestoredFrame, made_by: str) -> Outcome:
+def _written(frame: RestoredFrame) -> Outcome:
     restored: _Restored = frame.stored
     job, image = restored.job, restored.image
-    if image is None:
+    if image is None or restored.mark is None:
         return restored.error or Outcome(job)
     try:
         if frame.kept:
             return keep(job, restored.reason, frame.kept, image)
-        notes = [] if image.restored is None else ["it was restored before"]
         result = image.with_pixels(frame.pixels)
         if job.comparison is not None:
             write_image(job.comparison, side_by_side(image, result))
-        mark = Mark(made_by, job.source.stat().st_size)
-        notes += [*restored.faults, *write_image(job.target, replace(result, restored=str(mark)))]
-        return Outcome(job, sharpness(frame.blurry), sharpness(frame.pixels), tuple(notes))
+        return write_result(job, result, restored.mark, sharpness(frame.blurry), restored.faults)
     except Exception as error:  # encoders raise many types; the other frames continue
         return Outcome.failed(job, error)

@@ -1,12 +1,16 @@
-"""Files that are kept as they are, because they are not blurred or because their result has a fault."""
+"""The end of a restoration: the result is written, or the file is kept, because it is not blurred or for a fault."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from tfmlc.deblur.marks import Mark
 from tfmlc.deblur.planning import Job, Outcome
+from tfmlc.deblur.sharpness import sharpness
 from tfmlc.errors import UserError
 from tfmlc.io.files import real_path, replaced
 from tfmlc.io.images import Image, Pixels, write_image
@@ -37,6 +41,27 @@ def too_sharp(score_px: float, least_px: float) -> str:
     'it is not blurred: 1.2 px of motion, less than 4 px'
     """
     return f"it is not blurred: {score_px:.1f} px of motion, less than {least_px:g} px" if score_px < least_px else ""
+
+
+def write_result(job: Job, result: Image, mark: Mark, before: float, faults: Iterable[str]) -> Outcome:
+    """Write a restored photo or frame with its mark.
+
+    Args:
+        job: The photo or frame.
+        result: The photo with restored pixels.
+        mark: Its mark, with the size of the file when it was read.
+        before: The sharpness of the photo.
+        faults: What the guard said about the result.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        UserError: If the result cannot be written.
+    """
+    notes = [*([] if result.restored is None else ["it was restored before"]), *faults]
+    notes += write_image(job.target, replace(result, restored=str(mark)))
+    return Outcome(job, before, sharpness(result.pixels), tuple(notes))
 
 
 def keep(job: Job, reason: Literal["fault", "not blurred"], why: str, image: Image | None = None) -> Outcome:
