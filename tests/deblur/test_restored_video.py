@@ -251,6 +251,24 @@ def test_a_folder_of_frames_is_blended_and_goes_on(tmp_path: Path, deblurrer: De
         list(run_batch(deblurrer, plan_batch([tmp_path / "in"], in_place=True), as_frames=True))
 
 
+@pytest.mark.parametrize("as_frames", [True, False])
+def test_a_file_that_changes_meanwhile_is_restored_again(tmp_path: Path, as_frames: bool) -> None:
+    source = tmp_path / "in" / "a.png"
+
+    class Replacing(Nothing):
+        def restore(self, blurry: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            if not self.seen:
+                write_image(source, Image(make_photo(30, 50)))
+            return super().restore(blurry)
+
+    write_image(source, Image(make_photo(48, 64)))
+    batch, deblurrer = plan_batch([tmp_path / "in"], tmp_path / "out"), Deblurrer(Replacing())
+    for done_before in (False, False, True):
+        outcomes = list(run_batch(deblurrer, batch, video=VideoSettings(temporal=0.0), as_frames=as_frames))
+        assert [(outcome.error, outcome.done_before) for outcome in outcomes] == [(None, done_before)]
+    assert read_image(tmp_path / "out" / "a.png").pixels.shape == (30, 50, 3)
+
+
 # Folders.
 
 
