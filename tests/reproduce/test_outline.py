@@ -13,7 +13,7 @@ from tfmlc.errors import UserError
 from tfmlc.reproduce import estimate as module
 from tfmlc.reproduce import inputs
 from tfmlc.reproduce.cells import cells_of
-from tfmlc.reproduce.estimate import estimate, step_costs
+from tfmlc.reproduce.estimate import estimate, slowness, step_costs
 from tfmlc.reproduce.inputs import GridConfig
 
 CLIP_SHA256 = "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"
@@ -76,7 +76,10 @@ def test_hours_and_memory_grow_with_the_recipe(monkeypatch: pytest.MonkeyPatch, 
         "fixed_mib": 1024,
     }
     (file := tmp_path / "step_counts.json").write_text(json.dumps({"rows": [row]}))
-    monkeypatch.setattr(module, "INSTALLED", file)
+    (tmp_path / "step.json").write_text(
+        json.dumps({"rows": [{"network": "hinet, width 64", "loss": "pixels only", "seconds": 3}]})
+    )
+    monkeypatch.setattr(module, "INSTALLED", tmp_path)
     run = next(cell.run for cell in cells_of("table1", "clip-vit-b16") if cell.run.name == "hinet-control")
     found = estimate(run, GridConfig(tflops=2))
     assert found is not None
@@ -90,6 +93,11 @@ def test_hours_and_memory_grow_with_the_recipe(monkeypatch: pytest.MonkeyPatch, 
     file.write_text('{"rows": 3}')
     with pytest.raises(UserError, match=r"step_counts\.json is not a result of tfmlc bench step --count"):
         step_costs()
+
+
+def test_a_slower_network_takes_longer() -> None:
+    assert slowness("hinet, width 64") == 1
+    assert 1.5 < slowness("mprnet-lite") < 3
 
 
 def test_a_folder_that_is_not_there_is_named() -> None:

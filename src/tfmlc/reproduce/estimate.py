@@ -12,8 +12,9 @@ from tfmlc.config import read_record
 from tfmlc.reproduce.cells import Run
 from tfmlc.reproduce.inputs import GridConfig, recipe_of
 
-INSTALLED = Path(__file__).parent / "step_counts.json"  # a copy in the wheel
-COUNTED = Path(__file__).parents[3] / "results" / "bench" / "step_counts.json"
+INSTALLED = Path(__file__).parent  # the wheel has copies of the results
+RESULTS = Path(__file__).parents[3] / "results" / "bench"
+REFERENCE = "hinet, width 64"  # the network whose convolutions are the most regular
 HOUR_S = 3600
 
 
@@ -47,6 +48,20 @@ class StepCosts(BaseModel):
     rows: list[StepCost]
 
 
+class StepTime(BaseModel):
+    """The time of a step, as ``tfmlc bench step`` measures it."""
+
+    network: str
+    loss: str
+    seconds: float
+
+
+class StepTimes(BaseModel):
+    """The results of ``tfmlc bench step``."""
+
+    rows: list[StepTime]
+
+
 @dataclass(frozen=True)
 class Estimate:
     """The estimated cost of a training run.
@@ -68,8 +83,21 @@ class Estimate:
 
 def step_costs() -> list[StepCost]:
     """Return the counted costs of a step; raises UserError if the file is damaged."""
-    path = INSTALLED if INSTALLED.exists() else COUNTED
-    return read_record(path, StepCosts, "a result of tfmlc bench step --count", "count again").rows
+    return read_record(
+        _results("step_counts.json"), StepCosts, "a result of tfmlc bench step --count", "count again"
+    ).rows
+
+
+def slowness(network: str) -> float:
+    """Return the time of an operation of a network relative to one of HINet, as measured with the pixel loss."""
+    times = read_record(_results("step.json"), StepTimes, "a result of tfmlc bench step", "measure again").rows
+    seconds = {row.network: row.seconds for row in times if row.loss == "pixels only"}
+    tflop = {row.network: row.tflop for row in step_costs() if row.kind == "control"}
+    return (seconds[network] / tflop[network]) / (seconds[REFERENCE] / tflop[REFERENCE])
+
+
+def _results(name: str) -> Path:
+    return INSTALLED / name if (INSTALLED / name).exists() else RESULTS / name
 
 
 def estimate(run: Run, config: GridConfig) -> Estimate | None:
@@ -91,7 +119,7 @@ def estimate(run: Run, config: GridConfig) -> Estimate | None:
         if cost.network.split(",")[0] == recipe.network.name and (cost.kind, counted) == (recipe.loss.kind, features):
             loop, area = recipe.loop, (recipe.data.patch_px / cost.side_px) ** 2
             at_once = -(-loop.batch_size // loop.accumulate)
-            tflop = loop.steps * loop.batch_size * area * cost.tflop
+            tflop = loop.steps * loop.batch_size * area * cost.tflop * slowness(cost.network)
             memory = (cost.fixed_mib + at_once * area * cost.image_mib) / 1024
             hours = tflop / config.tflops / HOUR_S
             return Estimate(loop.steps, loop.batch_size, recipe.data.patch_px, hours, memory)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfmlc.reproduce.cells import Cell, TableName, cells_of
-from tfmlc.reproduce.estimate import estimate
+from tfmlc.reproduce.estimate import estimate, slowness
 from tfmlc.reproduce.inputs import GridConfig, check_folders, inputs_of
 
 BASIS = """\
-All hours and sizes are estimates: the cost of a step was counted on a CPU, and no GPU was timed.
+All hours and sizes are estimates: steps were counted, and timed on a CPU; no GPU was timed.
 Hours: steps x patches x operations of a patch, counted in fp32 by tfmlc bench step --count, at {tflops:g} TFLOP/s.
+An operation of MPRNet lite counts {slowness:.1f} times, because it took so much longer on a CPU (tfmlc bench step).
 The default, 6.8, is 35 % of the 19.5 TFLOP/s that NVIDIA states for an A100 in fp32; 35 % is an assumption.
 For another GPU, set tflops=NUMBER to what it sustains. TF32 and bf16 are faster than this.
 Memory: weights, gradients, Adam's averages, the weights of the loss, and what a step keeps for its backward pass in
@@ -38,7 +39,7 @@ def outline(table: TableName, config: GridConfig, output: Path) -> str:
     done = {cell.name for cell in cells if (output / f"{cell.name}.json").exists()}
     estimates = {name: estimate(run, config) for name, run in runs.items()}
     lines = [f"{table}: {len(cells)} cells of {len(runs)} training runs, {len(done)} finished.", ""]
-    lines += [BASIS.format(tflops=config.tflops), ""]
+    lines += [BASIS.format(tflops=config.tflops, slowness=slowness("mprnet-lite")), ""]
     shown: set[str] = set()
     for cell in cells:
         lines += _cell(cell, config, finished=cell.name in done, again=cell.run.name in shown)
