@@ -115,3 +115,21 @@ def bench_evaluate(
         for row in costs["rows"]:
             speed = f"{row['times_faster']:.2f} times as fast as the plain loop"
             typer.echo(f"{row['models']} models scored together: {speed}")
+
+
+@bench.command("ray")
+def bench_ray(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    photos: Annotated[int, typer.Option(min=8, help="Number of photos.")] = 20,
+) -> None:
+    """Measure deblurring by the workers of a Ray cluster on this machine, relative to plain processes."""
+    with one_line_errors():
+        from tfmlc.bench.ray import bench_ray as run
+        from tfmlc.results import write_result
+
+        costs = write_result(output, run(photos))
+        for row in costs["rows"]:
+            typer.echo(
+                f"{row['by']:<10} {row['photos_per_s']:8.2f} photos/s, {row['cpu_s_per_photo']:6.2f} processor s each, "
+                f"start {row['start_s']:6.1f} s, {row['overhead_ms']:7.2f} ms per file without work"
+            )

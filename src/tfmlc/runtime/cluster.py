@@ -90,7 +90,7 @@ class Cluster:
         ray: Any = import_module("ray")  # heavy, and of an extra
         if not items:
             return
-        with _connected(self.address):
+        with connected(self.address):
             resources, count = self._workers(on_gpu)
             left = dict(enumerate(items))
             try:
@@ -142,8 +142,8 @@ def _pipeline(arguments: tuple[Any, ...], items: Sequence[Any], resources: dict[
 
 
 @contextmanager
-def _connected(address: str | None) -> Generator[None]:
-    """Connect to a cluster, or start one; a connection that stands already is used and kept."""
+def connected(address: str | None = None) -> Generator[None]:
+    """Connect to a cluster, as ``Cluster`` says; a connection that stands already is used and kept."""
     ray: Any = import_module("ray")
     if ray.is_initialized():
         yield
