@@ -173,6 +173,45 @@ def deblurring_table() -> str:
     return _with(f"{content['model']}, {content['device']}, commit {content['commit']}.", table)
 
 
+def ray_table() -> str:
+    content = _read("bench/ray.json")
+    names = ("start_s", "photos_per_s", "cpu_s_per_photo", "overhead_ms", "overhead_cpu_ms")
+    rows = [[row["by"], *(f"{row[name]:.3g}" for name in names)] for row in content["rows"]]
+    titles = (
+        "first photo, s",
+        "photos a second",
+        "processor s a photo",
+        "ms an empty item",
+        "processor ms an empty item",
+    )
+    what = f"{content['photos']} photos of {content['size']}, {content['items']} items, {content['workers']} workers"
+    load = f"The machine had a load of {content['load']:g} on {content['workers']} cores before"
+    busy = ": compare the processor times; times and rates are of a busy machine" if content["load"] > 1 else ""
+    origin = f"{content['device']}, commit {content['commit']}"
+    return _with(f"{what}. {load}{busy}. {origin}.", markdown(["by", *titles], rows))
+
+
+PRICES = (0.02, 0.05)  # of a core-hour, for the estimate only
+
+
+def million_table() -> str:
+    content = _read("bench/ray.json")
+    by_ray = content["rows"][-1]
+    hours = 1e6 * (content["large_cpu_s"] + by_ray["overhead_cpu_ms"] / 1e3) / 3600
+    least_h = 1e6 * by_ray["overhead_ms"] / 1e3 / 3600
+    rows = [
+        [cores, f"{hours:.0f}", f"{max(hours / cores, least_h):.1f}", *(f"{hours * price:.0f}" for price in PRICES)]
+        for cores in (96, 384, 1536)
+    ]
+    prices = [f"cost at {price:g} a core-hour" for price in PRICES]
+    note = (
+        f"One photo of {content['large_size']}: {content['large_cpu_s']:g} processor seconds; "
+        f"the driver hands out at most {1e3 / by_ray['overhead_ms']:.0f} files a second. "
+        f"{content['device']}, commit {content['commit']}."
+    )
+    return _with(note, markdown(["cores", "core-hours", "hours", *prices], rows, labels=0))
+
+
 def video_table() -> str:
     content = _read("bench/video.json")
     rows = [
@@ -376,6 +415,8 @@ TABLES = {
     "blend factors": blend_factors_table,
     "held out": held_out_table,
     "deblurring": deblurring_table,
+    "ray": ray_table,
+    "million": million_table,
     "video": video_table,
     "flicker": flicker_table,
     "synthesis": synthesis_table,

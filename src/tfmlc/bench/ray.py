@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -53,11 +53,8 @@ def bench_ray(photos: int = 20, items: int = 1000) -> dict[str, Any]:
         for number in range(photos):
             _write_noise(place / "in" / f"{number}.png", SIDE_PX)
         plans = [plan_batch([place / "in"], place / name) for name in ("processes", "ray")]
-        jobs, nothing = [(_restore, job) for job in plans[0].jobs], [(abs, 1)] * items
-        plain, idle = (
-            _measured((call.result() for call in as_completed([pool.submit(*job) for job in jobs])), len(jobs))
-            for jobs in (jobs, nothing)
-        )
+        plain = _measured(_results(pool, _restore, plans[0].jobs), photos)
+        idle = _measured(_results(pool, abs, range(items)), items)
         rows = [_row("processes", plain, idle)]
         _write_noise(place / "large.jpg", LARGE_PX)
         large_s = pool.submit(_processor_s, Job(place / "large.jpg", place / "restored.jpg")).result()
@@ -71,6 +68,11 @@ def bench_ray(photos: int = 20, items: int = 1000) -> dict[str, Any]:
     size = f"{SIDE_PX[1]}x{SIDE_PX[0]}"
     counts = {"photos": photos, "size": size, "items": items, "workers": cores, "load": load}
     return {**counts, "rows": rows, "large_size": f"{LARGE_PX[1]}x{LARGE_PX[0]}", "large_cpu_s": round(large_s, 2)}
+
+
+def _results(pool: ProcessPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any]) -> Generator[Any]:
+    for call in as_completed([pool.submit(work, item) for item in items]):
+        yield call.result()
 
 
 def _write_noise(path: Path, side_px: tuple[int, int]) -> None:
