@@ -121,13 +121,14 @@ def bench_evaluate(
 def bench_ray(
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
     photos: Annotated[int, typer.Option(min=8, help="Number of photos.")] = 20,
+    items: Annotated[int, typer.Option(min=8, help="Number of items for which nothing is done.")] = 1000,
 ) -> None:
     """Measure deblurring by the workers of a Ray cluster on this machine, relative to plain processes."""
     with one_line_errors():
         from tfmlc.bench.ray import bench_ray as run
         from tfmlc.results import write_result
 
-        costs = write_result(output, run(photos))
+        costs = write_result(output, run(photos, items))
         for row in costs["rows"]:
             typer.echo(
                 f"{row['by']:<10} {row['photos_per_s']:8.2f} photos/s, {row['cpu_s_per_photo']:6.2f} processor s each, "
