@@ -186,7 +186,8 @@ def ray_table() -> str:
     )
     what = f"{content['photos']} photos of {content['size']}, {content['items']} items, {content['workers']} workers"
     load = f"The machine had a load of {content['load']:g} on {content['workers']} cores before"
-    busy = ": compare the processor times; times and rates are of a busy machine" if content["load"] > 1 else ""
+    warning = ": times and rates changed with that load and rank nothing; processor times are rough, too"
+    busy = warning if content["load"] > 1 else ""
     origin = f"{content['device']}, commit {content['commit']}"
     return _with(f"{what}. {load}{busy}. {origin}.", markdown(["by", *titles], rows))
 
