@@ -39,11 +39,14 @@ def write_result(path: Path, content: Mapping[str, object], device: str = "cpu")
 
 
 def without_folders(argument: str) -> str:
-    """Reduce absolute paths in an argument to their last part, so that results do not reveal a machine's folders.
+    r"""Reduce absolute paths in an argument to their last part, so that results do not reveal a machine's folders.
 
     >>> without_folders("photos=[/home/me/photos, more]"), without_folders("runs/a"), without_folders("/tmp/x.json")
     ('photos=[photos, more]', 'runs/a', 'x.json')
+    >>> without_folders(r"photos=[C:\Users\me\photos, more]")
+    'photos=[photos, more]'
     """
+    argument = re.sub(r"(?<!\w)[A-Za-z]:[\\/](?:[^\\/,=\[\]{}]+[\\/])*([^\\/,=\[\]{}]*)", r"\1", argument)
     return re.sub(r"(?<![\w.~])/(?:[^\s/,:=\[\]{}]+/)*([^\s/,:=\[\]{}]*)", r"\1", argument)
 
 
@@ -60,9 +63,11 @@ def _program(started: Path) -> list[str]:
 def _commit() -> str | None:
     """Return the commit of the checkout that the package runs from, with a mark if files were changed."""
     here = Path(__file__).parent
+    if not (here.parent.parent / ".git").exists():
+        return None  # installed; a repository around it is another one, and its settings could name programs to run
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 (the user's own git)
             cwd=here,
             capture_output=True,
             text=True,

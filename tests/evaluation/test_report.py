@@ -63,6 +63,19 @@ def test_one_file_that_needs_nothing_else(tmp_path: Path, pairs: Path, files: li
     assert 'class="gallery"' not in write_report(files, tmp_path / "bare").read_text()
 
 
+@pytest.mark.heavy
+def test_text_of_scores_is_escaped(tmp_path: Path, pairs: Path, files: list[Path]) -> None:
+    evil = "<script>alert(1)</script><!--"
+    for path in files:
+        path.write_text(path.read_text().replace("0.png", f"{evil.replace('/', '')}.png").replace("finished", evil))
+    for path in pairs.rglob("0.png"):
+        path.rename(path.with_name(f"{evil.replace('/', '')}.png"))
+    page = write_report(files, tmp_path / "out", pairs).read_text()
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+    assert "script><!--" not in page
+
+
 def test_a_large_set_shows_images_spread_over_the_gain() -> None:
     names = [f"{number}.png" for number in range(1111)]
     before, after = (

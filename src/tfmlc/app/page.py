@@ -10,6 +10,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import gradio as gr
+from gradio_client.utils import is_file_obj_with_meta, traverse
 
 from tfmlc.app.limits import Limits
 from tfmlc.app.session import Session, Sessions
@@ -30,6 +31,18 @@ KIND = {True: "failed", False: "done"}
 MODELS_KEPT = 2  # in memory
 
 
+class _Private(gr.Blocks):
+    """Blocks that take uploaded files alone: Gradio itself would also fetch the address that a request names."""
+
+    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
+        def refuse(file: dict[str, Any]) -> None:
+            if "://" in file["path"]:
+                raise gr.Error("Only uploaded files are taken.")
+
+        traverse(inputs, refuse, is_file_obj_with_meta)
+        super().validate_inputs(block_fn, inputs)
+
+
 class Page:
     """The page and its visitors. One run works at a time; the others wait for their turn.
 
@@ -44,7 +57,7 @@ class Page:
         self.blocks = self._build()
 
     def _build(self) -> gr.Blocks:
-        with gr.Blocks(title="tfmlc", analytics_enabled=False, delete_cache=CLEANING_S) as blocks:
+        with _Private(title="tfmlc", analytics_enabled=False, delete_cache=CLEANING_S) as blocks:
             gr.Markdown(
                 "# Deblur photos and videos\n"
                 f"Each file up to {self.limits.upload_mb} MB, and {self.limits.megapixels:g} megapixels. "

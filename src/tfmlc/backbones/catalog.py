@@ -25,6 +25,9 @@ from tfmlc.io.weights import Download, find_weights
 
 RANDOM = "random"
 OPENAI = "https://openaipublic.azureedge.net/clip/models"
+DINOV2_SHA256 = "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9"
+VGG16_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
+ALEXNET_SHA256 = "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"
 
 
 @dataclass(frozen=True)
@@ -78,21 +81,25 @@ BACKBONES: dict[str, Row] = {
     ),
     "dinov2-vit-s14": Row(
         partial(VisionTransformer, "vit_small_patch14_dinov2", embedding=0, statistics=IMAGENET_STATISTICS),
-        Download("https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth", "", "Apache-2.0"),
+        Download(
+            "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth",
+            DINOV2_SHA256,
+            "Apache-2.0",
+        ),
         "Oquab et al., TMLR 2024",
     ),
     "vgg16": Row(  # blocks end at relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
         partial(
             ConvolutionStack, "vgg16", ends=(4, 9, 16, 23, 30), patch_px=16, least_px=16, statistics=IMAGENET_STATISTICS
         ),
-        Download("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af", "BSD-3-Clause"),
+        Download("https://download.pytorch.org/models/vgg16-397923af.pth", VGG16_SHA256, "BSD-3-Clause"),
         "Simonyan and Zisserman, ICLR 2015",
     ),
     "alexnet": Row(  # blocks end at relu1 to relu5; its pools need at least 63 px
         partial(
             ConvolutionStack, "alexnet", ends=(2, 5, 8, 10, 12), patch_px=1, least_px=63, statistics=IMAGENET_STATISTICS
         ),
-        Download("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "7be5be79", "BSD-3-Clause"),
+        Download("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", ALEXNET_SHA256, "BSD-3-Clause"),
         "Krizhevsky, 2014",
     ),
 }

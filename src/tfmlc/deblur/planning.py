@@ -13,7 +13,7 @@ from typing import Literal
 
 from tfmlc.deblur.marks import COMPARISON, mark_of
 from tfmlc.errors import UserError, in_one_line
-from tfmlc.io.files import real_path
+from tfmlc.io.files import LONGEST_NAME, ignores_case, one_name, real_path
 from tfmlc.io.images import FORMATS, READ_ONLY, WRITTEN_AS, Found, is_image_name, nothing_found, search_images
 from tfmlc.io.locks import check_unlocked
 from tfmlc.io.stores import StoredPath, check_bucket, located, search_store
@@ -21,7 +21,6 @@ from tfmlc.io.video import CONTAINERS, FOR_VIDEO, has_pyav, is_video_name
 
 COMPARISON_SUFFIX = "-compare.png"
 READ_ONLY_CONTAINER, WRITTEN_IN = ".mkv", {".3gp": ".mov"}  # MOV holds the sound of old phones, too
-LONGEST_NAME = 255  # bytes, on the usual file systems
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,8 @@ def _is_comparison(source: Path, names: set[Path]) -> bool:
 
 def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: bool) -> list[Job]:
     jobs: list[Job] = []
-    taken: dict[Path, Path] = {}
+    taken: dict[object, Path] = {}
+    fold = output is not None and not isinstance(output, StoredPath) and ignores_case(real_path(output))
     names = {name for _, name in images}
     sources = {real_path(source) for source, _ in images}
     for source, name in images:
@@ -225,7 +225,8 @@ def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: 
             raise UserError(
                 f"{target} is also an input and would be overwritten: choose another output", option="in_place"
             )
-        if (other := taken.setdefault(real_path(target), source)) != source:
+        identity = one_name(real_path(target)) if fold else real_path(target)
+        if (other := taken.setdefault(identity, source)) != source:
             raise UserError(f"{other} and {source} would both become {target}: give the folder that has both")
         jobs.append(Job(source, target))
     return jobs

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import http.client
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tfmlc.errors import UserError
 from tfmlc.io.locks import file_lock
@@ -15,6 +16,7 @@ from tfmlc.runtime.progress import Progress
 
 PART = ".part"  # end of the name of a file whose download has not finished
 CHUNK_BYTES, MEGABYTE, TIMEOUT_S = 2**18, 1e6, 30.0
+SCHEMES = ("https", "http")
 NOT_FOUND, PARTIAL, PAST_THE_END = 404, 206, 416
 
 
@@ -33,8 +35,8 @@ def download(url: str, path: Path, sha256: str = "") -> str:
         The sha256 of the file.
 
     Raises:
-        UserError: If the address cannot be reached or has no such file, the connection ends too early, the checksum is
-            another, or the file cannot be written.
+        UserError: If the address is not one of the web, cannot be reached or has no such file, the connection ends too
+            early or is redirected to one without encryption, the checksum is another, or the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -43,6 +45,8 @@ def download(url: str, path: Path, sha256: str = "") -> str:
         Traceback (most recent call last):
         tfmlc.errors.UserError: cannot download http://localhost:9/weights.pt: connection refused
     """
+    if urlsplit(url).scheme not in SCHEMES:
+        raise UserError(f"cannot download {url}: give an address that starts with https://")
     with file_lock(path, wait=True):
         if path.exists():  # another process has fetched it in the meantime
             return _sha256(path)
@@ -67,14 +71,25 @@ def download(url: str, path: Path, sha256: str = "") -> str:
     return received
 
 
+class _StaysEncrypted(HTTPRedirectHandler):
+    """Follows redirects, but not from an encrypted connection to another kind."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
+    ) -> Request | None:
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise OSError(f"the server redirects to {newurl}, which is not encrypted")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _receive(url: str, part: Path) -> None:
     """Fetch the rest of a file to the end of its part."""
     with part.open("ab") as file:
-        request = Request(url, headers={"User-Agent": "tfmlc"})
+        request = Request(url, headers={"User-Agent": "tfmlc"})  # noqa: S310 (download has checked the scheme)
         if start := file.tell():
             request.add_header("Range", f"bytes={start}-")
         try:
-            answer: http.client.HTTPResponse = urlopen(request, timeout=TIMEOUT_S)
+            answer: http.client.HTTPResponse = build_opener(_StaysEncrypted).open(request, timeout=TIMEOUT_S)
         except HTTPError as error:
             error.close()
             if start and error.code == PAST_THE_END:  # all of it is there, or it is the part of another file

@@ -7,8 +7,9 @@ import json
 import os
 import secrets
 import stat
+import unicodedata
 from collections.abc import Generator
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, BinaryIO
 
 import psutil
@@ -16,6 +17,12 @@ import psutil
 from tfmlc.errors import UserError
 
 TEMPORARY = ".tfmlc-"  # start of the name of a temporary file; short, because names have a maximum length
+
+LONGEST_NAME = 255  # bytes, on most file systems
+DEVICES = {  # of Windows, whatever the suffix
+    *("con", "prn", "aux", "nul", "conin$", "conout$"),
+    *(f"{port}{number}" for port in ("com", "lpt") for number in "0123456789\u00b9\u00b2\u00b3"),
+}
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -37,6 +44,48 @@ def open_regular(path: Path) -> BinaryIO:
 def real_path(path: Path) -> Path:
     """Resolve the links in a path as far as possible; a link to itself does not raise an error."""
     return Path(os.path.realpath(path))
+
+
+def inside(name: str, kind: type[PurePath] = PurePath) -> str:
+    """Return a relative path if it stays inside its folder and each part can be a file, else raise ValueError.
+
+    On Windows, a drive or a root alone leaves the folder, too, and some names are devices or streams.
+
+    >>> inside("sharp/a.png")
+    'sharp/a.png'
+    >>> inside("../a.png")
+    Traceback (most recent call last):
+    ValueError: '../a.png' is not a valid path inside a folder
+    """
+    path = kind(name)
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    special = issubclass(kind, PureWindowsPath) and any(map(_is_special_on_windows, path.parts))
+    if path.anchor or ".." in path.parts or "\0" in name or longest > LONGEST_NAME or special:
+        raise ValueError(f"{name!r} is not a valid path inside a folder")
+    return name
+
+
+def _is_special_on_windows(part: str) -> bool:
+    stem = part.partition(".")[0].rstrip().lower()
+    return stem in DEVICES or part != part.rstrip(" .") or any(sign in '<>:"|?*' or sign < " " for sign in part)
+
+
+def one_name(path: PurePath) -> str:
+    r"""Return the same text for paths that are one file where case and the form of accents are ignored.
+
+    >>> one_name(PurePath("Caf\u00e9.JPG")) == one_name(PurePath("cafe\u0301.jpg"))
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path.as_posix()).casefold())
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether the file system of a folder, which need not exist yet, takes names that differ in case for the same."""
+    for place in (folder, *folder.parents):
+        other = place.with_name(place.name.swapcase()) if place.name else place
+        if place.exists() and other.name != place.name:
+            return other.exists() and other.samefile(place)
+    return False
 
 
 def _kind_of_special(path: Path) -> str | None:
@@ -118,7 +167,8 @@ def replaced(path: Path) -> Generator[Path]:
             raise UserError(f"cannot write {path}: {_kind_of_special(path) or 'it is not a regular file'}")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666))
+        mode = 0o600 if path.exists() else 0o666  # the old content may be private; its mode is copied at the end
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmlc.errors import UserError
+from tfmlc.io.files import inside
 from tfmlc.io.images.formats import is_image_name
 from tfmlc.io.images.search import Found, natural_key, why_skipped
 
@@ -101,6 +102,9 @@ def search_store(
     for name in names:
         file = StoredPath(path.parts[0], name)
         within = file.relative_to(path)
+        if not _is_file_name(within):
+            found.skipped["with a name that no file can have here"] += 1
+            continue
         if any(part.startswith(".") for part in within.parts) or (leave_out is not None and leave_out in file.parents):
             continue
         if str(file).partition("://")[2] != name:
@@ -111,6 +115,13 @@ def search_store(
             found.skipped[why] += 1
     found.images.sort(key=lambda pair: natural_key(pair[0]))
     return found
+
+
+def _is_file_name(path: Path) -> bool:
+    try:
+        return bool(inside(path.as_posix()))
+    except ValueError:
+        return False
 
 
 @contextmanager

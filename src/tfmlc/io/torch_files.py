@@ -27,6 +27,7 @@ HARMLESS_CALLS = (  # make data beside the weights, which is not read
     *("builtins.set", "builtins.frozenset", "builtins.complex", "builtins.bytearray", "builtins.slice"),
     *("builtins.range", "builtins.list", "builtins.dict", "builtins.tuple", "_codecs.encode"),
 )
+MOST_PER_BYTE = 64  # weights hardly compress; zeros do
 OBJECT_MAKERS = ("copy_reg._reconstructor", "copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
 MOST_EXPANDED = 1 << 24  # how many more values a tensor can have than are stored, by repetition
 
@@ -98,6 +99,8 @@ def _stand_in(name: str) -> type:
 def read_archive(archive: zipfile.ZipFile) -> object:
     """Return the content of an archive that ``torch.save`` or ``torch.jit.save`` wrote."""
     entries = {info.filename: info for info in archive.infolist()}
+    if sum(info.file_size for info in entries.values()) > MOST_PER_BYTE * (archive.start_dir + 64 * len(entries)):
+        raise TornError("its compression is far too high for weights")  # entries can also share their bytes
     root = next(name.removesuffix("data.pkl") for name in entries if name == "data.pkl" or name.endswith("/data.pkl"))
     if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") == b"big":
         raise TornError("it was written on a big-endian machine: save it again on this machine")
@@ -106,8 +109,6 @@ def read_archive(archive: zipfile.ZipFile) -> object:
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:  # noqa: ARG001 - the archive knows its size
         if key not in stored:
             info = entries[f"{root}data/{key}"]
-            if info.file_size > 64 * (info.compress_size + 64):
-                raise TornError("its compression is far too high for weights")
             content = torch.empty(info.file_size, dtype=torch.uint8)
             opened: Any = archive.open(info)
             with opened as file:
@@ -175,21 +176,11 @@ class _Unpickler(pickle.Unpickler):
                 raise TornError("its pickle is damaged")  # and would allocate a list of that length
         super().__init__(io.BytesIO(content))
         self._storage = storage
-        self._makers: dict[str, Any] = {
-            "torch._utils._rebuild_tensor": _view,
-            "torch._utils._rebuild_tensor_v2": _view,
-            "torch._utils._rebuild_tensor_v3": _typed_view,
-            "torch._utils._rebuild_parameter": _first,
-            "torch._utils._rebuild_parameter_with_state": _first,
-            "torch._tensor._rebuild_from_type_v2": _of_type,
-            "torch.nn.parameter.Parameter": _first,
-            "collections.OrderedDict": OrderedDict,
-        }
 
     def find_class(self, module: str, name: str, /) -> Any:
         full = f"{module}.{name}"
-        if full in self._makers:
-            return self._makers[full]
+        if full in MAKERS:
+            return MAKERS[full]
         if module in ("torch", "torch.storage") and name.endswith("Storage"):
             return STORAGES.get(name.removesuffix("Storage"), full)
         dtype = getattr(torch, name, None) if module == "torch" else None
@@ -237,7 +228,34 @@ def _first(value: Any = None, *_: object) -> Any:
 
 
 def _of_type(make: Any, kind: object, args: Sequence[Any], *_: object) -> Any:  # noqa: ARG001
-    return make(*args) if make in (_view, _typed_view, _first) else None
+    return make(*args) if isinstance(make, _Maker) else None
+
+
+class _Maker:
+    """A function that a pickle may call but not change; pickles can set the attributes of functions."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any) -> Any:
+        return self._make(*args)
+
+    def __setstate__(self, state: object) -> None:
+        raise TornError("its pickle is damaged")
+
+
+MAKERS: dict[str, Any] = {
+    "torch._utils._rebuild_tensor": _Maker(_view),
+    "torch._utils._rebuild_tensor_v2": _Maker(_view),
+    "torch._utils._rebuild_tensor_v3": _Maker(_typed_view),
+    "torch._utils._rebuild_parameter": _Maker(_first),
+    "torch._utils._rebuild_parameter_with_state": _Maker(_first),
+    "torch._tensor._rebuild_from_type_v2": _Maker(_of_type),
+    "torch.nn.parameter.Parameter": _Maker(_first),
+    "collections.OrderedDict": OrderedDict,
+}
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:

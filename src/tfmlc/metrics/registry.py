@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tfmlc.backbones.pyiqa import pyiqa_metric
+from tfmlc.backbones.pyiqa import pyiqa_metric, tensors_only
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.metrics.fidelity import Image, Image8, psnr, ssim_2d, ssim_3d, ssim_luma, white
@@ -129,7 +129,8 @@ def _piq_loss() -> Callable[..., Any]:
     except ImportError as error:
         raise UserError("metric pieapp_piq needs piq: pip install piq (https://pypi.org/project/piq)") from error
     try:
-        return piq.PieAPP(stride=27, enable_grad=False)
+        with tensors_only():
+            return piq.PieAPP(stride=27, enable_grad=False)
     except Exception as error:  # a failed download raises many types
         raise UserError(
             "metric pieapp_piq is not available: its weights cannot be downloaded; download "

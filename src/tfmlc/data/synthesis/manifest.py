@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tfmlc.errors import UserError
-from tfmlc.io.files import parse_json, read_utf8, write_atomically
+from tfmlc.io.files import inside, one_name, parse_json, read_utf8, write_atomically
 
 MANIFEST = "manifest.jsonl"
-LONGEST_NAME = 255  # bytes, on most file systems
 FORMER_KEYS = {"clip": "video", "film": "video"}  # in sets that earlier versions made
 
 
@@ -56,23 +54,7 @@ def _in_present_words(values: dict[str, Any]) -> dict[str, Any]:
     return {FORMER_KEYS.get(key, key): value for key, value in values.items()}
 
 
-def inside(name: str) -> str:
-    """Return a relative path if it stays inside its folder and is a valid file name, else raise ValueError.
-
-    >>> inside("sharp/a.png")
-    'sharp/a.png'
-    >>> inside("../a.png")
-    Traceback (most recent call last):
-    ValueError: '../a.png' is not a valid path inside a folder
-    """
-    path = PurePath(name)
-    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
-    if path.is_absolute() or ".." in path.parts or "\0" in name or longest > LONGEST_NAME:
-        raise ValueError(f"{name!r} is not a valid path inside a folder")
-    return name
-
-
-Inside = Annotated[str, AfterValidator(inside)]
+Inside = Annotated[str, AfterValidator(lambda name: inside(name))]  # noqa: PLW0108 (pydantic would give a second argument)
 
 
 class Settings(BaseModel):
@@ -100,16 +82,18 @@ class Row(BaseModel):
 def distinct_stems(names: Sequence[Path]) -> list[Path]:
     """Return names without suffix. If several share a stem, all but the first get their suffix as a part of the name.
 
+    Stems that differ in case alone count as shared, because sets are copied to file systems that ignore case.
+
     >>> [stem.as_posix() for stem in distinct_stems([Path("a.jpg"), Path("a.png"), Path("b/a.png"), Path("a-png.jpg")])]
     ['a', 'a-png', 'b/a', 'a-png-jpg']
     """
     stems: list[Path] = []
-    taken: set[Path] = set()
+    taken: set[str] = set()
     for name in names:
         stem = name.with_suffix("")
-        while stem in taken:
+        while one_name(stem) in taken:
             stem = stem.with_name(f"{stem.name}-{name.suffix.removeprefix('.')}")
-        taken.add(stem)
+        taken.add(one_name(stem))
         stems.append(stem)
     return stems
 

@@ -1,0 +1,91 @@
+"""Paths as Windows and macOS see them: drives, devices, case and the forms of accents."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+
+import pytest
+
+from tfmlc.data.synthesis.manifest import distinct_stems
+from tfmlc.deblur.batch import plan_batch
+from tfmlc.errors import UserError
+from tfmlc.io.files import ignores_case, inside, one_name
+from tfmlc.io.images import is_image_name
+from tfmlc.results import without_folders
+
+EVERYWHERE = ("../a.png", "a/../../a.png", "/a.png", "a\0b", "a" * 300)
+ON_WINDOWS = (
+    *(
+        "..\\a.png",
+        "a\\..\\..\\a.png",
+        "\\a.png",
+        "C:a.png",
+        "C:\\a.png",
+        "\\\\server\\share\\a.png",
+        "\\\\?\\C:\\a.png",
+    ),
+    *("CON", "nul.png", "a/COM1.tar.gz", "LPT\u00b9", "AUX .png", "a.png:stream", "a.png ", "a.", "a?.png", "a\nb.png"),
+)
+
+
+@pytest.mark.parametrize("kind", [PurePosixPath, PureWindowsPath])
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_names_that_leave_their_folder(name: str, kind: type[PurePath]) -> None:
+    with pytest.raises(ValueError, match="is not a valid path inside a folder"):
+        inside(name, kind)
+
+
+@pytest.mark.parametrize("name", ON_WINDOWS)
+def test_names_that_leave_their_folder_on_windows_alone(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a valid path inside a folder"):
+        inside(name, PureWindowsPath)
+    assert inside(name, PurePosixPath) == name or name.startswith("\\\\") or ".." in name
+
+
+@pytest.mark.parametrize("name", ["", "a.png", "sharp/a b.png", "console.png", "com.png", "com10.png", "a..b", "é.png"])
+def test_names_that_are_files_everywhere(name: str) -> None:
+    assert inside(name, PurePosixPath) == inside(name, PureWindowsPath) == name
+
+
+def test_images_are_known_in_any_case() -> None:
+    assert all(is_image_name(Path(name)) for name in ("A.JPG", "b.Png", "c.tIF"))
+
+
+def test_stems_differ_also_where_case_and_the_form_of_accents_do_not_count() -> None:
+    names = [Path(name) for name in ("A.png", "a.png", "caf\u00e9.png", "cafe\u0301.jpg", "STRASSE.png", "straße.jpg")]
+    stems = distinct_stems(names)
+    assert [stem.name for stem in stems] == ["A", "a-png", "caf\u00e9", "cafe\u0301-jpg", "STRASSE", "straße-jpg"]
+    assert len({one_name(stem) for stem in stems}) == len(names)
+
+
+def test_two_photos_that_would_be_one_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one/IMG.png", "two/img.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"a photo")
+    folders, output = [tmp_path / "one", tmp_path / "two"], tmp_path / "out"
+    if not ignores_case(tmp_path):
+        assert len(plan_batch(folders, output).jobs) == 2
+    monkeypatch.setattr("tfmlc.deblur.planning.ignores_case", lambda _: True)
+    with pytest.raises(UserError, match="would both become"):
+        plan_batch(folders, output)
+
+
+def test_whether_case_counts_is_seen_without_writing(tmp_path: Path) -> None:
+    (tmp_path / "Letters").mkdir()
+    assert ignores_case(tmp_path / "Letters" / "1" / "2") == (tmp_path / "lETTERS").exists()
+    (tmp_path / "lETTERS").symlink_to(tmp_path / "Letters")  # what such a file system answers
+    assert ignores_case(tmp_path / "Letters" / "1" / "2")
+    assert list((tmp_path / "Letters").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        (r"C:\Users\me\photos", "photos"),
+        (r"data=[d:/sets/a b/GoPro, E:\x]", "data=[GoPro, x]"),
+        (r"runs\a", r"runs\a"),
+        ("loss:1", "loss:1"),
+    ],
+)
+def test_results_do_not_reveal_folders_of_windows(argument: str, said: str) -> None:
+    assert without_folders(argument) == said
