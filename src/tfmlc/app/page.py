@@ -10,7 +10,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import gradio as gr
-from gradio_client.utils import is_file_obj_with_meta, traverse
+import gradio_client.utils
 
 from tfmlc.app.limits import Limits
 from tfmlc.app.session import Session, Sessions
@@ -39,7 +39,8 @@ class _Private(gr.Blocks):
             if "://" in file["path"]:
                 raise gr.Error("Only uploaded files are taken.")
 
-        traverse(inputs, refuse, is_file_obj_with_meta)
+        clients = cast(Any, gradio_client.utils)  # partly without types
+        clients.traverse(inputs, refuse, clients.is_file_obj_with_meta)
         super().validate_inputs(block_fn, inputs)
 
 
