@@ -1,12 +1,14 @@
 # make demo     set everything up, deblur the example photo
 # make test     set everything up, run the tests; make test-all runs the heavy ones and those of several processes too
 # make check    set everything up, then style, types, tables and layers
+# make audit    ask PyPI about known faults of the installed packages; make sbom lists the packages in sbom.json
+# make dist     build the wheel and the sdist, and try both; make matrix tries them with other Pythons and old packages
 # make docs     set everything up, build the site into docs/_build; make docs-serve shows it on localhost
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-all check docs docs-serve clean
+.PHONY: demo test test-all check audit sbom dist matrix docs docs-serve clean
 
 .venv/base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -44,6 +46,26 @@ check: .venv/all
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python -m pytest tests/test_layers.py
 
+.tools/all:
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip --disable-pip-version-check --quiet install 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8' 'uv>=0.7'
+	@touch $@
+
+audit: .venv/base .tools/all
+	@.tools/bin/python benchmarks/release/audit.py $(BIN)/python
+
+sbom: .venv/base .tools/all
+	@.tools/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o sbom.json
+	@echo sbom.json
+
+dist: .venv/base .tools/all
+	@rm -rf dist
+	@.tools/bin/uv build --quiet
+	@$(BIN)/python benchmarks/release/check_dist.py dist "$$($(BIN)/python -c 'import torch; print(torch.__path__[0] + "/..")')"
+
+matrix: dist
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python benchmarks/release/matrix.py dist
+
 docs: .venv/all
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
 	@echo "docs/_build/index.html"
@@ -52,4 +74,4 @@ docs-serve: docs
 	$(BIN)/python -m http.server --bind localhost --directory docs/_build
 
 clean:
-	rm -rf .venv demo runs dist docs/_build docs/gallery docs/sg_execution_times.rst
+	rm -rf .venv .tools sbom.json demo runs dist docs/_build docs/gallery docs/sg_execution_times.rst

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
+from conftest import REPOSITORY
 from tfmlc.data.synthesis.manifest import distinct_stems
 from tfmlc.deblur.batch import plan_batch
 from tfmlc.errors import UserError
@@ -45,6 +47,13 @@ def test_names_that_leave_their_folder_on_windows_alone(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "a.png", "sharp/a b.png", "console.png", "com.png", "com10.png", "a..b", "é.png"])
 def test_names_that_are_files_everywhere(name: str) -> None:
     assert inside(name, PurePosixPath) == inside(name, PureWindowsPath) == name
+
+
+def test_tests_and_scripts_import_nothing_that_windows_lacks() -> None:
+    """A module that is imported at the top of a file keeps the whole file from running."""
+    files = (path for folder in ("src", "tests", "benchmarks") for path in (REPOSITORY / folder).rglob("*.py"))
+    unix = re.compile(r"^(?:import|from) (?:resource|fcntl|pwd|grp|termios|pty)\b", re.MULTILINE)
+    assert [path for path in files if unix.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_images_are_known_in_any_case() -> None:

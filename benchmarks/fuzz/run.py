@@ -10,7 +10,6 @@ finding, and the run goes on after it.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -77,8 +76,17 @@ def work(kind: str, first: int, last: int, pipe: Connection) -> None:
                 outcome = try_one(kind, seeds, number, folder / "spoiled")
             except BaseException:
                 outcome, why = "fault", traceback.format_exc(limit=-4)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            peak = _peak_bytes()
             pipe.send(Done(outcome, why, time.monotonic() - started, peak))
+
+
+def _peak_bytes() -> int:
+    """The peak memory of this process; only Windows keeps it without the module resource."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def run(kind: str, first: int, last: int) -> Tally:
