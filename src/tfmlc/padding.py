@@ -8,6 +8,12 @@ import torch
 from torch import Tensor, nn
 
 
+def is_exporting() -> bool:
+    """Whether torch exports a graph; PyTorch 2.6 cannot tell that from compiling."""
+    ask = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+    return bool(ask())
+
+
 def pad_to_multiple(image: Tensor, multiple: int, mode: Literal["reflect", "zeros"]) -> Tensor:
     """Pad images at the right and the bottom so that their sides are multiples of a number.
 
@@ -33,7 +39,7 @@ def pad_to_multiple(image: Tensor, multiple: int, mode: Literal["reflect", "zero
 
 def pad_sides(image: Tensor, *, left: int = 0, right: int = 0, top: int = 0, bottom: int = 0) -> Tensor:
     """Pad images ``b c h w`` by reflection, or by replication if a side is too small to reflect; pads are in px."""
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return _pad_by_index(_pad_by_index(image, -1, left, right), -2, top, bottom)
     height, width = image.shape[-2:]
     if left or right:

@@ -36,14 +36,16 @@ class Progress:
         self._said = time.monotonic()
 
     def __enter__(self) -> Progress:
-        self._bar.start()
+        if self.console.is_terminal:  # else some versions of rich print an empty line
+            self._bar.start()
         self._task = self._bar.add_task(self._what, total=self._total)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self.console.is_terminal:
+            self._bar.stop()
 
     def say(self, line: str) -> None:
         """Print a line, above the bar on a terminal."""
