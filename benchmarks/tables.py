@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfmlc.evaluation.diagnose import TITLES, as_cells
+from tfmlc.evaluation.diagnose import as_table as distances_as_table
+from tfmlc.evaluation.diagnose import columns_of
 from tfmlc.evaluation.tables import markdown
 from tfmlc.reproduce.comparison import as_table
 
@@ -46,7 +47,7 @@ def scores_table() -> str:
     for dataset, title in SETS.items():
         for model in MODELS:
             of_study = model == "blurry" and dataset != "pairs_test"
-            mean = _read(f"{'study' if of_study else 'default'}/{dataset}-{model}.json")["mean"]
+            mean = _read(f"{'earlier-study' if of_study else 'default'}/{dataset}-{model}.json")["mean"]
             mean = {
                 "psnr": mean.get("gopro-hinet/psnr"),
                 "ssim": mean.get("gopro-hinet/ssim", mean.get("ssim_3d")),
@@ -54,6 +55,31 @@ def scores_table() -> str:
             }
             rows.append([title if model == "blurry" else "", model, *_rounded(mean, METRICS)])
     return markdown(["images", "", *METRICS.values()], rows, labels=2)
+
+
+def gallery_table() -> str:
+    """The frames with the largest, the median and the smallest gain of ``default`` on the genuine pairs."""
+    metrics = ("psnr", "lpips", "dists", "periodicity")
+    before, after = (_read(f"default/pairs_test-{model}.json")["per_image"] for model in ("blurry", "default"))
+    gains = {name: row["gopro-hinet/psnr"] - before[name]["gopro-hinet/psnr"] for name, row in after.items()}
+    order = sorted(gains, key=gains.__getitem__, reverse=True)
+    rows: list[list[str]] = []
+    for title, name in (("best", order[0]), ("median", order[(len(order) - 1) // 2]), ("worst", order[-1])):
+        for model, scores in (("blurry", before[name]), ("default", after[name])):
+            first = [title, Path(name).stem] if model == "blurry" else ["", ""]
+            rows.append([*first, model, *_rounded({**scores, "psnr": scores["gopro-hinet/psnr"]}, metrics)])
+    return markdown(["gain in PSNR", "frame", "", *(METRICS[key] for key in metrics)], rows, labels=3)
+
+
+def best_table() -> str:
+    content = _read("default/best.json")
+    metrics = ("psnr", "lpips", "dists", "periodicity")
+    rows = [
+        ["--best" if row["best"] else "plain", *_rounded(row, metrics), f"{row['times_slower']:.1f}"]
+        for row in content["rows"]
+    ]
+    table = markdown(["", *(METRICS[metric] for metric in metrics), "time, relative"], rows)
+    return _with(f"{content['images']} genuine pairs, {content['device']}, commit {content['commit']}.", table)
 
 
 def held_out_table() -> str:
@@ -99,7 +125,7 @@ def costs_table() -> str:
 
 
 def adapters_table() -> str:
-    rows: list[list[str]] = []
+    labels, rows = list[list[str]](), list[dict[str, Any]]()
     shown: set[tuple[str, str]] = set()
     for path in sorted((REPOSITORY / "results" / "adapt").glob("*.report.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -110,8 +136,11 @@ def adapters_table() -> str:
             if (kind, name) in shown:
                 continue
             shown.add((kind, name))
-            rows.append([kind, name, *as_cells(row)])
-    return markdown(["unseen", "distance", *TITLES], rows, labels=2)
+            labels.append([kind, name])
+            rows.append(row)
+    titles, cells = columns_of(rows)
+    lines = [[*label, *numbers] for label, numbers in zip(labels, cells, strict=True)]
+    return markdown(["unseen", "distance", *titles], lines, labels=2)
 
 
 def synthesis_table() -> str:
@@ -247,9 +276,38 @@ def flicker_table() -> str:
     return _with(f"{content['model']}, commit {content['commit']}.", markdown(titles, rows, labels=2))
 
 
+def earlier_study_table() -> str:
+    content = _read("earlier-study/summary.json")
+    digits = {"psnr": 3, "ssim_3d": 4, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
+    rows: list[list[object]] = []
+    for row in content["rows"]:
+        spreads = {metric: row[f"{metric}_spread"] for metric in digits}
+        cells = [
+            f"{row[metric]:.{places}f}" + ("" if spreads[metric] is None else f" ± {spreads[metric]:.{places}f}")
+            for metric, places in digits.items()
+        ]
+        rows.append([row["set"], row["loss"], row["seeds"], *cells])
+    table = markdown(["set", "loss", "seeds", *digits], rows, labels=2)
+    return _with(f"{content['device']}, commit {content['commit']}.", table)
+
+
 def study_table() -> str:
     content = _read("study/summary.json")
-    return _with(f"{content['device']}, commit {content['commit']}.", as_table(content["rows"]))
+    rows = [row for row in content["rows"] if row["set"] == "all sets"]
+    return _with(f"{content['device']}, commit {content['commit']}.", as_table(rows))
+
+
+def loss_candidates_table() -> str:
+    content = _read("loss/candidates.json")
+    return _with(f"{content['device']}, commit {content['commit']}.", distances_as_table(content["rows"]))
+
+
+def gradient_grid_table() -> str:
+    content = _read("loss/gradient-grid.json")
+    found = {(row["loss"], row["offset"]): f"{row['periodicity']:.3f}" for row in content["rows"]}
+    rows = [[name, found[name, "none"], found[name, "random"]] for name in dict.fromkeys(name for name, _ in found)]
+    table = markdown(["loss", "offset none", "offset random"], rows)
+    return _with(f"{content['pairs']} pairs, {content['steps']} steps; commit {content['commit']}.", table)
 
 
 def periodicity_table() -> str:
@@ -411,9 +469,14 @@ def _read(name: str) -> Any:
 TABLES = {
     "steps": steps_table,
     "counts": counts_table,
+    "earlier-study": earlier_study_table,
     "study": study_table,
+    "loss candidates": loss_candidates_table,
+    "gradient grid": gradient_grid_table,
     "scoring": scoring_table,
     "blend factors": blend_factors_table,
+    "gallery": gallery_table,
+    "best": best_table,
     "held out": held_out_table,
     "deblurring": deblurring_table,
     "ray": ray_table,

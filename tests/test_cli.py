@@ -371,8 +371,11 @@ def test_triplets_adapt_and_their_errors(tmp_path: Path, monkeypatch: pytest.Mon
     assert "triplet accuracy with shared augmentation" in learned.output
     assert adapter.stat().st_size > 1000
     for arguments, message in (
-        (("adapt", tmp_path / "videos", "-o", adapter), "photos are smaller than augmentation.crop_px"),
-        (("adapt", tmp_path / "set" / "none", "-o", adapter), "has no manifest.jsonl"),
+        (
+            ("adapt", tmp_path / "videos", "-o", tmp_path / "new.safetensors"),
+            "photos are smaller than augmentation.crop_px",
+        ),
+        (("adapt", tmp_path / "set" / "none", "-o", tmp_path / "new.safetensors"), "has no manifest.jsonl"),
         (("adapt", tmp_path / "set", "-o", adapter, "hiden=8"), "did you mean 'hidden'"),
         (("synthesize", "triplets", tmp_path / "none", "-o", tmp_path / "x"), "there is no file or folder"),
         (("models", "fetch", "vgg19"), "did you mean 'vgg16'"),

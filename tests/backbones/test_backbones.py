@@ -14,6 +14,7 @@ from conftest import GOLDEN
 from tfmlc.backbones import BACKBONES, build_backbone
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import write_checkpoint
+from tfmlc.io.weights import shipped_backbone
 
 SMALL = ("dinov2-vit-s14", "vgg16", "alexnet", "clip-rn50")  # the others are the same code, larger
 
@@ -149,6 +150,9 @@ class TestFiles:
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         monkeypatch.delenv("TFMLC_WEIGHTS", raising=False)
         for name, row in BACKBONES.items():
+            if shipped_backbone(name):
+                assert build_backbone(name).info.licence == row.download.licence
+                continue
             with pytest.raises(UserError, match=r"TFMLC_WEIGHTS") as error:
                 build_backbone(name)
             assert row.download.file in str(error.value)

@@ -23,16 +23,13 @@ def test_plots_on_a_page_hold_their_labels() -> None:
 def test_plots_in_files(tmp_path: Path) -> None:
     sweep = [{"ratio": ratio, "psnr": 30 - ratio, "lpips": 0.2 - 0.1 * ratio} for ratio in (0.0, 0.5)]
     plots.draw_sweep(tmp_path / "sweep.png", sweep)
-    rows = [
-        {"set": place, "loss": loss, "psnr": 30.0, "lpips": 0.2, "psnr_spread": spread, "lpips_spread": spread}
-        for place in ("a", "b")
-        for loss, spread in (("control", 0.1), ("FMLC", None))
-    ]
-    plots.draw_study(tmp_path / "study.png", rows)
-    plots.draw_study(tmp_path / "nothing.png", [])
+    point = {"value": -0.1, "low": -0.2, "high": 0.0}
+    curves = [{"loss": name, "psnr": point, "lpips": point, "niqe": point} for name in ("FMLC", "default")]
+    plots.draw_study(tmp_path / "study.png", curves, ("lpips", "niqe"))
+    plots.draw_study(tmp_path / "nothing.png", [], ("lpips",))
     history = [{"loss": 0.5, "accuracy": 0.6}, {"loss": 0.4, "accuracy": 0.8}]
     plots.draw_adaptation(tmp_path / "adapter.png", history, {"shared": np.array([0.1, 0.4])}, 1.0)
-    assert {path.name for path in tmp_path.iterdir()} == {"sweep.png", "study.png", "adapter.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep.png", "study.png", "nothing.png", "adapter.png"}
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

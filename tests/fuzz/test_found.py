@@ -18,7 +18,6 @@ from tfmlc.data.synthesis.manifest import MANIFEST, Manifest
 from tfmlc.errors import UserError
 from tfmlc.evaluation.diagnose import read_learned
 from tfmlc.evaluation.scores import read_scores
-from tfmlc.reproduce.plan import read_ratio
 from tfmlc.training.state import STATE, last_scores, read_state
 
 FOUND = {
@@ -53,7 +52,6 @@ def test_records_of_another_form_are_refused_with_a_way_out(tmp_path: Path, text
     state.write_bytes(save({"weights.a": torch.ones(2)}, {"run": text}))
     record.write_text(text)
     assert "remove it to start the run again" in refusal(read_state, state)
-    assert "remove it, and it is chosen again" in refusal(read_ratio, record)
     assert "adapt again" in refusal(lambda path: read_learned(path.with_suffix(".safetensors")), record)
 
 

@@ -59,6 +59,19 @@ class Backbone(nn.Module, ABC):
         name = f"name={self.info.name!r}, " if self.info.name else ""
         return f"{name}blocks={self.blocks}, last_block={self.last_block!r}, patch_px={self.patch_px}"
 
+    def explain(self) -> str:
+        """Describe the backbone in a few lines: name, blocks, number of weights, origin and licence."""
+        info = self.info
+        lines = [
+            f"backbone  {info.name or type(self).__name__}, blocks 0 to {self.blocks - 1}",
+            f"weights   {sum(value.numel() for value in self.parameters()) / 1e6:.2f} million, "
+            f"sha256 {info.sha256 or 'not recorded'}",
+            f"images    RGB in [0, 1], any size; padded to a multiple of {self.patch_px} px inside",
+            f"origin    {info.origin or 'not recorded'}",
+            f"licence   {info.licence or 'not recorded'}",
+        ]
+        return "\n".join(lines)
+
     def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002
         """Stay in evaluation mode, whatever a parent module asks for."""
         return super().train(False)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tfmlc.backbones.backbone import Backbone, Block
+from tfmlc.backbones.student import Student
 from tfmlc.backbones.towers import (
     CLIP_STATISTICS,
     IMAGENET_STATISTICS,
@@ -88,6 +89,11 @@ BACKBONES: dict[str, Row] = {
         ),
         "Oquab et al., TMLR 2024",
     ),
+    "dinov2-student": Row(
+        partial(Student, 384, statistics=IMAGENET_STATISTICS),
+        Download("backbone-student.safetensors", "", "Apache-2.0"),
+        "distilled from block 3 of dinov2-vit-s14",
+    ),
     "vgg16": Row(  # blocks end at relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
         partial(
             ConvolutionStack, "vgg16", ends=(4, 9, 16, 23, 30), patch_px=16, least_px=16, statistics=IMAGENET_STATISTICS
@@ -112,11 +118,11 @@ def build_backbone(
 
     Args:
         name: A row of ``BACKBONES``: ``"clip-rn50"``, ``"clip-rn101"``, ``"clip-vit-b32"``, ``"clip-vit-b16"``,
-            ``"clip-vit-l14"``, ``"dinov2-vit-s14"``, ``"vgg16"`` or ``"alexnet"``.
+            ``"clip-vit-l14"``, ``"dinov2-vit-s14"``, ``"dinov2-student"``, ``"vgg16"`` or ``"alexnet"``.
         weights: A file of OpenAI (``.pt``, also TorchScript archives), open_clip, timm or torchvision. ``"hub"``
             takes the official weights: from the folder that the environment variable ``TFMLC_WEIGHTS`` names, else
-            from torch's cache, else it downloads them and checks their sha256. None or ``"random"`` gives random
-            weights.
+            from torch's cache, else it downloads them and checks their sha256. Those of ``"dinov2-student"`` ship with
+            the package. None or ``"random"`` gives random weights.
         last_block: The last block that is needed; later ones are not kept in memory.
         seed: The seed of random weights.
 

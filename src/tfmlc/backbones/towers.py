@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tfmlc.backbones.backbone import Backbone, ImageStatistics
 from tfmlc.backbones.frozen import QuickGeluMlp, SelfAttention
+from tfmlc.backbones.student import Student
 
 CLIP_STATISTICS: ImageStatistics = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET_STATISTICS: ImageStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -128,6 +129,8 @@ def tower_tensors(backbone: Backbone, tensors: Mapping[str, Tensor]) -> dict[str
     torchvision and DINOv2.
     """
     state = {name.removeprefix("clip."): value.float() for name, value in tensors.items()}
+    if isinstance(backbone, Student):
+        return state
     if isinstance(backbone, ConvolutionStack):
         return {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
     if any(mark in state for mark in OPENAI_MARKS):

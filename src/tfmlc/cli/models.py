@@ -28,16 +28,18 @@ def models_list() -> None:
 
 @models.command("info")
 def models_info(model: Annotated[str, typer.Argument(help="Name of a model or a weights file.")]) -> None:
-    """Show what a weights file holds: network or adapter, sizes, origin and licence."""
+    """Show what a weights file holds: network, adapter or backbone, sizes, origin and licence."""
     with one_line_errors():
+        from tfmlc.backbones import build_backbone
         from tfmlc.io.checkpoint import read_info
-        from tfmlc.io.weights import find_model
+        from tfmlc.io.weights import find_model, shipped_backbone
         from tfmlc.losses import Adapter
         from tfmlc.networks import load_network
 
-        path = find_model(model)
-        load = Adapter.load if read_info(path).kind == "adapter" else load_network
-        typer.echo(load(path).explain())
+        path = shipped_backbone(model) or find_model(model)
+        info = read_info(path)
+        loaders = {"adapter": Adapter.load, "backbone": lambda path: build_backbone(info.name, path)}
+        typer.echo(loaders.get(info.kind, load_network)(path).explain())
 
 
 @models.command("fetch")

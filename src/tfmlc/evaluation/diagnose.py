@@ -27,6 +27,7 @@ from tfmlc.runtime.progress import Progress
 
 MOST_TRIPLETS = 300  # more of them change no digit that is shown
 PERIODS_PX = (8, 14, 16, 32)
+MESH_PX = 4
 TITLES = {  # title of a column: its key in a row, and its decimals
     "within": ("within", 3),
     "across": ("across", 3),
@@ -34,6 +35,7 @@ TITLES = {  # title of a column: its key in a row, and its decimals
     "blur/shift": ("to_shift", 2),
     "blur/noise": ("to_noise", 2),
     "blur/JPEG": ("to_jpeg", 2),
+    "blur/mesh": ("to_mesh", 2),
     "periodicity": ("periodicity", 3),
 }
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -58,6 +60,7 @@ def named_distances(
         return FeatureMatchingLoss(tower, block=at, reduction="none", size=size)
 
     makers: dict[str, Callable[[], Distance]] = {
+        "default": lambda: FeatureMatchingLoss(reduction="none"),
         "MSE": lambda: lambda restored, sharp: (restored - sharp).square().flatten(1).mean(dim=1),
         "VGG-relu3_3": lambda: matching("vgg16", 2, "hub", size="native"),
         f"FMLC {backbone} {block}": lambda: matching(backbone, block, weights),
@@ -86,10 +89,10 @@ def diagnose(distances: Mapping[str, Distance], triplets: TripletSource) -> list
     Returns:
         One row per distance. ``within``: Spearman's rank correlation between the distance and the strength of blur,
         averaged over the triplets. ``across``: the same over all triplets at once, with the strength in px.
-        ``accuracy``: the fraction of pairs of blur levels in the right order. ``to_shift``, ``to_noise`` and
-        ``to_jpeg``: the distance of the strongest blur divided by that of another distortion of equal PSNR, as a
-        geometric mean. ``periodicity``: the largest fraction of the gradient's variance that repeats with a period of
-        8, 14, 16 or 32 px, 0 if nothing repeats. ``curve``: the mean distance of each level.
+        ``accuracy``: the fraction of pairs of blur levels in the right order. ``to_shift``, ``to_noise``,
+        ``to_jpeg`` and ``to_mesh``: the distance of the strongest blur divided by that of another distortion of equal
+        PSNR, as a geometric mean. ``periodicity``: the largest fraction of the gradient's variance that repeats with a
+        period of 8, 14, 16 or 32 px, 0 if nothing repeats. ``curve``: the mean distance of each level.
     """
     rows: list[dict[str, Any]] = []
     numbers = _spread(len(triplets.names))
@@ -97,7 +100,7 @@ def diagnose(distances: Mapping[str, Distance], triplets: TripletSource) -> list
     with Progress("diagnosing", len(distances) * len(numbers)) as progress:
         for name, distance in distances.items():
             values: list[NDArray[np.float64]] = []
-            ratios: dict[str, list[float]] = {"shift": [], "noise": [], "jpeg": []}
+            ratios: dict[str, list[float]] = {"shift": [], "noise": [], "jpeg": [], "mesh": []}
             periodic: list[float] = []
             for number in numbers:
                 members = triplets.plain(number)
@@ -146,12 +149,16 @@ def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def equal_psnr(sharp: Tensor, blurry: Tensor) -> dict[str, Tensor]:
-    """Return the sharp image shifted, with noise and as JPEG, each with about the PSNR of the blurry image.
+    """Return the sharp image shifted, with noise, as JPEG and with a mesh of 4 px, each of the blurry image's PSNR.
 
     Images are ``1 3 h w``. Bisection finds the strength of each distortion.
     """
     target = float((blurry - sharp).square().mean())
-    noise = torch.randn(sharp.shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(sharp.shape, generator=generator)
+    cell = torch.randn(1, 1, MESH_PX, MESH_PX, generator=generator)
+    height, width = sharp.shape[-2:]
+    mesh = cell.repeat(1, 1, -(-height // MESH_PX), -(-width // MESH_PX))[..., :height, :width]
 
     def shifted(amount: float) -> Tensor:
         whole, part = int(amount), amount - int(amount)
@@ -168,10 +175,14 @@ def equal_psnr(sharp: Tensor, blurry: Tensor) -> dict[str, Tensor]:
         decoded = np.array(Image.open(buffer))
         return torch.from_numpy(decoded).permute(2, 0, 1)[None].float() / 255
 
+    def meshed(amount: float) -> Tensor:
+        return (sharp + amount * mesh).clamp(0, 1)
+
     return {
         "shift": _at_error(shifted, target, sharp, 40.0),
         "noise": _at_error(noisy, target, sharp, 1.0),
         "jpeg": _at_error(compressed, target, sharp, 99.0),
+        "mesh": _at_error(meshed, target, sharp, 1.0),
     }
 
 
@@ -213,21 +224,25 @@ def periodicity(image: NDArray[np.float64]) -> float:
     return max(0.0, *fractions)
 
 
-def as_cells(row: Mapping[str, Any]) -> list[str]:
-    """Return the numbers of a row as text, in the order of ``TITLES``."""
-    return [f"{row[key]:.{digits}f}" for key, digits in TITLES.values()]
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return the titles of what was measured, in the order of ``TITLES``, and the numbers of each row as text."""
+    measured = {title: value for title, value in TITLES.items() if any(value[0] in row for row in rows)}
+    cells = [[f"{row[key]:.{digits}f}" if key in row else "" for key, digits in measured.values()] for row in rows]
+    return list(measured), cells
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a Markdown table.
 
     >>> row = {"within": 1.0, "across": 0.9762, "accuracy": 1.0, "to_shift": 0.998, "to_noise": 1.345}
-    >>> print(as_table([{"distance": "MSE", **row, "to_jpeg": 2.663, "periodicity": 0.0073}]))
-    | distance   |   within |   across |   pairs in order |   blur/shift |   blur/noise |   blur/JPEG |   periodicity |
-    |:-----------|---------:|---------:|-----------------:|-------------:|-------------:|------------:|--------------:|
-    | MSE        |    1.000 |    0.976 |            1.000 |         1.00 |         1.34 |        2.66 |         0.007 |
+    >>> table = as_table([{"distance": "MSE", **row, "to_jpeg": 2.663, "to_mesh": 1.0, "periodicity": 0.0073}])
+    >>> [cell.strip() for cell in table.splitlines()[-1].split("|")[2:-1]]
+    ['1.000', '0.976', '1.000', '1.00', '1.34', '2.66', '1.00', '0.007']
     """
-    return markdown(["distance", *TITLES], [[row["distance"], *as_cells(row)] for row in rows])
+    titles, cells = columns_of(rows)
+    return markdown(
+        ["distance", *titles], [[row["distance"], *numbers] for row, numbers in zip(rows, cells, strict=True)]
+    )
 
 
 class _Open(BaseModel):

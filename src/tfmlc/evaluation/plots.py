@@ -54,22 +54,22 @@ def draw_sweep(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     figure.savefig(path, dpi=120)
 
 
-def draw_study(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Plot LPIPS over PSNR, one panel per set, one point per loss with its spread over seeds."""
-    places = list(dict.fromkeys(row["set"] for row in rows))
-    if not places:
-        return
-    figure = _figure(4.2 * len(places), 4.4)
-    panels = figure.subplots(1, len(places), squeeze=False)[0]
-    for panel, place in zip(panels, places, strict=True):
-        for row in rows:
-            if row["set"] == place:
-                spread = {"xerr": row["psnr_spread"], "yerr": row["lpips_spread"]}
-                panel.errorbar(row["psnr"], row["lpips"], **spread, marker="o", capsize=2, label=row["loss"])
-        panel.set(title=place, xlabel=PSNR)
-    panels[0].set_ylabel(LPIPS)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+def draw_study(path: Path, curves: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> None:
+    """Plot the changes of scores over the change of PSNR, a panel per metric, a curve per loss with its interval."""
+    figure = _figure(9, 8)
+    panels = figure.subplots(2, -(-len(metrics) // 2), squeeze=False).ravel()
+    for panel, metric in zip(panels, metrics, strict=False):
+        for name in dict.fromkeys(curve["loss"] for curve in curves):
+            points = [curve for curve in curves if curve["loss"] == name]
+            x = [0.0, *(point["psnr"]["value"] for point in points)]
+            y = [0.0, *(point[metric]["value"] for point in points)]
+            line = panel.plot(x, y, marker="o", markersize=3, label=name)[0]
+            low, high = ([0.0, *(point[metric][end] for point in points)] for end in ("low", "high"))
+            panel.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+        panel.set(xlabel="change of PSNR against the control, dB", title=f"change of {metric} (lower is better)")
+    if curves:
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8)
     figure.savefig(path, dpi=110)
 
 

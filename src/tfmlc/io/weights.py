@@ -11,6 +11,7 @@ from tfmlc.io.downloads import download as download_file
 from tfmlc.runtime.progress import Progress
 
 SHIPPED = Path(__file__).parent.parent / "pretrained"
+SHIPPED_BACKBONES = SHIPPED / "loss"
 BEST = "default-perceptual"  # "default" means this model
 FROM_FIDELITY_TO_LOOKS = ("default-psnr", BEST)  # the ends of strength 0 to 1
 FOLDER_VARIABLE = "TFMLC_WEIGHTS"
@@ -86,8 +87,16 @@ def find_weights(name: str, download: Download) -> Path:
     return kept
 
 
+def shipped_backbone(name: str) -> Path | None:
+    """Return the weights file of a backbone that ships with the package, else None."""
+    path = SHIPPED_BACKBONES / f"{name}.safetensors"
+    return path if path.exists() else None
+
+
 def kept_weights(name: str, download: Download) -> Path | None:
     """Return the weights file of a backbone if it is on this machine, else None."""
+    if shipped := shipped_backbone(name):
+        return shipped
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         if not Path(folder).is_dir():

@@ -23,6 +23,7 @@ Reduction = Literal["mean", "none"]
 Offset = Literal["none", "random"]
 FrozenOn = Callable[[torch.device, torch.dtype], tuple[Backbone, Adapter | None]]
 LARGEST_PRODUCT_PX = 512
+SHIPPED, SHIPPED_BACKBONE, SHIPPED_BLOCK = "default", "dinov2-student", 3
 
 
 class FeatureMatchingLoss(nn.Module):
@@ -36,13 +37,14 @@ class FeatureMatchingLoss(nn.Module):
     and compute in float32. Under 16-bit autocast the loss keeps a copy of them in bfloat16.
 
     Args:
-        backbone: The backbone, from ``build_backbone``. Several losses can share it.
+        backbone: The backbone, from ``build_backbone``. Several losses can share it. None takes the backbone and the
+            block that ship with the package.
         block: The block whose features are compared, counted from zero, or ``"final"`` for the backbone's embedding.
         adapter: The adapter on top of the features. None gives FMLC.
         normalize: Whether to normalise the images with the backbone's mean and standard deviation. ``False`` gives
             the behaviour of the paper's released code.
         size: The side in px to which images are resized (bicubic, without antialiasing), or ``"native"`` to keep
-            their size.
+            their size. None takes 224 px, as the paper does, and ``"native"`` for the loss that ships.
         reduction: ``"mean"`` returns a scalar, ``"none"`` one value per image.
         offset: ``"none"`` compares the images as they are, as the paper does. ``"random"`` moves the restored and the
             sharp images by the same random part of a patch at each call in training mode, so that the grid of patches
@@ -56,13 +58,15 @@ class FeatureMatchingLoss(nn.Module):
         "Task-Adaptive Feature Matching Loss for Image Deblurring", ICIP 2023, equations 2 (FMLC) and 3 (TFMLC).
 
     Example:
-        >>> backbone = build_backbone("dinov2-vit-s14", weights=None)  # random; "hub" downloads the official weights
-        >>> loss = FeatureMatchingLoss(backbone, block=3, size="native")
+        >>> loss = FeatureMatchingLoss(offset="random")  # the loss that ships
         >>> sharp = torch.rand(2, 3, 32, 32)
         >>> restored = sharp.roll(1, dims=3).requires_grad_()
         >>> loss(restored, sharp).backward()
         >>> restored.grad.shape
         torch.Size([2, 3, 32, 32])
+        >>> backbone = build_backbone("dinov2-vit-s14", weights=None)  # random; "hub" downloads the official weights
+        >>> FeatureMatchingLoss(backbone, block=3)(sharp, sharp)
+        tensor(0.)
     """
 
     def __init__(
@@ -72,13 +76,16 @@ class FeatureMatchingLoss(nn.Module):
         block: Block = DEFAULT_BLOCK,
         adapter: Adapter | None = None,
         normalize: bool = True,
-        size: Size = NATIVE_PX,
+        size: Size | None = None,
         reduction: Reduction = "mean",
         offset: Offset = "none",
     ) -> None:
         super().__init__()
         if backbone is None:
-            raise UserError("no default loss ships yet: give a backbone, for example build_backbone('clip-vit-b16')")
+            backbone, block = build_backbone(SHIPPED_BACKBONE), SHIPPED_BLOCK
+            size = "native" if size is None else size
+        if size is None:
+            size = NATIVE_PX
         if reduction not in ("mean", "none"):
             raise UserError(f"reduction must be 'mean' or 'none', not {reduction!r}")
         if offset not in ("none", "random"):
@@ -109,7 +116,7 @@ class FeatureMatchingLoss(nn.Module):
         """Load a TFMLC from an adapter's file or from a checkpoint that the paper's authors published.
 
         Args:
-            path: The file. It names the backbone and the block.
+            path: The file. It names the backbone and the block. ``"default"`` is the loss that ships.
             weights: The backbone's weights, as in ``build_backbone``. Not used for the authors' checkpoints, which
                 hold them (CLIP ViT-B/16, block 3).
             normalize: As in the constructor.
@@ -133,6 +140,8 @@ class FeatureMatchingLoss(nn.Module):
             >>> loss.block, loss.adapter.mode
             (0, 'token')
         """
+        if str(path) == SHIPPED:
+            return cls(normalize=normalize, size=size, reduction=reduction, offset=offset)
         adapter, made_for, held = read_adapter(Path(path))
         backbone = build_backbone(made_for.backbone, held or weights, last_block=made_for.block)
         return cls(

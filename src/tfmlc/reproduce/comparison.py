@@ -1,68 +1,160 @@
-"""The results of a study: the mean of each loss and its standard deviation over seeds, as a table and a figure."""
+"""The comparison of losses at equal PSNR, with intervals over images and seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.plots import draw_study
-from tfmlc.evaluation.sources import BLURRY
 from tfmlc.evaluation.tables import markdown
-from tfmlc.reproduce.plan import METRICS, START, StudyConfig, fingerprint, losses, read_ratio, sets_of, slug
+from tfmlc.reproduce.plan import CONTROL, METRICS, OWN_METRIC, StudyConfig, fingerprint, label_of, losses, sets_of
 from tfmlc.results import write_result
 
+LOST_DB = (0.05, 0.1, 0.2)
+RESAMPLES = 1000
+INTERVAL = (5, 95)  # percentiles
+JUDGES = ("lpips", "dists", "niqe", "periodicity")
+DIGITS = {"psnr": 3, "ssim_3d": 4, "lpips": 4, "dists": 4, "niqe": 3, "periodicity": 2}
+Array = NDArray[np.float64]
 
-def summarize(config: StudyConfig, output: Path, work: Path) -> str:
+
+def summarize(config: StudyConfig, output: Path) -> str:
     """Write the summary of a study to ``summary.json`` and ``study.png``.
 
-    It has the mean and the standard deviation over seeds for each loss. Scores of other studies in ``output`` are
-    ignored.
+    For each loss it has the change of each score against the control at each gradient ratio, and interpolated at equal
+    PSNR, both with 90 % intervals over images and seeds. Scores of other studies in ``output`` are ignored.
 
     Args:
         config: The settings of the study.
         output: The folder of the scores and the summary.
-        work: The folder of the runs.
 
     Returns:
-        The summary as a Markdown table.
+        The comparison at equal PSNR as a Markdown table.
     """
-    named, own = losses(config), fingerprint(config)
-    rows: list[dict[str, Any]] = []
-    for place in sets_of(config, work):
-        for name in (BLURRY, START, *named):
-            pattern = f"{place}-{slug(name)}.json" if name in (BLURRY, START) else f"{place}-{slug(name)}-[0-9]*.json"
-            scores = [section for path in sorted(output.glob(pattern)) for section in read_sections(path)]
-            found = [content["mean"] for content in scores if content.get("study") == own]
-            if not found:
-                continue
-            row: dict[str, Any] = {"set": place, "loss": name, "seeds": len(found)}
-            for metric in METRICS:
-                values = [mean[metric] for mean in found]
-                row[metric] = round(float(np.mean(values)), 5)
-                row[f"{metric}_spread"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
-            if (path := work / "ratios" / f"{slug(name)}.json").exists():
-                row["ratio"] = read_ratio(path)
-            rows.append(row)
-    settings = config.model_dump(mode="json", exclude={"photos", "pairs", "sharp", "only"})
-    write_result(output / "summary.json", {"rows": rows, "settings": settings})
-    draw_study(output / "study.png", [row for row in rows if row["loss"] != BLURRY])
+    rng, curves, rows = np.random.default_rng(0), list[dict[str, Any]](), list[dict[str, Any]]()
+    changes = {name: found for name in losses(config) if name != CONTROL and (found := _changes(config, output, name))}
+    for name, by_set in changes.items():
+        resampled = [_resample(values, rng) for values in by_set.values()]
+        for place, draws in [*zip(by_set, resampled, strict=True), ("all sets", np.mean(resampled, axis=0))]:
+            for number, ratio in enumerate(config.ratios, start=1):
+                curves.append({"set": place, "loss": name, "ratio": ratio, **_intervals(draws[:, number])})
+            for lost in LOST_DB:
+                rows.append({"set": place, "loss": name, "lost_db": lost, **_intervals(at_psnr(draws, lost))})
+    for row in rows:
+        if own := OWN_METRIC.get(row["loss"]):
+            row[own] = None
+    settings = config.model_dump(mode="json", exclude={"photos", "genuine", "pairs", "sharp", "only"})
+    levels = {place: mean for place in sets_of(config) if (mean := _control_mean(config, output, place))}
+    write_result(output / "summary.json", {"control": levels, "curves": curves, "rows": rows, "settings": settings})
+    draw_study(output / "study.png", [curve for curve in curves if curve["set"] == "all sets"], JUDGES)
     return as_table(rows)
 
 
-def as_table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Format the rows of a summary as a Markdown table with the mean and the std over seeds."""
-    digits = {"psnr": 3, "ssim_3d": 4, "ssim_2d": 4, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
+def _changes(config: StudyConfig, output: Path, name: str) -> dict[str, Array]:
+    """Return the changes of the scores against the control of the same seed, by set.
+
+    They are ``seeds ratios images metrics``. The first ratio is 0, the control. A seed that is not finished on every
+    set is left out.
+    """
+    own, places = fingerprint(config), sets_of(config)
+    found: dict[str, list[Array]] = {place: [] for place in places}
+    for seed in config.seeds:
+        labels = [label_of(CONTROL, 0, seed), *(label_of(name, ratio, seed) for ratio in config.ratios)]
+        scores = {place: [_scores(output / f"{place}-{label}.json", own) for label in labels] for place in places}
+        for place, values in scores.items():
+            if all(value is not None for row in scores.values() for value in row):
+                array = np.stack([value for value in values if value is not None])
+                found[place].append(array - array[:1])
+    return {place: np.stack(values) for place, values in found.items() if values}
+
+
+def _scores(path: Path, study: str) -> Array | None:
+    """Return the scores of a run on a set, ``images metrics``, or None if this study has not scored it."""
+    if not path.exists():
+        return None
+    section = read_sections(path)[0]
+    if section.get("study") != study:
+        return None
+    return np.array(
+        [[row[metric] for metric in METRICS] for _, row in sorted(section["per_image"].items())], np.float64
+    )
+
+
+def _control_mean(config: StudyConfig, output: Path, place: str) -> dict[str, float] | None:
+    found = [
+        value.mean(axis=0)
+        for seed in config.seeds
+        if (value := _scores(output / f"{place}-{label_of(CONTROL, 0, seed)}.json", fingerprint(config))) is not None
+    ]
+    if not found:
+        return None
+    return {metric: round(float(value), 4) for metric, value in zip(METRICS, np.mean(found, axis=0), strict=True)}
+
+
+def _resample(changes: Array, rng: np.random.Generator) -> Array:
+    """Draw images and seeds with replacement; return the mean changes of each draw, ``draws ratios metrics``.
+
+    The first draw is the sample itself.
+    """
+    seeds, _, images, _ = changes.shape
+    means = [changes.mean(axis=(0, 2))]
+    for _ in range(RESAMPLES):
+        drawn = changes[rng.integers(seeds, size=seeds)][:, :, rng.integers(images, size=images)]
+        means.append(drawn.mean(axis=(0, 2)))
+    return np.stack(means)
+
+
+def at_psnr(curves: Array, lost_db: float) -> Array:
+    """Interpolate the scores of losses where they have lost ``lost_db`` of PSNR.
+
+    Args:
+        curves: Changes against the control, ``n ratios metrics``: the weakest ratio first, PSNR the first metric.
+        lost_db: The PSNR lost against the control, in dB.
+
+    Returns:
+        The changes ``n metrics``, NaN where a loss never loses so much.
+
+    Example:
+        >>> curve = np.array([[[0.0, 0.0], [-0.1, -0.02], [-0.3, -0.03]]])
+        >>> at_psnr(curve, 0.2).round(3).tolist()
+        [[-0.2, -0.025]]
+    """
+    answers = np.full((len(curves), curves.shape[-1]), np.nan)
+    for curve, answer in zip(curves, answers, strict=True):
+        for before, after in pairwise(curve):
+            if before[0] >= -lost_db > after[0]:
+                answer[:] = before + (after - before) * (before[0] + lost_db) / (before[0] - after[0])
+                break
+    return answers
+
+
+def _intervals(draws: Array) -> dict[str, dict[str, float] | None]:
+    """Return the sample's value and the interval of each metric; None if the sample has no value."""
+    answer: dict[str, dict[str, float] | None] = {}
+    for metric, values in zip(METRICS, draws.T, strict=True):
+        if not np.isfinite(values[0]):
+            answer[metric] = None
+            continue
+        low, high = np.nanpercentile(values[1:], INTERVAL)
+        named = {"value": float(values[0]), "low": float(low), "high": float(high)}
+        answer[metric] = {key: round(number, 5) for key, number in named.items()}
+    return answer
+
+
+def as_table(rows: Iterable[Mapping[str, Any]], metrics: Sequence[str] = JUDGES) -> str:
+    """Format a comparison at equal PSNR as a Markdown table: the change against the control and its interval."""
     lines: list[list[object]] = []
     for row in rows:
-        cells = [f"{row[metric]:.{digits[metric]}f}" for metric in METRICS]
-        spreads = [row[f"{metric}_spread"] for metric in METRICS]
-        cells = [
-            cell if spread is None else f"{cell} ± {spread:.{digits[metric]}f}"
-            for cell, spread, metric in zip(cells, spreads, METRICS, strict=True)
-        ]
-        lines.append([row["set"], row["loss"], row["seeds"], *cells])
-    return markdown(["set", "loss", "seeds", *METRICS], lines, labels=2)
+        cells = ["" if row[metric] is None else _cell(row[metric], DIGITS[metric]) for metric in metrics]
+        lines.append([row["set"], f"-{row['lost_db']:g} dB", row["loss"], *cells])
+    return markdown(["set", "PSNR", "loss", *metrics], lines, labels=3)
+
+
+def _cell(found: Mapping[str, float], digits: int) -> str:
+    return f"{found['value']:+.{digits}f} ({found['low']:+.{digits}f} to {found['high']:+.{digits}f})"

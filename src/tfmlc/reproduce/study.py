@@ -1,48 +1,44 @@
-"""The controlled study: the same network is trained on the same data for the same steps with each loss, and scored.
+"""The controlled study: one network is finetuned with each loss at several strengths, scored, and compared.
 
-It goes from sharp photos to a table in six steps. Each step writes files, and is not repeated if they exist.
+It goes from sharp photos and genuine pairs to a table. Each step writes files, and is not repeated if they exist.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfmlc.backbones import RANDOM
 from tfmlc.config import checked, read_record
+from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.data.synthesis.sets import SetConfig, synthesize
-from tfmlc.data.synthesis.videos import VideoBlurConfig
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.evaluation.evaluate import evaluate, is_scored
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.io.files import write_atomically
-from tfmlc.io.images import find_images
+from tfmlc.io.images import Image, write_image
 from tfmlc.reproduce.comparison import summarize
 from tfmlc.reproduce.plan import (
-    CHOSEN_BY,
     CONTROL,
     METRICS,
-    MOST_PSNR_LOST,
     START,
     StudyConfig,
     about_study,
     adapters,
     fingerprint,
+    label_of,
     listing,
     losses,
-    read_ratio,
+    runs_of,
     sets_of,
-    slug,
 )
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt import adapt
 from tfmlc.training.adapt_config import AdaptConfig
-from tfmlc.training.state import last_scores
+from tfmlc.training.hooks import centred
 from tfmlc.training.train import TrainConfig, train_network
 
 
@@ -67,25 +63,23 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
     for name in [*config.only, *config.repeated]:
         if name not in named:
             raise unknown_name("loss", name, named)
-    chosen = {name: named[name] for name in config.only or named}
     _check_same_study(config, work)
-    prepare(config, work)
-    for name in {loss["adapter"] for loss in chosen.values() if "adapter" in loss} - {RANDOM}:
-        adapt(
-            work / "triplets", work / "adapters" / f"{name}.safetensors", checked(AdaptConfig, adapters(config)[name])
-        )
-    runs: dict[str, str] = {BLURRY: BLURRY, START: config.start} if CONTROL in chosen else {}
-    with Progress("study") as progress:
-        for seed in config.seeds:
-            for name, loss in chosen.items():
-                if seed == config.seeds[0] or name in config.repeated:
-                    label = f"{slug(name)}-{seed}"
-                    progress.say(f"{name}, seed {seed}")
-                    ratio = choose_ratio(config, work, name, loss) if name != CONTROL else None
-                    recipe = recipe_of(config, work, loss, ratio, seed=seed, steps=config.steps)
-                    runs[label] = str(train_network(recipe, work / "runs" / label))
-            _score(config, output, work, runs)
-    return summarize(config, output, work)
+    for name in sets_of(config):
+        _make_set(config, name, work)
+    for name in {named[loss].get("adapter") for loss, _, _ in runs_of(config)} & adapters(config).keys():
+        path = work / "adapters" / f"{name}.safetensors"
+        adapt(config.photos[0], path, checked(AdaptConfig, adapters(config)[str(name)]))
+    if not config.only or CONTROL in config.only:
+        _score(config, output, work, {BLURRY: BLURRY, START: config.start})
+    runs = runs_of(config)
+    with Progress("study", len(runs)) as progress:
+        for name, ratio, seed in runs:
+            label = label_of(name, ratio, seed)
+            progress.say(label)
+            recipe = recipe_of(config, work, named[name], ratio, seed=seed)
+            _score(config, output, work, {label: str(train_network(recipe, work / "runs" / label))})
+            progress.advance()
+    return summarize(config, output)
 
 
 def _check_same_study(config: StudyConfig, work: Path) -> None:
@@ -98,62 +92,43 @@ def _check_same_study(config: StudyConfig, work: Path) -> None:
     write_atomically(path, (json.dumps(info, indent=1) + "\n").encode())
 
 
-def prepare(config: StudyConfig, work: Path) -> None:
-    """Split the photos into training and validation photos, and make pairs, triplets and the sets to score on."""
-    photos = [photo for path in config.photos for photo, _ in find_images(path)]
-    held = set(
-        np.random.default_rng(0).permutation(len(photos))[: max(1, round(config.held_out_fraction * len(photos)))]
-    )
-    parts = {
-        "training": [photo for place, photo in enumerate(photos) if place not in held],
-        "validation": [photo for place, photo in enumerate(photos) if place in held],
-    }
-    for seed, (part, chosen) in enumerate(parts.items()):
-        many = config.per_photo if part == "training" else 1
-        _made("pairs", chosen, work / part, per_photo=many, seed=10 + seed)
-    video = VideoBlurConfig(levels=2)
-    _made("triplets", parts["training"], work / "triplets", per_photo=config.triplets_per_photo, video=video, seed=12)
-    for name, folder in config.sharp.items():
-        _made("pairs", [folder], work / "sets" / name, seed=0)
-
-
-def _made(kind: Any, photos: Sequence[Path], folder: Path, **settings: Any) -> None:
-    made_of = json.dumps([listing(photos), {key: str(value) for key, value in settings.items()}])
-    if (folder / "complete").exists():
-        if (folder / "complete").read_text(encoding="utf-8") not in ("", made_of):  # earlier versions left it empty
-            raise UserError(f"{folder} was made of other photos or settings: choose another --work")
+def _make_set(config: StudyConfig, name: str, work: Path) -> None:
+    """Write the centres of the images of a set to score on; sharp images are blurred first."""
+    source, folder = config.pairs.get(name) or config.sharp[name], work / "sets" / name
+    made_of = json.dumps([listing([source]), config.scored_px])
+    done = folder / "complete"
+    if done.exists():
+        if done.read_text(encoding="utf-8") != made_of:
+            raise UserError(f"{folder} was made of other images: choose another --work")
         return
-    summary = synthesize(photos, folder, SetConfig(kind=kind, images="photos", blur=BlurConfig(), **settings))
-    if summary.errors:
-        raise UserError(summary.errors[0])
-    write_atomically(folder / "complete", made_of.encode())
+    if name in config.sharp:
+        settings = SetConfig(kind="pairs", images="photos", blur=BlurConfig(), seed=0)
+        if errors := synthesize([source], work / "blurred" / name, settings).errors:
+            raise UserError(errors[0])
+        source = work / "blurred" / name
+    for pair in find_pairs(source):
+        for part, image in zip(("blur", "sharp"), centred(read_pair(pair), config.scored_px), strict=True):
+            write_image((folder / part / pair.name).with_suffix(".png"), Image(image))
+    write_atomically(done, made_of.encode())
 
 
-def recipe_of(
-    config: StudyConfig, work: Path, loss: Mapping[str, Any], ratio: float | None, *, seed: int, steps: int
-) -> TrainConfig:
+def recipe_of(config: StudyConfig, work: Path, loss: Mapping[str, Any], ratio: float, *, seed: int) -> TrainConfig:
     """Return the settings of a run with one loss. The rest of the settings is the same for all losses."""
     chosen = dict(loss)
     if chosen.get("adapter", RANDOM) != RANDOM:
         chosen["adapter"] = str(work / "adapters" / f"{chosen['adapter']}.safetensors")
-    if ratio is not None:
+    if ratio:
         chosen |= {"weight": "auto", "gradient_ratio": ratio}
     values: dict[str, Any] = {
         "network": {"name": "hinet", "start": config.start},
-        "data": {
-            "pairs": work / "training",
-            "patch_px": config.patch_px,
-            "crop_px": config.patch_px + config.patch_px // 4,
-            "crop_step_px": config.patch_px + config.patch_px // 4,
-            "crops": work / "crops",
-        },
+        "data": {"patch_px": config.patch_px, "prepared": work / "prepared", "sources": _sources(config, work)},
         "loss": chosen,
         "loop": {
-            "steps": steps,
+            "steps": config.steps,
             "batch_size": config.batch_size,
             "learning_rate": config.learning_rate,
             "final_learning_rate": config.learning_rate / 100,
-            "warmup_steps": min(20, steps // 5),
+            "warmup_steps": min(20, config.steps // 5),
             "gradient_clip": 1e6,
             "ema_decay": 0.98,
             "workers": 0,
@@ -161,59 +136,26 @@ def recipe_of(
             "save_every_steps": 100,
             "seed": seed,
         },
-        "validation": {
-            "pairs": work / "validation",
-            "every_steps": steps,
-            "images": 16,
-            "crop_px": 384,
-            "metrics": list(CHOSEN_BY),
-        },
     }
     return checked(TrainConfig, values)
 
 
-def choose_ratio(config: StudyConfig, work: Path, name: str, loss: Mapping[str, Any]) -> float:
-    """Choose the gradient ratio of a loss by short runs, which are scored on the validation photos.
-
-    The best ratio has the lowest mean of LPIPS and DISTS, each relative to the control. Ratios that lose more than
-    0.3 dB of PSNR are not considered, unless all of them do.
-
-    Args:
-        config: The settings of the study.
-        work: The folder of the runs.
-        name: The name of the loss.
-        loss: The settings of the loss.
-
-    Returns:
-        The ratio.
-    """
-    path = work / "ratios" / f"{slug(name)}.json"
-    if not path.exists():
-        control = _trial(config, work, CONTROL, losses(config)[CONTROL], None)
-        rows: list[dict[str, float]] = []
-        for ratio in config.ratios:
-            scores = _trial(config, work, name, loss, ratio)
-            relative = (scores["lpips"] / control["lpips"] + scores["dists"] / control["dists"]) / 2
-            rows.append({"ratio": ratio, **scores, "relative": relative, "lost_db": control["psnr"] - scores["psnr"]})
-        allowed = [row for row in rows if row["lost_db"] <= MOST_PSNR_LOST] or rows[:1]
-        best = min(allowed, key=lambda row: row["relative"])
-        content = {"ratio": best["ratio"], "control": control, "trials": rows}
-        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-    return read_ratio(path)
+def _sources(config: StudyConfig, work: Path) -> dict[str, dict[str, Any]]:
+    """Return the sources of pairs: photos under seeded blur, and genuine pairs, half of each."""
+    side = config.patch_px + config.patch_px // 4
+    photos = {"photos": config.photos, "prepare": config.prepared, "prepared_px": side}
+    genuine: dict[str, dict[str, Any]] = {}
+    for place, folder in enumerate(config.genuine):
+        crops = {"crop_px": side, "crop_step_px": side, "crops": work / "crops" / str(place)}
+        genuine[f"genuine_{place}"] = {"pairs": folder, **crops}
+    return {"photos": {**photos, "fraction": max(1, len(genuine))}, **genuine}
 
 
-def _trial(
-    config: StudyConfig, work: Path, name: str, loss: Mapping[str, Any], ratio: float | None
-) -> dict[str, float]:
-    run = work / "trials" / (slug(name) if ratio is None else f"{slug(name)}-{ratio:g}")
-    train_network(recipe_of(config, work, loss, ratio, seed=100, steps=config.trial_steps), run)
-    scores = last_scores(run)
-    return {metric: scores[metric] for metric in CHOSEN_BY}
-
-
-def _score(config: StudyConfig, output: Path, work: Path, runs: Mapping[str, str]) -> None:
-    for name, folder in sets_of(config, work).items():
-        files = {model: output / f"{name}-{label}.json" for label, model in runs.items()}
+def _score(config: StudyConfig, output: Path, work: Path, models: Mapping[str, str]) -> None:
+    """Score models, by label, on every set; what is scored already is not repeated."""
+    for name in sets_of(config):
+        folder = work / "sets" / name
+        files = {model: output / f"{name}-{label}.json" for label, model in models.items()}
         left = {model: path for model, path in files.items() if not is_scored(path, model, folder)}
         if left:
             evaluate(left, folder, metrics=METRICS, more={"study": fingerprint(config)})

@@ -128,7 +128,8 @@ def _train(
     """
     folder, recipe = run
     tokens, width = validation.shape[-2:]
-    made_for = MadeFor(config.backbone, config.block, config.augmentation.crop_px)
+    size = config.augmentation.crop_px if config.mode == "flatten" else "native"
+    made_for = MadeFor(config.backbone, config.block, size)
     torch.manual_seed(config.seed)
     adapter = Adapter(mode=config.mode, tokens=tokens, width=width, hidden=config.hidden, made_for=made_for)
     count = len(views.triplets.names)

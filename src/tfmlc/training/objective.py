@@ -26,9 +26,10 @@ LEAST_ERROR = 1e-6
 class LossConfig(Config):
     """The settings of the feature loss."""
 
-    kind: Literal["control", "fmlc", "tfmlc", "LPIPS-alex", "LPIPS-vgg", "DISTS"] = Field(
+    kind: Literal["control", "default", "fmlc", "tfmlc", "LPIPS-alex", "LPIPS-vgg", "DISTS"] = Field(
         default="control",
-        description="control: pixel loss only; fmlc: frozen features; tfmlc: adapted features; or a baseline",
+        description="control: pixel loss only; default: the loss that ships; fmlc: frozen features; tfmlc: adapted "
+        "features; or a baseline",
     )
     weight: float | Literal["paper", "auto"] = Field(
         default="paper",
@@ -51,6 +52,10 @@ class LossConfig(Config):
     )
     offset: Literal["none", "random"] = Field(
         default="none", description="fmlc and tfmlc: random moves the grid of patches at each step"
+    )
+    size: Annotated[int, Field(gt=0)] | Literal["native"] | None = Field(
+        default=None,
+        description="side in px to which images are resized, or native; None: 224, or what the adapter was made for",
     )
     adapter: str | None = Field(default=None, description="tfmlc: file of the adapter; random: random weights")
     adapter_mode: Mode = Field(default="flatten", description="mode of a random adapter")
@@ -184,20 +189,26 @@ def _baseline(config: LossConfig) -> nn.Module:
     return BaselineLoss(cast(Baseline, config.kind))
 
 
+def _default(config: LossConfig) -> nn.Module:
+    return FeatureMatchingLoss(size=config.size, offset=config.offset)
+
+
 def _fmlc(config: LossConfig) -> nn.Module:
     backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
-    return FeatureMatchingLoss(backbone, block=config.block, offset=config.offset)
+    return FeatureMatchingLoss(backbone, block=config.block, size=config.size, offset=config.offset)
 
 
 def _tfmlc(config: LossConfig) -> nn.Module:
     if config.adapter == RANDOM:
         backbone = build_backbone(config.backbone, config.weights, last_block=config.block)
         adapter = _random_adapter(backbone, config)
-        return FeatureMatchingLoss(backbone, block=config.block, adapter=adapter, offset=config.offset)
+        return FeatureMatchingLoss(
+            backbone, block=config.block, adapter=adapter, size=config.size, offset=config.offset
+        )
     path = Path(str(config.adapter))
     if not path.is_file():
         raise UserError(f"loss.adapter names the file {path}, which does not exist: train an adapter with tfmlc adapt")
-    return FeatureMatchingLoss.load(path, weights=config.weights, offset=config.offset)
+    return FeatureMatchingLoss.load(path, weights=config.weights, size=config.size, offset=config.offset)
 
 
 def _random_adapter(backbone: Backbone, config: LossConfig) -> Adapter:
@@ -210,6 +221,7 @@ def _random_adapter(backbone: Backbone, config: LossConfig) -> Adapter:
 
 FEATURE_LOSSES: dict[str, Callable[[LossConfig], nn.Module] | None] = {
     "control": None,
+    "default": _default,
     "fmlc": _fmlc,
     "tfmlc": _tfmlc,
     "LPIPS-alex": _baseline,
