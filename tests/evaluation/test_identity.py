@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from conftest import make_photo
 from tfmlc.cli import app
 from tfmlc.errors import UserError
-from tfmlc.evaluation import record as record_module
+from tfmlc.evaluation import scoring as scoring_module
 from tfmlc.evaluation.evaluate import evaluate, is_scored
 from tfmlc.evaluation.report import write_report
 from tfmlc.evaluation.scores import read_scores
@@ -55,7 +55,7 @@ def interrupt(
         return {name: METRICS[name].compute(restored, sharp) for name in names}
 
     with monkeypatch.context() as patch:
-        patch.setattr(record_module, "score_images", stop)
+        patch.setattr(scoring_module, "score_images", stop)
         with pytest.raises(KeyboardInterrupt):
             evaluate({model: output}, dataset, **how)  # type: ignore[arg-type]
     return len(done)
