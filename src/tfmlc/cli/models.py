@@ -38,8 +38,10 @@ def models_info(model: Annotated[str, typer.Argument(help="Name of a model or a 
 
         path = shipped_backbone(model) or find_model(model)
         info = read_info(path)
-        loaders = {"adapter": Adapter.load, "backbone": lambda path: build_backbone(info.name, path)}
-        typer.echo(loaders.get(info.kind, load_network)(path).explain())
+        if info.kind == "backbone":
+            typer.echo(build_backbone(info.name, path).explain())
+        else:
+            typer.echo((Adapter.load if info.kind == "adapter" else load_network)(path).explain())
 
 
 @models.command("fetch")
