@@ -91,7 +91,7 @@ BACKBONES: dict[str, Row] = {
     ),
     "dinov2-student": Row(
         partial(Student, 384, statistics=IMAGENET_STATISTICS),
-        Download("backbone-student.safetensors", "", "Apache-2.0"),
+        Download("dinov2-student.safetensors", "", "Apache-2.0"),
         "distilled from block 3 of dinov2-vit-s14",
     ),
     "vgg16": Row(  # blocks end at relu1_2, relu2_2, relu3_3, relu4_3, relu5_3

@@ -23,7 +23,7 @@ class Download:
     """A weights file that can be downloaded.
 
     Attributes:
-        url: Its address.
+        url: Its address, or the name of the file if it ships with the package.
         sha256: Its checksum or the start of it; empty if its publisher states none.
         licence: Its licence.
     """

@@ -38,7 +38,8 @@ def summarize(config: StudyConfig, output: Path) -> str:
         The comparison at equal PSNR as a Markdown table.
     """
     rng, curves, rows = np.random.default_rng(0), list[dict[str, Any]](), list[dict[str, Any]]()
-    changes = {name: found for name in losses(config) if name != CONTROL and (found := _changes(config, output, name))}
+    scores = _Scores(output, fingerprint(config))
+    changes = {name: found for name in losses(config) if name != CONTROL and (found := _changes(config, scores, name))}
     for name, by_set in changes.items():
         resampled = [_resample(values, rng) for values in by_set.values()]
         for place, draws in [*zip(by_set, resampled, strict=True), ("all sets", np.mean(resampled, axis=0))]:
@@ -50,34 +51,28 @@ def summarize(config: StudyConfig, output: Path) -> str:
         if own := OWN_METRIC.get(row["loss"]):
             row[own] = None
     settings = config.model_dump(mode="json", exclude={"photos", "genuine", "pairs", "sharp", "only"})
-    levels = {place: mean for place in sets_of(config) if (mean := _control_mean(config, output, place))}
+    levels = {place: mean for place in sets_of(config) if (mean := _control_mean(config, scores, place))}
     write_result(output / "summary.json", {"control": levels, "curves": curves, "rows": rows, "settings": settings})
     draw_study(output / "study.png", [curve for curve in curves if curve["set"] == "all sets"], JUDGES)
     return as_table(rows)
 
 
-def _changes(config: StudyConfig, output: Path, name: str) -> dict[str, Array]:
-    """Return the changes of the scores against the control of the same seed, by set.
+class _Scores:
+    """The scores of the runs of one study; each file is read once."""
 
-    They are ``seeds ratios images metrics``. The first ratio is 0, the control. A seed that is not finished on every
-    set is left out.
-    """
-    own, places = fingerprint(config), sets_of(config)
-    found: dict[str, list[Array]] = {place: [] for place in places}
-    for seed in config.seeds:
-        labels = [label_of(CONTROL, 0, seed), *(label_of(name, ratio, seed) for ratio in config.ratios)]
-        scores = {place: [_scores(output / f"{place}-{label}.json", own) for label in labels] for place in places}
-        for place, values in scores.items():
-            if all(value is not None for row in scores.values() for value in row):
-                array = np.stack([value for value in values if value is not None])
-                found[place].append(array - array[:1])
-    return {place: np.stack(values) for place, values in found.items() if values}
+    def __init__(self, output: Path, study: str) -> None:
+        self.output, self.study = output, study
+        self._read: dict[Path, Array | None] = {}
+
+    def of(self, place: str, label: str) -> Array | None:
+        """Return the scores of a run on a set, ``images metrics``, or None if this study has not scored it."""
+        path = self.output / f"{place}-{label}.json"
+        if path not in self._read:
+            self._read[path] = _read_scores(path, self.study) if path.exists() else None
+        return self._read[path]
 
 
-def _scores(path: Path, study: str) -> Array | None:
-    """Return the scores of a run on a set, ``images metrics``, or None if this study has not scored it."""
-    if not path.exists():
-        return None
+def _read_scores(path: Path, study: str) -> Array | None:
     section = read_sections(path)[0]
     if section.get("study") != study:
         return None
@@ -86,11 +81,29 @@ def _scores(path: Path, study: str) -> Array | None:
     )
 
 
-def _control_mean(config: StudyConfig, output: Path, place: str) -> dict[str, float] | None:
+def _changes(config: StudyConfig, scores: _Scores, name: str) -> dict[str, Array]:
+    """Return the changes of the scores against the control of the same seed, by set.
+
+    They are ``seeds ratios images metrics``. The first ratio is 0, the control. A seed that is not finished on every
+    set is left out.
+    """
+    places = sets_of(config)
+    found: dict[str, list[Array]] = {place: [] for place in places}
+    for seed in config.seeds:
+        labels = [label_of(CONTROL, 0, seed), *(label_of(name, ratio, seed) for ratio in config.ratios)]
+        of_seed = {place: [scores.of(place, label) for label in labels] for place in places}
+        for place, values in of_seed.items():
+            if all(value is not None for row in of_seed.values() for value in row):
+                array = np.stack([value for value in values if value is not None])
+                found[place].append(array - array[:1])
+    return {place: np.stack(values) for place, values in found.items() if values}
+
+
+def _control_mean(config: StudyConfig, scores: _Scores, place: str) -> dict[str, float] | None:
     found = [
         value.mean(axis=0)
         for seed in config.seeds
-        if (value := _scores(output / f"{place}-{label_of(CONTROL, 0, seed)}.json", fingerprint(config))) is not None
+        if (value := scores.of(place, label_of(CONTROL, 0, seed))) is not None
     ]
     if not found:
         return None

@@ -69,15 +69,16 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
     for name in {named[loss].get("adapter") for loss, _, _ in runs_of(config)} & adapters(config).keys():
         path = work / "adapters" / f"{name}.safetensors"
         adapt(config.photos[0], path, checked(AdaptConfig, adapters(config)[str(name)]))
+    own = fingerprint(config)
     if not config.only or CONTROL in config.only:
-        _score(config, output, work, {BLURRY: BLURRY, START: config.start})
+        _score(config, output, work, {BLURRY: BLURRY, START: config.start}, own)
     runs = runs_of(config)
     with Progress("study", len(runs)) as progress:
         for name, ratio, seed in runs:
             label = label_of(name, ratio, seed)
             progress.say(label)
             recipe = recipe_of(config, work, named[name], ratio, seed=seed)
-            _score(config, output, work, {label: str(train_network(recipe, work / "runs" / label))})
+            _score(config, output, work, {label: str(train_network(recipe, work / "runs" / label))}, own)
             progress.advance()
     return summarize(config, output)
 
@@ -151,11 +152,11 @@ def _sources(config: StudyConfig, work: Path) -> dict[str, dict[str, Any]]:
     return {"photos": {**photos, "fraction": max(1, len(genuine))}, **genuine}
 
 
-def _score(config: StudyConfig, output: Path, work: Path, models: Mapping[str, str]) -> None:
-    """Score models, by label, on every set; what is scored already is not repeated."""
+def _score(config: StudyConfig, output: Path, work: Path, models: Mapping[str, str], own: str) -> None:
+    """Score models, by label, on every set, for the study ``own``; what is scored already is not repeated."""
     for name in sets_of(config):
         folder = work / "sets" / name
         files = {model: output / f"{name}-{label}.json" for label, model in models.items()}
         left = {model: path for model, path in files.items() if not is_scored(path, model, folder)}
         if left:
-            evaluate(left, folder, metrics=METRICS, more={"study": fingerprint(config)})
+            evaluate(left, folder, metrics=METRICS, more={"study": own})
