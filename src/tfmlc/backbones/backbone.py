@@ -61,14 +61,12 @@ class Backbone(nn.Module, ABC):
 
     def explain(self) -> str:
         """Describe the backbone in a few lines: name, blocks, number of weights, origin and licence."""
-        info = self.info
+        weights, *source = self.info.lines(sum(value.numel() for value in self.parameters()))
         lines = [
-            f"backbone  {info.name or type(self).__name__}, blocks 0 to {self.blocks - 1}",
-            f"weights   {sum(value.numel() for value in self.parameters()) / 1e6:.2f} million, "
-            f"sha256 {info.sha256 or 'not recorded'}",
+            f"backbone  {self.info.name or type(self).__name__}, blocks 0 to {self.blocks - 1}",
+            weights,
             f"images    RGB in [0, 1], any size; padded to a multiple of {self.patch_px} px inside",
-            f"origin    {info.origin or 'not recorded'}",
-            f"licence   {info.licence or 'not recorded'}",
+            *source,
         ]
         return "\n".join(lines)
 

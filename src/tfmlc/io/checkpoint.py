@@ -49,6 +49,14 @@ class CheckpointInfo:
     licence: str = ""
     sha256: str = ""
 
+    def lines(self, weights: int) -> tuple[str, str, str]:
+        """Return three lines for people: the number of weights and their fingerprint, the origin, and the licence."""
+        return (
+            f"weights   {weights / 1e6:.2f} million, sha256 {self.sha256 or 'not recorded'}",
+            f"origin    {self.origin or 'not recorded'}",
+            f"licence   {self.licence or 'not recorded'}",
+        )
+
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     """Return the fingerprint of tensors: their names, types, shapes and values, whatever the file format."""

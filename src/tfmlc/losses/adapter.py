@@ -105,10 +105,7 @@ class Adapter(nn.Sequential):
         lines = [
             f"adapter   {sizes}{f', tokens={self.tokens}' if self.tokens else ''}",
             f"features  {features}",
-            f"weights   {sum(value.numel() for value in self.parameters()) / 1e6:.2f} million, "
-            f"sha256 {self.info.sha256 or 'not recorded'}",
-            f"origin    {self.info.origin or 'not recorded'}",
-            f"licence   {self.info.licence or 'not recorded'}",
+            *self.info.lines(sum(value.numel() for value in self.parameters())),
         ]
         return "\n".join(lines)
 

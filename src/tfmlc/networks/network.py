@@ -59,12 +59,12 @@ class Network(nn.Module, ABC):
     def explain(self) -> str:
         """Describe the network in a few lines: name, sizes, number of weights, origin and licence."""
         info, sizes = self.info, ", ".join(f"{key}={value}" for key, value in self.info.hyperparameters.items())
+        weights, *source = info.lines(count_parameters(self))
         lines = [
             f"network   {info.name or type(self).__name__}{f' ({sizes})' if sizes else ''}",
-            f"weights   {count_parameters(self) / 1e6:.2f} million, sha256 {info.sha256 or 'not recorded'}",
+            weights,
             f"images    RGB in [0, 1], any size; padded to a multiple of {self.size_multiple} px inside",
-            f"origin    {info.origin or 'not recorded'}",
-            f"licence   {info.licence or 'not recorded'}",
+            *source,
         ]
         return "\n".join(lines)
 
