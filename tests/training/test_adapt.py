@@ -157,6 +157,33 @@ def test_independent_images_are_blurred_only_as_far_as_they_are_needed(
     assert source.motion_px(0) == 9
 
 
+def test_independent_images_of_a_triplet_have_the_same_motion(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[float, int]] = []
+    real = blur_module._draw_motion
+
+    def seen(config: BlurConfig, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Any, float]:
+        trajectory, strength = real(config, rng, size)
+        drawn.append((strength, len(trajectory.poses)))
+        return trajectory, strength
+
+    monkeypatch.setattr(blur_module, "_draw_motion", seen)
+    source = SyntheticTriplets(
+        sorted(photos.iterdir()), 2, Augmentation(crop_px=48), blur=BlurConfig(strength_px=(3, 24)), levels=3
+    )
+    source.view(0, "independent", np.random.default_rng(0))
+    source.view(0, "independent", np.random.default_rng(1))
+    assert len(drawn) == 8
+    assert len(set(drawn[:4])) == len(set(drawn[4:])) == 1
+    assert drawn[0] != drawn[4]
+
+
+def test_photos_beside_a_set_get_its_number_of_levels(
+    triplets: Path, photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"has 3 levels of blur, photos get 2: set levels=3"):
+        adapt(triplets, tmp_path / "a.safetensors", config(weights, photos=[str(photos)]))
+
+
 @pytest.mark.heavy
 def test_an_adapter_of_photos_is_diagnosed_on_those_held_out(photos: Path, weights: Path, tmp_path: Path) -> None:
     settings = ["mode=token", "hidden=8", "views=0", "epochs=1", "count=4", "batch_size=2", "augmentation.crop_px=64"]

@@ -61,7 +61,11 @@ def load_data(folder: Path, config: AdaptConfig) -> AdaptData:
     """
     photos, parts = _photos(folder, config), list[AdaptData]()
     if _is_set(folder, photos):
-        parts.append(_stored(find_triplets(folder), config))
+        triplets = find_triplets(folder)
+        stored = len(triplets[0].files) - 1
+        if photos and stored != config.levels:
+            raise UserError(f"{folder} has {stored} levels of blur, photos get {config.levels}: set levels={stored}")
+        parts.append(_stored(triplets, config))
     if photos:
         parts.append(_synthetic(photos, config))
     return AdaptData(

@@ -71,20 +71,28 @@ class SharpCrops:
             )
         self.crop_px, self.scale = crop_px, scale
 
-    def draw(self, rng: np.random.Generator, photo: Path | None = None) -> tuple[NDArray[np.uint8], int]:
-        """Draw a crop of a photo, by default of a random one; return it with its margin, and the margin's width."""
-        crops = [self._crop(rng, photo) for _ in range(2)]
+    def draw(
+        self, rng: np.random.Generator, photo: Path | None = None, factor: float | None = None
+    ) -> tuple[NDArray[np.uint8], int]:
+        """Draw a crop of a photo that is shrunk by a factor, by default of a random photo by a random factor.
+
+        Returns the crop with its margin, and the margin's width.
+        """
+        crops = [self._crop(rng, photo, factor) for _ in range(2)]
         crop = max(crops, key=detail)  # nothing can be learned from a crop without detail, such as sky
         margin = (crop.shape[0] - self.crop_px) // 2
         return np.ascontiguousarray(random_turn(crop[None], rng)[0]), margin
 
-    def _crop(self, rng: np.random.Generator, photo: Path | None) -> NDArray[np.uint8]:
-        """Return a random crop with a margin, shrunk by a random factor. A small photo has a narrower margin."""
+    def draw_factor(self, rng: np.random.Generator) -> float:
+        """Draw a factor by which a photo is shrunk."""
+        return self.scale[0] * (self.scale[1] / self.scale[0]) ** rng.random()
+
+    def _crop(self, rng: np.random.Generator, photo: Path | None, factor: float | None) -> NDArray[np.uint8]:
+        """Return a random crop with a margin, shrunk by a factor. A small photo has a narrower margin."""
         pixels = _decoded(photo or self.photos[int(rng.integers(len(self.photos)))])
         height, width = map(int, pixels.shape[:2])
         side = self.crop_px + 2 * min(MARGIN_PX, (min(height, width) - self.crop_px) // 2)
-        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** rng.random()
-        source = int(min(round(side / factor), height, width))
+        source = int(min(round(side / (factor or self.draw_factor(rng))), height, width))
         top, left = int(rng.integers(0, height - source + 1)), int(rng.integers(0, width - source + 1))
         crop = pixels[top : top + source, left : left + source]
         return np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA), np.uint8)

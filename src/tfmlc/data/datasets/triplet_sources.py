@@ -65,7 +65,8 @@ class StoredTriplets:
 class SyntheticTriplets:
     """Triplets that are made from sharp photos whenever they are drawn.
 
-    With the alignment ``"independent"``, each image shows another part of the photo, as in the released code.
+    With the alignment ``"independent"``, each image shows another part of the photo under the same motion, as in the
+    released code.
 
     Args:
         photos: The photos.
@@ -96,10 +97,13 @@ class SyntheticTriplets:
 
     def view(self, row: int, alignment: Alignment, rng: np.random.Generator) -> Tensor:
         """Return an augmented view of new images of a photo."""
-        if alignment == "independent":
-            images = [self._draw(row, rng, only=member)[0][-1] for member in range(self.levels + 1)]
-        else:
-            images = self._draw(row, rng)[0]
+        if alignment != "independent":
+            return augmented(self._draw(row, rng)[0], self.augmentation, alignment, rng)
+        factor, blur = self.crops.draw_factor(rng), rng.integers(2**63)  # the images differ in their place alone
+        images = [
+            self._draw(row, rng, only=member, factor=factor, blur=np.random.default_rng(blur))[0][-1]
+            for member in range(self.levels + 1)
+        ]
         return augmented(images, self.augmentation, alignment, rng)
 
     def plain(self, row: int) -> Tensor:
@@ -116,13 +120,23 @@ class SyntheticTriplets:
         """Return the source of randomness of a triplet without augmentation."""
         return np.random.default_rng([5, row])
 
-    def _draw(self, row: int, rng: np.random.Generator, only: int | None = None) -> tuple[list[Tensor], float]:
+    def _draw(
+        self,
+        row: int,
+        rng: np.random.Generator,
+        *,
+        only: int | None = None,
+        factor: float | None = None,
+        blur: np.random.Generator | None = None,
+    ) -> tuple[list[Tensor], float]:
         """Return a sharp crop of a photo and its blurred versions, uint8 ``3 wide_px wide_px``, and their motion in px.
 
-        With ``only``, the last image is the one of that number, and no other one is blurred.
+        With ``only``, the last image is the one of that number, and no other one is blurred. ``factor`` shrinks the
+        photo, and ``blur`` draws the motion; by default both are drawn by ``rng``.
         """
-        crop, margin = self.crops.draw(rng, Path(self.names[row]))
-        blurry, sharp, record = blur_levels(crop, self.blur, rng, levels=self.levels, margin_px=margin, only=only)
+        crop, margin = self.crops.draw(rng, Path(self.names[row]), factor)
+        levels = blur_levels(crop, self.blur, blur or rng, levels=self.levels, margin_px=margin, only=only)
+        blurry, sharp, record = levels
         return [torch.from_numpy(image).permute(2, 0, 1) for image in (sharp, *blurry)], record.strength_px
 
 
