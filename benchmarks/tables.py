@@ -202,6 +202,25 @@ def deblurring_table() -> str:
     return _with(f"{content['model']}, {content['device']}, commit {content['commit']}.", table)
 
 
+def scaling_table() -> str:
+    content = _read("bench/scaling.json")
+    shown = (2, 8, 16, 64)
+    cases: dict[tuple[str, ...], dict[int, str]] = {}
+    for row in content["rows"]:
+        case = row["network"], f"{row['million_weights']:.0f}", row["precision"], str(row["images"]), row["scheme"]
+        cases.setdefault(case, {})[row["gpus"]] = f"{row['efficiency']:.2f}"
+    titles = ["network", "million weights", "precision", "images a GPU", "scheme"]
+    rows = [[*case, *(found[gpus] for gpus in shown)] for case, found in cases.items()]
+    assumed, links = content["assumed"], content["assumed"]["links"]
+    speeds = ", ".join(f"{speed:g} TFLOP/s in {precision}" for precision, speed in assumed["tflops"].items())
+    note = (
+        f"Images of {assumed['side_px']} px. Assumed: {speeds}; nodes of {links['node_gpus']} GPUs; "
+        f"{links['inside_gb_s']:g} GB/s between GPUs of a node and {links['between_gb_s']:g} GB/s between nodes, "
+        f"for each GPU; {links['latency_us']:g} µs for a message. {content['device']}, commit {content['commit']}."
+    )
+    return _with(note, markdown([*titles, *(f"{gpus} GPUs" for gpus in shown)], rows, labels=5))
+
+
 def ray_table() -> str:
     content = _read("bench/ray.json")
     names = ("start_s", "photos_per_s", "cpu_s_per_photo", "overhead_ms", "overhead_cpu_ms")
@@ -479,6 +498,7 @@ TABLES = {
     "best": best_table,
     "held out": held_out_table,
     "deblurring": deblurring_table,
+    "scaling": scaling_table,
     "ray": ray_table,
     "million": million_table,
     "video": video_table,

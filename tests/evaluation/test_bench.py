@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
-from tfmlc.bench import deblur, step, synthesize
+from tfmlc.bench import deblur, scaling, step, synthesize
 from tfmlc.bench.evaluate import PYIQA_NAMES, bench_scores
 from tfmlc.bench.released_loss import ReleasedLoss
 from tfmlc.cli import app
@@ -124,3 +124,27 @@ def test_making_triplets_is_measured_beside_decoding(tmp_path: Path, monkeypatch
     assert costs["rows"][0]["frames"] == 20
     assert costs["rows"][0]["triplets"] > 0
     assert lines[-1].startswith("extra memory: ")
+
+
+def test_training_on_many_gpus_is_simulated_from_a_measured_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"small": ("hinet", {"width": 8, "depth": 3, "normalised_levels": [1, 2]})}
+    monkeypatch.setattr(scaling, "MEASURED", small)
+    run = CliRunner().invoke(app, ["bench", "scaling", "-o", str(tmp_path / "scaling.json")])
+    assert run.exit_code == 0, run.output
+    rows = json.loads((tmp_path / "scaling.json").read_text())["rows"]
+    assert len(rows) == 2 * 2 * 2 * len(scaling.GPUS)
+    assert all(row["efficiency"] == 1 for row in rows if row["gpus"] == 1)
+    assert all(0 < row["efficiency"] <= 1 for row in rows)
+    by_scheme = {row["scheme"]: row["efficiency"] for row in rows if row["gpus"] == 64 and row["precision"] == "bf16"}
+    assert by_scheme["FSDP2"] < by_scheme["DDP"] < 1  # nothing overlaps
+
+
+def test_simulated_gradients_wait_for_the_link_and_for_each_other() -> None:
+    links = scaling.Links(node_gpus=2, inside_gb_s=1, between_gb_s=0.5, latency_us=0)
+    gradients = ((0.5, 10**8), (1.0, 10**8))  # 0.4 GB each
+    step_of = scaling.Timeline(1.0, 2.0, gradients)
+    assert scaling.simulate(step_of, 2, links) == pytest.approx(1 + 2 + 0.4)  # the first one is sent in time
+    assert scaling.simulate(step_of, 4, links) == pytest.approx(1 + 1 + 2 * 1.2)  # the second one waits for the first
+    assert scaling.simulate(step_of, 4, links, "FSDP2") == pytest.approx(3 + 2 * 0.75 * 0.8 / 0.5)

@@ -112,6 +112,45 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path, photos: Path, loss
     assert relative_difference(tmp_path / "one", tmp_path / "two", photos) < SAME
 
 
+CLUSTER = Path(__file__).parents[2] / "examples" / "cluster"
+SRUN = """#!/bin/bash
+shift
+for node in 0 1; do SLURM_NODEID=$node "$@" & done
+wait -n && wait -n
+"""
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("by", ["ddp.yaml", "train.sbatch"])
+def test_the_example_of_a_cluster_trains_as_one_process_does(tmp_path: Path, photos: Path, by: str) -> None:
+    """The script of Slurm runs with commands that stand for Slurm's, on two nodes with one process each."""
+    settings = [f"data.photos=[{photos}]", *SMOKE, "loop.device=cpu"]
+    train_network(load_recipe("smoke", settings), tmp_path / "one")
+    arguments = ["smoke", *settings, "-o", str(tmp_path / "two")]
+    for name, script in (("srun", SRUN), ("scontrol", "#!/bin/sh\necho localhost\n")):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    nodes = {"SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "here", "GPUS_PER_NODE": "1", "MAIN_PORT": port}
+    places = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    config = ["--config_file", str(CLUSTER / by), "--num_processes", "2", "--main_process_port", port]
+    launch = (
+        ["accelerate", "launch", *config, "-m", "tfmlc.cli", "train"] if by == "ddp.yaml" else ["bash", CLUSTER / by]
+    )
+    run = subprocess.run(
+        [*launch, *arguments],
+        env={**os.environ, **nodes, "PATH": places, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr.decode()
+    assert run.stdout.decode().count("weights: ") == 1  # of the main process
+    assert relative_difference(tmp_path / "one", tmp_path / "two", photos) < SAME
+
+
 @pytest.mark.multiprocess
 def test_fsdp_gives_the_result_of_one_process_and_resumes(tmp_path: Path, photos: Path) -> None:
     settings = [f"data.photos=[{photos}]", *SMOKE, "loop.device=cpu", "loop.save_every_steps=3"]

@@ -66,7 +66,7 @@ def bench_steps(repeats: int = 3, *, batch: int = 1, side_px: int = 256) -> list
     blurry, sharp = (torch.rand(batch, 3, side_px, side_px) for _ in range(2))
     with Progress("steps", len(MEASURED) * len(LOSSES)) as progress:
         for title, (name, sizes) in MEASURED.items():
-            network = _measured_network(name, sizes)
+            network = measured_network(name, sizes)
             plain = 0.0
             for loss, settings in LOSSES.items():
                 objective = Restoration(NETWORKS[name].family, build_feature_loss(LossConfig(**settings), device), 1e-3)
@@ -104,7 +104,7 @@ def count_steps(*, side_px: int = 256) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     pair = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
     for title, (name, sizes) in MEASURED.items():
-        network, family = _measured_network(name, sizes), NETWORKS[name].family
+        network, family = measured_network(name, sizes), NETWORKS[name].family
         alone = count_step(Restoration(family), network, pair)
         losses = {**LOSSES, **TABLE_LOSSES} if name == "hinet" else LOSSES
         with Progress(title, len(losses)) as progress:
@@ -123,7 +123,8 @@ def count_steps(*, side_px: int = 256) -> list[dict[str, Any]]:
     return rows
 
 
-def _measured_network(name: str, sizes: dict[str, Any]) -> nn.Module:
+def measured_network(name: str, sizes: dict[str, Any]) -> nn.Module:
+    """Build a network with random weights whose output is in range."""
     network = channels_last(build_network(name, **sizes))
     with torch.no_grad():
         for parameter in network.parameters():

@@ -134,3 +134,17 @@ def bench_ray(
                 f"{row['by']:<10} {row['photos_per_s']:8.2f} photos/s, {row['cpu_s_per_photo']:6.2f} processor s each, "
                 f"start {row['start_s']:6.1f} s, {row['overhead_ms']:7.2f} ms per file without work"
             )
+
+
+@bench.command("scaling")
+def bench_scaling(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+) -> None:
+    """Simulate how long training on 1 to 64 GPUs waits for the exchange of gradients."""
+    with one_line_errors():
+        from tfmlc.bench.scaling import bench_scaling as run
+        from tfmlc.results import write_result
+
+        for row in write_result(output, run())["rows"]:
+            case = f"{row['network']:<16} {row['precision']} {row['images']} images {row['scheme']:<6}"
+            typer.echo(f"{case} {row['gpus']:3d} GPUs {row['step_ms']:9.1f} ms  efficiency {row['efficiency']:.3f}")

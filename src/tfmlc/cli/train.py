@@ -62,6 +62,9 @@ def train(
 
             typer.echo(sweep_ratios(config, folder, sweep))
             return
+        from tfmlc.runtime.processes import is_first_process
         from tfmlc.training.train import train_network
 
-        typer.echo(f"weights: {train_network(config, folder, force=force)}")
+        weights = train_network(config, folder, force=force)
+        if is_first_process():
+            typer.echo(f"weights: {weights}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, SoftFileLease, Timeout
 
 from tfmlc.errors import UserError
+from tfmlc.runtime.processes import is_first_process
 
 LOCK = ".tfmlc.lock"
 WAIT_FOREVER_S = -1
@@ -104,18 +105,14 @@ def claimed(path: Path, *, wait_s: float = 0) -> Generator[bool]:
 
 def run_lock(folder: Path) -> AbstractContextManager[None]:
     """Lock the folder of a training, which can run in several processes; the first one locks it for all."""
-    return folder_lock(folder) if _is_first_process() else nullcontext()
+    return folder_lock(folder) if is_first_process() else nullcontext()
 
 
 def check_unlocked(folder: Path) -> None:
     """Raise UserError at once if another run uses the folder, before heavy packages are imported."""
-    if (folder / LOCK).exists() and _is_first_process():
+    if (folder / LOCK).exists() and is_first_process():
         with folder_lock(folder):
             pass
-
-
-def _is_first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"  # set by launchers of several processes
 
 
 def _holder(path: Path) -> str:

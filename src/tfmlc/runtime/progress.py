@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from tfmlc.errors import printable
+from tfmlc.runtime.processes import is_first_process
 
 LINE_EVERY_S = 60.0
 
@@ -17,13 +18,17 @@ LINE_EVERY_S = 60.0
 class Progress:
     """Shows the progress of a number of steps on standard error. Use it as a context manager.
 
+    Of several processes that work together, only the first shows something.
+
     Args:
         what: A few words about the work.
         total: The number of steps, if it is known.
     """
 
     def __init__(self, what: str, total: int | None = None) -> None:
-        self.console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False, markup=False)
+        self.console = Console(
+            stderr=True, soft_wrap=True, highlight=False, emoji=False, markup=False, quiet=not is_first_process()
+        )
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
