@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tfmlc.bench.step import MEASURED, count_step, measured_network
 from tfmlc.networks import NETWORKS
@@ -120,23 +120,28 @@ def measure_timeline(network: nn.Module, name: str, side_px: int = 128) -> Timel
     objective = Restoration(NETWORKS[name].family)
     pair = torch.rand(1, 3, side_px, side_px), torch.rand(1, 3, side_px, side_px)
     ready: list[tuple[float, int]] = []
-    handles = [
-        weight.register_post_accumulate_grad_hook(lambda weight: ready.append((time.perf_counter(), weight.numel())))
-        for weight in network.parameters()
-    ]
-    for _ in range(2):  # the first step also makes copies that are kept
+
+    def note(weight: Tensor) -> None:
+        ready.append((time.perf_counter(), weight.numel()))
+
+    def step() -> Timeline:
         ready.clear()
         network.zero_grad(set_to_none=True)
         started = time.perf_counter()
         loss = objective(network, pair)["loss"]
         middle = time.perf_counter()
         loss.backward()
-        ended = time.perf_counter()
-    for handle in handles:
-        handle.remove()
-    backward = ended - middle
-    gradients = tuple(((at - middle) / backward, values) for at, values in ready)
-    return Timeline(middle - started, backward, gradients)
+        backward = time.perf_counter() - middle
+        gradients = tuple(((at - middle) / backward, values) for at, values in ready)
+        return Timeline(middle - started, backward, gradients)
+
+    handles: list[Any] = [weight.register_post_accumulate_grad_hook(note) for weight in network.parameters()]
+    try:
+        step()  # also makes copies that are kept
+        return step()
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def bench_scaling(links: Links | None = None) -> dict[str, Any]:
