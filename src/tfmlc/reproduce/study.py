@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,15 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
         _score(config, output, work, {BLURRY: BLURRY, START: config.start}, own)
     runs = runs_of(config)
     with Progress("study", len(runs)) as progress:
-        for name, ratio, seed in runs:
-            label = label_of(name, ratio, seed)
-            progress.say(label)
-            recipe = recipe_of(config, work, named[name], ratio, seed=seed)
-            _score(config, output, work, {label: str(train_network(recipe, work / "runs" / label))}, own)
-            progress.advance()
+        for (name, seed), some in groupby(runs, key=lambda run: (run[0], run[2])):
+            trained: dict[str, str] = {}
+            for _, ratio, _ in some:
+                label = label_of(name, ratio, seed)
+                progress.say(label)
+                recipe = recipe_of(config, work, named[name], ratio, seed=seed)
+                trained[label] = str(train_network(recipe, work / "runs" / label))
+                progress.advance()
+            _score(config, output, work, trained, own)  # together, because they share what sharp images cost
     return summarize(config, output)
 
 

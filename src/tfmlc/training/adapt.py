@@ -163,7 +163,7 @@ def _loop_config(config: AdaptConfig, batch_size: int, epoch_steps: int) -> Loop
         ema_decay=0.0,
         precision="fp32",
         workers=0,
-        save_every_steps=10 * epoch_steps,
+        save_every_steps=epoch_steps * (10 if config.views else 1),  # an epoch of new views takes long
         seed=config.seed,
     )
 
