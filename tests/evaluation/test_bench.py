@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
-from tfmlc.bench import deblur, scaling, step, synthesize
+from tfmlc.bench import deblur, growth, scaling, step, synthesize
 from tfmlc.bench.evaluate import PYIQA_NAMES, bench_scores
 from tfmlc.bench.released_loss import ReleasedLoss
 from tfmlc.cli import app
@@ -148,3 +148,17 @@ def test_simulated_gradients_wait_for_the_link_and_for_each_other() -> None:
     assert scaling.simulate(step_of, 2, links) == pytest.approx(1 + 2 + 0.4)  # the first one is sent in time
     assert scaling.simulate(step_of, 4, links) == pytest.approx(1 + 1 + 2 * 1.2)  # the second one waits for the first
     assert scaling.simulate(step_of, 4, links, "FSDP2") == pytest.approx(3 + 2 * 0.75 * 0.8 / 0.5)
+
+
+@pytest.mark.multiprocess
+def test_time_and_memory_are_measured_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = {what: (write, (sizes[0],)) for what, (write, sizes) in growth.CASES.items()}
+    monkeypatch.setattr(growth, "CASES", some)
+    monkeypatch.setattr(growth, "WORKERS", (1,))
+    run = CliRunner().invoke(app, ["bench", "growth", "-o", str(tmp_path / "growth.json")])
+    assert run.exit_code == 0, run.output
+    found = json.loads((tmp_path / "growth.json").read_text())
+    assert [row["number"] for row in found["rows"]] == [0.25, 1, 1]
+    assert all(row["processor_s"] > 0 and row["peak_mib"] > 50 for row in found["rows"])
+    assert found["loading"][0]["pairs_per_s"] > 0
+    assert (tmp_path / "growth.png").stat().st_size > 1000

@@ -148,3 +148,22 @@ def bench_scaling(
         for row in write_result(output, run())["rows"]:
             case = f"{row['network']:<16} {row['precision']} {row['images']} images {row['scheme']:<6}"
             typer.echo(f"{case} {row['gpus']:3d} GPUs {row['step_ms']:9.1f} ms  efficiency {row['efficiency']:.3f}")
+
+
+@bench.command("growth")
+def bench_growth(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results; a plot goes beside it.")],
+) -> None:
+    """Measure how time and memory grow with megapixels, frames, files and loading processes."""
+    with one_line_errors():
+        from tfmlc.bench.growth import bench_growth as run
+        from tfmlc.evaluation.plots import draw_growth
+        from tfmlc.results import write_result
+
+        costs = write_result(output, run())
+        draw_growth(output.with_suffix(".png"), costs["rows"])
+        for row in costs["rows"]:
+            cost = f"{row['processor_s']:9.1f} processor s  {row['seconds']:9.1f} s  {row['peak_mib']:6.0f} MiB"
+            typer.echo(f"{row['what']:<22} {row['number']:>8g} {cost}")
+        for row in costs["loading"]:
+            typer.echo(f"{row['workers']} loading processes: {row['pairs_per_s']:.1f} pairs/s")
