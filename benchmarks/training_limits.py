@@ -1,0 +1,115 @@
+"""What limits the training of the default model: data, capacity or time, by an experiment each.
+
+python benchmarks/training_limits.py gap MODEL NAME=PAIRS ... -o results/default/limits-data.json
+python benchmarks/training_limits.py memory MODEL PAIRS -o results/default/limits-capacity.json
+python benchmarks/training_limits.py time NAME=RUN ... -o results/default/limits-time.json
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from tfmlc.data.datasets.pairs import find_pairs, read_pair
+from tfmlc.deblur import Deblurrer
+from tfmlc.io.images.tensors import to_tensor
+from tfmlc.io.weights import find_model
+from tfmlc.metrics.registry import score_images
+from tfmlc.networks import load_network
+from tfmlc.results import write_result
+from tfmlc.runtime.progress import Progress
+from tfmlc.training.hooks import centred
+from tfmlc.training.muon import Muon
+
+SIDE_PX, IMAGES = 512, 15
+CROP_PX, BATCH, STEPS, HIGHEST = 192, 16, 160, 0.003
+CROPS = (16, 64, 256)
+Output = Annotated[Path, typer.Option("-o", "--output")]
+app = typer.Typer()
+
+
+@app.command()
+def gap(model: str, sets: list[str], output: Output) -> None:
+    """The gain in PSNR on pairs that were trained on, on other moments of the same scene, and on other scenes."""
+    deblur = Deblurrer(load_network(find_model(model)), precision="fp32").unguarded()
+    rows: list[dict[str, object]] = []
+    for name, folder in (one.split("=") for one in sets):
+        pairs = find_pairs(Path(folder))
+        pairs = pairs[:: max(1, len(pairs) // IMAGES)][:IMAGES]
+        found: list[tuple[float, float]] = []
+        for blurry, sharp in (centred(read_pair(pair), SIDE_PX) for pair in pairs):
+            restored = deblur(blurry, on_unreliable=print)
+            found.append(tuple(score_images(image, sharp, ["psnr"])["psnr"] for image in (blurry, restored)))
+        before, after = np.mean(found, axis=0)
+        rows.append(
+            {"pairs": name, "images": len(found), "blurry": before.round(3), "gain_db": (after - before).round(3)}
+        )
+        typer.echo(rows[-1])
+    write_result(output, {"model": model, "side_px": SIDE_PX, "rows": rows})
+
+
+@app.command()
+def memory(model: str, pairs: Path, output: Output) -> None:
+    """The gain on a few crops after training on them alone: what the network could hold, if it learned it."""
+    rng, found = np.random.default_rng(0), find_pairs(pairs)
+    crops = torch.stack([crop_of(read_pair(found[int(rng.integers(len(found)))]), rng) for _ in range(max(CROPS))])
+    rows: list[dict[str, object]] = []
+    for count in CROPS:
+        network = copy.deepcopy(load_network(find_model(model))).train()
+        optimiser = Muon(list(network.parameters()), lr=HIGHEST)
+        before = gain(network, crops[:count])
+        with Progress(f"{count} crops", STEPS) as progress:
+            for step in range(STEPS):
+                optimiser.param_groups[0]["lr"] = HIGHEST * (0.01 + 0.99 * (1 + np.cos(np.pi * step / STEPS)) / 2)
+                some = crops[torch.from_numpy(rng.integers(count, size=BATCH))]
+                loss = -psnr(network(some[:, 0])[-1], some[:, 1]).mean()
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                progress.advance()
+        rows.append({"crops": count, "before_db": before, "after_db": gain(network, crops[:count])})
+        typer.echo(rows[-1])
+    write_result(output, {"model": model, "steps": STEPS, "batch": BATCH, "crop_px": CROP_PX, "rows": rows})
+
+
+@app.command()
+def time(runs: list[str], output: Output) -> None:
+    """The PSNR of the held-out frames over the crops that were seen, with the rate at each point."""
+    rows: list[dict[str, object]] = []
+    for name, folder in (run.split("=") for run in runs):
+        for path in sorted(Path(folder).rglob("events*.0")):
+            events = EventAccumulator(str(path), size_guidance={"scalars": 0})
+            events.Reload()
+            if "validation/psnr" in events.Tags()["scalars"]:
+                rates = {event.step: event.value for event in events.Scalars("learning_rate")}
+                for event in events.Scalars("validation/psnr"):
+                    row = {"run": name, "step": event.step, "psnr": round(event.value, 3)}
+                    rows.append({**row, "learning_rate": round(rates.get(event.step, float("nan")), 6)})
+    write_result(output, {"rows": rows})
+
+
+def crop_of(pair: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> Tensor:
+    height, width = pair[0].shape[:2]
+    top, left = int(rng.integers(height - CROP_PX)), int(rng.integers(width - CROP_PX))
+    return torch.stack([to_tensor(image[top : top + CROP_PX, left : left + CROP_PX]) for image in pair])
+
+
+def psnr(restored: Tensor, sharp: Tensor) -> Tensor:
+    return -10 * (restored - sharp).square().mean(dim=(1, 2, 3)).clamp(min=1e-7).log10()
+
+
+@torch.no_grad()
+def gain(network: torch.nn.Module, crops: Tensor) -> float:
+    gains = [psnr(network(one[None, 0])[-1], one[None, 1]) - psnr(one[None, 0], one[None, 1]) for one in crops]
+    return round(float(torch.cat(gains).mean()), 3)
+
+
+if __name__ == "__main__":
+    app()
