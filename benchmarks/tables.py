@@ -434,7 +434,7 @@ def fuzz_table() -> str:
     for run in runs:
         counts = (run["cases"], *(run["outcomes"].get(name, 0) for name in ("read", "refused", "fault")))
         rows.append([run["kind"], *counts, f"{run['slowest']['seconds']:.1f}", run["peak_mib"]])
-    commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
+    commits = ", ".join(dict.fromkeys(commit for run in runs for commit in run.get("commits", [run["commit"]])))
     cases = sum(run["cases"] for run in runs)
     return _with(f"{cases} cases, {runs[0]['device']}, commit {commits}.", markdown(["damaged", *titles], rows))
 

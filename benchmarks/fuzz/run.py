@@ -2,6 +2,8 @@
 
 python benchmarks/fuzz/run.py KIND FIRST LAST OUTPUT.json      KIND: image, weights, text, video, values
 
+The results are written after every 5000 cases. The same command goes on from there.
+
 Cases are numbered; the same number is the same change to the same file, as far as encoders write the same ones: those
 of videos put random numbers in. They run in a child process that is watched: one that hangs, grows or dies is a
 finding, and the run goes on after it.
@@ -9,6 +11,7 @@ finding, and the run goes on after it.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import sys
 import tempfile
@@ -26,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE.parent), str(HERE.parents[1] / "tests" / "fuzz")]
 
 MOST_S, MOST_BYTES, LOOK_S, START_S = 10.0, 4 << 30, 0.05, 120.0
+PART = 5000  # cases between two writings of the results
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,7 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def run(kind: str, first: int, last: int) -> Tally:
-    tally = Tally()
+def run(kind: str, first: int, last: int, tally: Tally) -> None:
     context = multiprocessing.get_context("spawn")
     while first < last:
         here, there = context.Pipe()
@@ -100,7 +103,6 @@ def run(kind: str, first: int, last: int) -> Tally:
         first = watch(kind, first, last, here, child, tally)
         child.kill()
         child.join()
-    return tally
 
 
 def watch(kind: str, number: int, last: int, pipe: Connection, child: Any, tally: Tally) -> int:
@@ -135,23 +137,38 @@ def _rss(process: int) -> int:
 
 
 def main(kind: str, first: int, last: int, output: Path) -> int:
-    from tfmlc.results import write_result
+    """Run the cases in parts; after each part the results are written, and the next call goes on from there."""
+    from tfmlc.results import provenance, write_result
 
-    started = time.monotonic()
-    tally = run(kind, first, last)
-    content = {
-        "kind": kind,
-        "first": first,
-        "last": last - 1,
-        "cases": last - first,
-        "outcomes": dict(sorted(tally.outcomes.items())),
-        "slowest": tally.slowest,
-        "peak_mib": tally.peak_bytes >> 20,
-        "seconds": round(time.monotonic() - started),
-        "findings": tally.findings,
-    }
-    write_result(output, content)
-    print(f"{kind}: {last - first} cases, {dict(tally.outcomes)}, {content['seconds']} s")
+    earlier = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+    if (earlier.get("kind"), earlier.get("first")) != (kind, first):
+        earlier = {}
+    tally = Tally(
+        Counter(earlier.get("outcomes", {})),
+        earlier.get("findings", []),
+        earlier.get("slowest", {"case": -1, "seconds": 0.0}),
+        earlier.get("peak_mib", 0) << 20,
+    )
+    commits, seconds = earlier.get("commits", []), earlier.get("seconds", 0)
+    for begin in range(earlier.get("last", first - 1) + 1, last, PART):
+        end, started = min(begin + PART, last), time.monotonic()
+        run(kind, begin, end, tally)
+        seconds += round(time.monotonic() - started)
+        commits = list(dict.fromkeys([*commits, provenance("cpu")["commit"]]))
+        content = {
+            "kind": kind,
+            "first": first,
+            "last": end - 1,
+            "cases": end - first,
+            "outcomes": dict(sorted(tally.outcomes.items())),
+            "slowest": tally.slowest,
+            "peak_mib": tally.peak_bytes >> 20,
+            "seconds": seconds,
+            "commits": commits,
+            "findings": tally.findings,
+        }
+        write_result(output, content)
+        print(f"{kind}: {end - first} cases, {dict(tally.outcomes)}, {seconds} s", flush=True)
     return len(tally.findings)
 
 
