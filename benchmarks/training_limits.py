@@ -47,9 +47,9 @@ def gap(model: str, sets: list[str], output: Output) -> None:
         for blurry, sharp in (centred(read_pair(pair), SIDE_PX) for pair in pairs):
             restored = deblur(blurry, on_unreliable=print)
             found.append(tuple(score_images(image, sharp, ["psnr"])["psnr"] for image in (blurry, restored)))
-        before, after = np.mean(found, axis=0)
+        before, after = (float(value) for value in np.mean(found, axis=0))
         rows.append(
-            {"pairs": name, "images": len(found), "blurry": before.round(3), "gain_db": (after - before).round(3)}
+            {"pairs": name, "images": len(found), "blurry": round(before, 3), "gain_db": round(after - before, 3)}
         )
         typer.echo(rows[-1])
     write_result(output, {"model": model, "side_px": SIDE_PX, "rows": rows})
