@@ -34,8 +34,10 @@ def area_under_roc(sharp: list[float], blurred: list[float]) -> float:
     return float(np.mean((higher > 0) + 0.5 * (higher == 0)))
 
 
-def middle(path: Path) -> Pixels:
+def middle(path: Path, *, halved: bool = False) -> Pixels:
     image = read_rgb8(path)
+    if halved:
+        image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     top, left = (max(0, side - MIDDLE_PX) // 2 for side in image.shape[:2])
     return np.ascontiguousarray(image[top : top + MIDDLE_PX, left : left + MIDDLE_PX])
 
@@ -45,11 +47,11 @@ def moved(image: Pixels, length_px: float, rng: np.random.Generator) -> Pixels:
     return blur_image(image, config, rng, margin_px=MARGIN_PX)[0]
 
 
-def seeded(files: list[Path], progress: Progress) -> dict[str, Any]:
-    """Scores of the middles of sharp images, and of seeded motion of them."""
+def seeded(files: list[Path], progress: Progress, *, halved: bool = False) -> dict[str, Any]:
+    """Scores of the middles of sharp images, of half their size on demand, and of seeded motion of them."""
     scores: dict[int, list[float]] = {length: [] for length in (0, *LENGTHS_PX)}
     for number, path in enumerate(files):
-        image = middle(path)
+        image = middle(path, halved=halved)
         for length, found in scores.items():
             found.append(blurriness(moved(image, length, np.random.default_rng((number, length)))).score_px)
         progress.advance()
@@ -106,7 +108,7 @@ def regions(files: list[Path], progress: Progress) -> dict[str, Any]:
 
 def main(data: Path) -> None:
     sets = {name: [path for path, _ in find_images(data / "sharp_eval" / name)] for name in ("kodak24", "gopro")}
-    with Progress("images", 2 * sum(map(len, sets.values())) + 1) as progress:
+    with Progress("images", 2 * sum(map(len, sets.values())) + len(sets["gopro"]) + 1) as progress:
         found: dict[str, Any] = {"pairs_test": pairs(data / "pairs_test", progress)}
         print(found, flush=True)
         for name, files in sets.items():
@@ -114,6 +116,8 @@ def main(data: Path) -> None:
             print(name, found[name], flush=True)
             found[f"{name}, regions"] = regions(files, progress)
             print(found[f"{name}, regions"], flush=True)
+        found["gopro, half size"] = seeded(sets["gopro"], progress, halved=True)
+        print(found["gopro, half size"], flush=True)
     write_result(OUTPUT, {"blurry_px": BLURRY_PX, "sets": found})
 
 
