@@ -364,7 +364,12 @@ def planted_table() -> str:
 
 def blurriness_table() -> str:
     content = _read("blurriness.json")
-    titles = {"kodak24": "Kodak, seeded motion", "gopro": "GoPro frames, seeded motion", "pairs_test": "genuine pairs"}
+    titles = {
+        "kodak24": "Kodak, seeded motion",
+        "gopro": "GoPro frames, seeded motion",
+        "gopro, half size": "GoPro frames of half size, seeded motion",
+        "pairs_test": "genuine pairs",
+    }
     rows: list[list[object]] = []
     for name, title in titles.items():
         found = content["sets"][name]
