@@ -29,8 +29,8 @@ from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.ranking import adapted_distances, plain_distances, ranking_accuracy
 
-BACKBONE, BLOCK, LEVELS, TRIPLETS = "dinov2-vit-s14", 3, 3, 240
-SIDES_PX = (112, 224, 448)
+BACKBONE, BLOCK, LEVELS, TRIPLETS = "dinov2-vit-s14", 3, 3, 150
+SIDES_PX = (112, 224)
 NONE = {"brightness": 0.0, "hue": 0.0, "flip": 0.0}
 CHANGES = {"nothing": NONE, "colours": {"flip": 0.0}, "colours and flips": {}}
 Ranker = Callable[[Tensor], Tensor]
@@ -85,9 +85,10 @@ def main(
             for name, ranker in ranked.items():
                 with torch.no_grad():
                     distances = torch.cat([ranker(members) for members in triplets])
-                accuracy = round(ranking_accuracy(distances), 3)
-                where = "another" if place else "the same"
-                rows.append({"side_px": side, "place": where, "own": changes, "ranker": name, "accuracy": accuracy})
+                case = {"side_px": side, "place": "another" if place else "the same", "own": changes, "ranker": name}
+                ends = ranking_accuracy(distances[:, [0, -1]])
+                found = {"accuracy": round(ranking_accuracy(distances), 3), "weakest_strongest": round(ends, 3)}
+                rows.append({**case, **found})
             progress.advance()
     write_result(output, {"rows": rows, "triplets": TRIPLETS, "levels": LEVELS})
     typer.echo(markdown(list(rows[0]), [list(row.values()) for row in rows], labels=4))
