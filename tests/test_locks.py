@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from tfmlc.cli.tree import one_line_errors
 from tfmlc.errors import UserError
 from tfmlc.io import locks
-from tfmlc.io.locks import LOCK, claimed, folder_lock
+from tfmlc.io.files import MACHINE, TEMPORARY, append_line, replaced
+from tfmlc.io.locks import LOCK, claimed, file_lock, folder_lock
 
 HOLD = """
 import sys, time
@@ -96,6 +99,35 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write to"), folder_lock(tmp_path / "file" / "folder"):
         pass
+
+
+def test_what_killed_runs_left_is_removed_by_the_next_holder(tmp_path: Path) -> None:
+    left = f"{TEMPORARY}{os.getpid()}-0a1b2c3d-{MACHINE}"
+    lives = f"{TEMPORARY}{os.getppid()}-0a1b2c3d-{MACHINE}"
+    elsewhere = f"{TEMPORARY}{os.getpid()}-0a1b2c3d-01234567"
+    for folder in (tmp_path, tmp_path / "below"):
+        folder.mkdir(exist_ok=True)
+        for name in (left, lives, elsewhere):
+            (folder / name).touch()
+    with file_lock(tmp_path / "scores.json"):
+        assert not (tmp_path / left).exists()
+        assert (tmp_path / "below" / left).exists()
+    with folder_lock(tmp_path), replaced(tmp_path / "below" / "a"):
+        with folder_lock(tmp_path / "below"):
+            assert len(list((tmp_path / "below").iterdir())) == 4  # with the lock, and what is being written
+        (tmp_path / "below" / "a").touch()
+    kept = {lives, elsewhere}
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "below"}
+    assert {path.name for path in (tmp_path / "below").iterdir()} == {*kept, "a"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_line_for_a_full_disk_is_one_line() -> None:
+    with pytest.raises(UserError, match="cannot write /dev/full: No space left on device; finished work is kept"):
+        append_line(Path("/dev/full"), "a row")
+    with pytest.raises(typer.Exit) as ended, one_line_errors():
+        Path("/dev/full").write_text("a row")
+    assert ended.value.exit_code == 2
 
 
 CLAIM = """

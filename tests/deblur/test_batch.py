@@ -22,12 +22,12 @@ from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
 from tfmlc.errors import UserError
-from tfmlc.io.files import TEMPORARY, write_atomically
+from tfmlc.io.files import MACHINE, TEMPORARY, write_atomically
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.locks import LOCK, folder_lock
 from tfmlc.networks import Network, build_network, save_network
 
-KILL_BATCH = REPOSITORY / "benchmarks" / "faults" / "kill_batch.py"
+KILLS = REPOSITORY / "benchmarks" / "faults" / "run.py"
 SUFFIXES = (".jpg", ".png", ".webp", ".avif", ".tif", ".bmp")
 
 
@@ -353,12 +353,31 @@ def test_what_killed_runs_left_is_removed_and_what_lives_is_left(tmp_path: Path,
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
     write_atomically(out / f"{TEMPORARY}{dead.pid}-0a1b2c3d", b"half")
-    write_atomically(out / f"{TEMPORARY}{os.getpid()}-0a1b2c3d", b"half")
+    write_atomically(out / f"{TEMPORARY}{os.getpid()}-0a1b2c3d", b"half")  # in a container all runs have one number
+    write_atomically(out / f"{TEMPORARY}{os.getppid()}-0a1b2c3d", b"half")
     write_atomically(out / f"{TEMPORARY}notes", b"of the user")
     run(deblurrer, tmp_path / "in", output=out)
     assert {path.name for path in out.iterdir()} == {
-        "a.png", f"{TEMPORARY}{os.getpid()}-0a1b2c3d", f"{TEMPORARY}notes"
+        "a.png", f"{TEMPORARY}{os.getppid()}-0a1b2c3d", f"{TEMPORARY}notes"
     }  # fmt: skip
+
+
+def test_what_a_killed_run_left_beside_one_photo_is_removed(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    photo = save(tmp_path / "a.png")
+    (tmp_path / f"{TEMPORARY}{os.getpid()}-0a1b2c3d-{MACHINE}").touch()
+    (tmp_path / f"{TEMPORARY}{os.getpid()}-0a1b2c3d-01234567").touch()  # of another machine, which may be at work
+    run(deblurrer, photo, output=tmp_path / "b.png")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "a.png", "b.png", f"{TEMPORARY}{os.getpid()}-0a1b2c3d-01234567"
+    }  # fmt: skip
+
+
+def test_a_photo_of_the_future_is_made_once(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    """The clock of a camera, or of the computer itself, was wrong."""
+    photo = save(tmp_path / "in" / "a.png")
+    os.utime(photo, (4e9, 4e9))
+    assert done(run(deblurrer, tmp_path / "in", output=tmp_path / "out")) == {"a.png"}
+    assert not done(run(deblurrer, tmp_path / "in", output=tmp_path / "out"))
 
 
 def test_an_interruption_frees_the_folder(tmp_path: Path, deblurrer: Deblurrer) -> None:
@@ -371,22 +390,23 @@ def test_an_interruption_frees_the_folder(tmp_path: Path, deblurrer: Deblurrer) 
     assert done(run(deblurrer, tmp_path / "in", output=tmp_path / "out")) == {"b.png"}
 
 
-def kill(kills: int, photos: int) -> str:
-    command = [sys.executable, str(KILL_BATCH), "--kills", str(kills), "--photos", str(photos), "--seed", "1"]
+def kill(tmp_path: Path, job: str, kills: int) -> None:
+    command = [sys.executable, str(KILLS), job, "--kills", str(kills), "--seed", "1", "--output", str(tmp_path)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
-    return made.stdout
+    assert f"{job}: {kills} kills" in made.stdout
 
 
 @pytest.mark.multiprocess
-def test_a_killed_run_goes_on_where_it_stood() -> None:
-    assert kill(1, 6).endswith("1 kills: every photo once, originals whole, nothing left over\n")
+def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path) -> None:
+    kill(tmp_path, "deblur folder", 2)
 
 
 @pytest.mark.multiprocess
 @pytest.mark.slow
-def test_runs_killed_at_random_go_on_where_they_stood() -> None:
-    assert kill(6, 24).endswith("6 kills: every photo once, originals whole, nothing left over\n")
+@pytest.mark.parametrize("job", ["deblur in place", "synthesize", "evaluate", "train", "adapt"])
+def test_runs_killed_at_random_go_on_where_they_stood(tmp_path: Path, job: str) -> None:
+    kill(tmp_path, job, 6)
 
 
 HEARS_CTRL_C = (  # which a job in the background does not

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -22,12 +23,13 @@ import av
 
 from clips import Clip, view, write_clip
 from conftest import gentle, make_photo
-from tfmlc.deblur import Deblurrer, VideoSettings, deblur_video, pieces
+from tfmlc.deblur import Deblurrer, VideoSettings, deblur_video, pieces, video
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
 from tfmlc.deblur.pieces import folder_of
 from tfmlc.deblur.temporal import RestoredFrame, smoothed
 from tfmlc.errors import UserError
+from tfmlc.io.files import MACHINE, TEMPORARY
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.video import read_properties
 from tfmlc.io.video.by_pyav import decode_stored
@@ -178,6 +180,18 @@ def test_stopped_and_resumed_equals_undisturbed(
     assert result.frames == len(VFR)
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert not folder_of(target).exists()
+
+
+def test_what_a_killed_run_left_half_joined_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = write_clip(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    folder = folder_of(target)
+    folder.mkdir()
+    (folder / f"{TEMPORARY}{os.getpid()}-0a1b2c3d-{MACHINE}").touch()
+    real, places = video.join, list[Path]()
+    monkeypatch.setattr(video, "join", lambda *given: (places.append(given[2].parent), real(*given)))
+    deblur_video(source, target, deblurrer=Deblurrer(Nothing()))
+    assert places == [folder]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
 
 
 def test_pieces_of_other_settings_are_not_used(tmp_path: Path) -> None:

@@ -22,7 +22,11 @@ def test_plots_on_a_page_hold_their_labels() -> None:
 
 def test_plots_in_files(tmp_path: Path) -> None:
     sweep = [{"ratio": ratio, "psnr": 30 - ratio, "lpips": 0.2 - 0.1 * ratio} for ratio in (0.0, 0.5)]
+    (tmp_path / "sweep.png").write_bytes(b"of an earlier run")
+    (tmp_path / "same.png").hardlink_to(tmp_path / "sweep.png")
     plots.draw_sweep(tmp_path / "sweep.png", sweep)
+    assert (tmp_path / "same.png").read_bytes() == b"of an earlier run"  # replaced, not overwritten
+    (tmp_path / "same.png").unlink()
     point = {"value": -0.1, "low": -0.2, "high": 0.0}
     curves = [{"loss": name, "psnr": point, "lpips": point, "niqe": point} for name in ("FMLC", "default")]
     plots.draw_study(tmp_path / "study.png", curves, ("lpips", "niqe"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -250,6 +252,34 @@ def test_a_finished_adapter_is_not_computed_again_and_not_taken_for_another(
         adapt(triplets, output, config(weights, hidden=16))
     (tmp_path / "a.json").unlink()  # so its report is not known
     assert adapt(triplets, output, config(weights))["accuracy"] == report["accuracy"]
+
+
+def test_the_report_of_an_adapter_is_its_last_file(
+    triplets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed before the figure is made is not called finished."""
+    output = tmp_path / "a.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt_module, "draw_adaptation", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            adapt(triplets, output, config(weights))
+    adapt(triplets, output, config(weights))
+    assert (tmp_path / "a.png").exists()
+    assert not (tmp_path / "a.run" / "features.npy").exists()
+
+
+def test_features_that_do_not_fit_the_disk_are_refused_at_once(
+    triplets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of a file that has no place would end the process without a word."""
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"features\.npy: No space left on device; views=0 needs no such file"):
+        adapt(triplets, tmp_path / "a.safetensors", config(weights))
+    assert not (tmp_path / "a.run" / "features.npy").exists()
 
 
 def test_triplets_smaller_than_a_crop_are_counted_or_refused(

@@ -196,6 +196,22 @@ def test_a_batch_that_is_not_finite_is_kept_and_the_state_intact(tmp_path: Path)
     assert all(bool(torch.isfinite(value).all()) for value in state.values())
 
 
+class Dies(Numbers):
+    """Its process is killed at an item, as the system does where memory runs out."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if index == 3 * 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+@pytest.mark.multiprocess
+def test_a_loading_process_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a process that loads data died \(is killed by signal: Killed\): .*workers=0"):
+        line_loop(tmp_path, Dies(), workers=1, save_every_steps=1).run()
+    assert line_loop(tmp_path, save_every_steps=1).step < 4
+
+
 def test_a_loss_that_refuses_its_input_stops_the_run_in_one_line(tmp_path: Path) -> None:
     loop = line_loop(tmp_path)
 

@@ -153,8 +153,8 @@ def say(line: str) -> None:
 
 @contextmanager
 def one_line_errors() -> Generator[None]:
-    """Print a user's error or a missing extra as one line and exit with 2; exit with 130 after an interruption."""
-    from tfmlc.errors import UserError
+    """Print an error of the user or the system as one line and exit with 2; exit with 130 after an interruption."""
+    from tfmlc.errors import UserError, in_one_line
 
     try:
         yield
@@ -168,6 +168,11 @@ def one_line_errors() -> Generator[None]:
                 typer.echo(f"tfmlc: this command needs the extra {extra}: pip install 'tfmlc[{extra}]'", err=True)
                 raise typer.Exit(2) from error
         raise
+    except BrokenPipeError:  # what reads the output has ended
+        raise
+    except OSError as error:  # a full disk, a folder that cannot be written
+        say(f"tfmlc: {in_one_line(error, 'a file')}")
+        raise typer.Exit(2) from error
     except KeyboardInterrupt:
         typer.echo("tfmlc: interrupted; finished work is kept, run the same command to continue", err=True)
         raise typer.Exit(130) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tfmlc.deblur.comparison import frame_of, frame_to_show, side_by_side
 from tfmlc.deblur.frames import frames_fingerprint, restore_frames
-from tfmlc.deblur.keeping import keep, not_blurred, video_not_blurred, write_result
+from tfmlc.deblur.keeping import date, keep, not_blurred, video_not_blurred, write_result
 from tfmlc.deblur.marks import Mark, mark_of
 from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import sharpness
@@ -116,9 +116,9 @@ def folders_held(batch: Batch) -> Generator[None]:
 
 
 def _remove_leftovers(batch: Batch) -> None:
-    targets = [job.target for job in batch.jobs if batch.folders and not isinstance(job.target, StoredPath)]
+    targets = [job.target for job in batch.jobs if not isinstance(job.target, StoredPath)]
     for folder in {real_path(target).parent for target in targets}:
-        remove_leftovers(folder)
+        remove_leftovers(folder, of_all_machines=bool(batch.folders))  # they are locked
 
 
 def check_settings(batch: Batch, settings: VideoSettings, *, again: bool, as_frames: bool) -> None:
@@ -233,6 +233,7 @@ def restore_video_file(
             result = restore_video(deblurrer, properties, job.target, settings, on_frame)
         except NothingRestoredError as error:
             return keep(job, "fault", error.why)
+        date(job)
         if job.comparison is not None and before is not None:
             write_image(job.comparison, side_by_side(before, frame_of(job.target, number)))
         return Outcome(job, result.before, result.after, (*notes, *result.notes))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -61,7 +63,16 @@ def write_result(job: Job, result: Image, mark: Mark, before: float, faults: Ite
     """
     notes = [*([] if result.restored is None else ["it was restored before"]), *faults]
     notes += write_image(job.target, replace(result, restored=str(mark)))
+    date(job)
     return Outcome(job, before, sharpness(result.pixels), tuple(notes))
+
+
+def date(job: Job) -> None:
+    """Give a result the time of its file if that is later, because a clock was wrong; else each run would make it."""
+    with suppress(OSError):
+        source, target = job.source.stat(), job.target.stat()
+        if target.st_mtime_ns < source.st_mtime_ns:
+            os.utime(job.target, ns=(target.st_atime_ns, source.st_mtime_ns))
 
 
 def keep(job: Job, reason: Literal["fault", "not blurred"], why: str, image: Image | None = None) -> Outcome:

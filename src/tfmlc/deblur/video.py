@@ -146,7 +146,7 @@ def restore_video(
             _restore(deblurrer.with_tile(pieces.tile_px), video, pieces, encoding, settings, damages, on_frame)
             tally = pieces.tally
             if tally.kept < tally.frames:
-                with replaced(target) as temporary:
+                with replaced(target, by_way_of=pieces.folder) as temporary:
                     join(video, pieces, temporary, suffix, str(mark))
             pieces.remove()
     finally:

@@ -12,11 +12,11 @@ from typing import Any
 
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import DataSet, check_output, find_datasets
-from tfmlc.evaluation.record import Place, Record, Scoring
+from tfmlc.evaluation.record import Place, Record, Scoring, images_of
 from tfmlc.evaluation.scoring import score_on_cluster, score_pairs
 from tfmlc.evaluation.sources import BLURRY, DEFAULTS, RestoreSettings, Source, find_source
 from tfmlc.evaluation.tables import csv_text
-from tfmlc.io.files import write_atomically
+from tfmlc.io.files import remove_leftovers, write_atomically
 from tfmlc.io.locks import file_lock
 from tfmlc.metrics.protocols import PROTOCOLS, find_protocols
 from tfmlc.metrics.registry import unavailable
@@ -75,6 +75,7 @@ def evaluate(
     with ExitStack() as held:
         for output in models.values():
             held.enter_context(file_lock(output))
+            remove_leftovers(images_of(output), below=True)
         return _score_all(models, datasets, sources, scoring, more or {}, restoring.cluster)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.errors import UserError
+from tfmlc.io.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,7 @@ def draw_sweep(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
         label = "no feature loss" if row["ratio"] == 0 else f"{row['ratio']:g}"
         panel.annotate(label, (row["psnr"], row["lpips"]), textcoords="offset points", xytext=(5, 5), fontsize=8)
     panel.set(xlabel=PSNR, ylabel=LPIPS, title="gradient ratio")
-    figure.savefig(path, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 def draw_study(path: Path, curves: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> None:
@@ -70,7 +71,7 @@ def draw_study(path: Path, curves: Sequence[Mapping[str, Any]], metrics: Sequenc
     if curves:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8)
-    figure.savefig(path, dpi=110)
+    _save(figure, path, dpi=110)
 
 
 def draw_adaptation(
@@ -87,7 +88,7 @@ def draw_adaptation(
     panels[2].axvline(wanted_margin, color="black", linewidth=0.8)
     panels[2].set(xlabel="d(sharp, strong) - d(sharp, weak)", ylabel="held-out triplets")
     panels[2].legend()
-    figure.savefig(path, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 def draw_diagnosis(path: Path, rows: Sequence[Mapping[str, Any]], gradients: Mapping[str, NDArray[np.float64]]) -> None:
@@ -114,7 +115,13 @@ def draw_diagnosis(path: Path, rows: Sequence[Mapping[str, Any]], gradients: Map
         panel.imshow(gradient, cmap="magma", vmax=float(np.quantile(gradient, 0.995)))
         panel.set_title(f"gradient of {name}", fontsize=7)
         panel.axis("off")
-    figure.savefig(path, dpi=110)
+    _save(figure, path, dpi=110)
+
+
+def _save(figure: Figure, path: Path, dpi: int) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi)
+    write_atomically(path, content.getvalue())
 
 
 def draw_growth(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

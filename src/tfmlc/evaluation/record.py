@@ -16,7 +16,7 @@ from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import DataSet, dataset_sha256, pair_sha256
 from tfmlc.evaluation.sources import Source
-from tfmlc.io.files import parse_json, write_atomically
+from tfmlc.io.files import append_line, parse_json, write_atomically
 from tfmlc.metrics.fidelity import psnr_of
 from tfmlc.metrics.protocols import PROTOCOLS
 from tfmlc.results import provenance
@@ -137,8 +137,7 @@ class Record:
     def keep(self, row: Row) -> None:
         """Take up a row, and append it to the partial file."""
         self.rows[row["image"]] = row
-        with self.place.partial.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(self.place.partial, json.dumps(row))
 
     def result(self, **more: Any) -> dict[str, Any]:
         """Return the content of the scores file; the means leave out values that are not finite, and count them."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
+import socket
 import stat
 import unicodedata
 from collections.abc import Generator
@@ -17,6 +19,8 @@ import psutil
 from tfmlc.errors import UserError
 
 TEMPORARY = ".tfmlc-"  # start of the name of a temporary file; short, because names have a maximum length
+MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+_being_written: set[str] = set()  # names of the temporary files of this process
 
 LONGEST_NAME = 255  # bytes, on most file systems
 DEVICES = {  # of Windows, whatever the suffix
@@ -146,32 +150,45 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file; raises UserError if it cannot be written."""
+    try:
+        with path.open("ab") as file:
+            file.write(f"{line}\n".encode())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; finished work is kept") from error
+
+
 @contextlib.contextmanager
-def replaced(path: Path) -> Generator[Path]:
+def replaced(path: Path, *, by_way_of: Path | None = None) -> Generator[Path]:
     """Give an empty temporary file that replaces a file at the end; after an error it is removed instead.
 
     This is for libraries that write to a path. ``write_atomically`` says what is kept.
 
     Args:
         path: The file.
+        by_way_of: The folder for the temporary file, on the same disk. None takes the folder of the file.
 
     Yields:
-        The temporary file, in the same folder.
+        The temporary file.
 
     Raises:
         UserError: If the file cannot be written.
     """
     try:
-        path = path.resolve() if path.is_symlink() else path
+        if path.is_symlink():  # to another disk, maybe
+            path, by_way_of = path.resolve(), None
         if (path.exists() or path.is_symlink()) and not path.is_file():
             raise UserError(f"cannot write {path}: {_kind_of_special(path) or 'it is not a regular file'}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+        name = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{MACHINE}"
+        temporary = (by_way_of or path.parent) / name
         mode = 0o600 if path.exists() else 0o666  # the old content may be private; its mode is copied at the end
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     try:
+        _being_written.add(name)
         yield temporary
         if path.exists():
             with temporary.open("rb+") as file:
@@ -182,15 +199,29 @@ def replaced(path: Path) -> Generator[Path]:
         raise UserError(f"cannot write {path}: {error.strerror}; nothing was changed") from error
     finally:
         temporary.unlink(missing_ok=True)
+        _being_written.discard(name)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that killed processes left in a folder; those of running processes stay."""
-    for path in folder.glob(f"{TEMPORARY}*-*"):
-        process = path.name.removeprefix(TEMPORARY).partition("-")[0]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
+def remove_leftovers(folder: Path, *, below: bool = False, of_all_machines: bool = False) -> None:
+    """Remove temporary files that killed processes left in a folder; those of running processes stay.
+
+    Args:
+        folder: The folder.
+        below: Whether to look into its subfolders, too.
+        of_all_machines: Whether no other machine is writing in the folder, so that its files are also leftovers.
+    """
+    for path in folder.glob(f"{'**/' if below else ''}{TEMPORARY}*-*"):
+        process, *_, machine = f"{path.name.removeprefix(TEMPORARY)}-{MACHINE}".split("-")[:3]
+        if not process.isdecimal():
+            continue
+        if _is_dead(int(process), path.name) if machine == MACHINE else of_all_machines:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _is_dead(process: int, name: str) -> bool:
+    """Whether the process that wrote a temporary file is gone. In a container the next run has the same number."""
+    return name not in _being_written if process == os.getpid() else not psutil.pid_exists(process)
 
 
 def _copy_standing(old: Path, new: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, SoftFileLease, Timeout
 
 from tfmlc.errors import UserError
+from tfmlc.io.files import remove_leftovers
 from tfmlc.runtime.processes import is_first_process
 
 LOCK = ".tfmlc.lock"
@@ -20,7 +21,8 @@ LEASE_S = 300.0  # several times as long as a network file system may keep an ol
 def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[None]:
     """Lock a folder for one run; a missing folder is created.
 
-    The operating system releases the lock when the process ends, so the file of a killed run blocks nobody.
+    The operating system releases the lock when the process ends, so the file of a killed run blocks nobody. Temporary
+    files that killed runs left in the folder and below it are removed.
 
     Args:
         folder: The folder.
@@ -35,17 +37,20 @@ def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[N
         ...     (Path(folder) / LOCK).exists()
         True
     """
-    return _hold(folder / LOCK, f"in {folder}: wait for it, or choose another folder", wait=wait)
+    return _hold(folder / LOCK, f"in {folder}: wait for it, or choose another folder", wait=wait, below=True)
 
 
 def file_lock(file: Path, *, wait: bool = False) -> AbstractContextManager[None]:
-    """Lock one file that a run writes, or wait until another run ends; other files of its folder stay free."""
+    """Lock one file that a run writes, or wait until another run ends; other files of its folder stay free.
+
+    Temporary files that killed runs left in the folder are removed.
+    """
     path = file.with_name(f".{file.name}{LOCK}")
     return _hold(path, f"on {file}: wait for it, or choose another file", wait=wait)
 
 
 @contextmanager
-def _hold(path: Path, where: str, *, wait: bool = False) -> Generator[None]:
+def _hold(path: Path, where: str, *, wait: bool = False, below: bool = False) -> Generator[None]:
     lock = FileLock(path, timeout=WAIT_FOREVER_S if wait else 0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +62,7 @@ def _hold(path: Path, where: str, *, wait: bool = False) -> Generator[None]:
     try:
         with suppress(OSError):  # some systems also lock the content
             path.write_text(str(os.getpid()), encoding="ascii")
+        remove_leftovers(path.parent, below=below)
         yield
     finally:
         path.unlink(missing_ok=True)  # before the release, so that a waiting run notices and makes a new file

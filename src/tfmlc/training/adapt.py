@@ -13,6 +13,7 @@ from tfmlc.backbones import Backbone, build_backbone
 from tfmlc.errors import UserError
 from tfmlc.evaluation.diagnose import read_learned
 from tfmlc.evaluation.plots import draw_adaptation
+from tfmlc.io.files import remove_leftovers
 from tfmlc.io.locks import run_lock
 from tfmlc.losses.adapter import Adapter, MadeFor
 from tfmlc.losses.triplet import ranking_loss
@@ -66,6 +67,7 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
         if (finished := _finished(output, recipe)) is not None:
             Progress(output.name).say(f"{output.name}: an earlier run with the same settings and set has finished")
             return finished
+        remove_leftovers(output.parent)
         return _adapt(data or load_data(folder, config), backbone, output, config, recipe)
 
 
@@ -110,13 +112,12 @@ def _adapt(
         "recipe": recipe,
         "sha256": save_adapter(output, best, config).sha256,
     }
-    report = write_result(output.with_suffix(".json"), report)
     margins = {kind: (values[:, -1] - values[:, 0]).numpy() for kind, values in distances.items()}
-    draw_adaptation(output.with_suffix(".png"), report["history"], margins, config.margin)
+    draw_adaptation(output.with_suffix(".png"), history, margins, config.margin)
+    (run / "features.npy").unlink(missing_ok=True)  # large, and computed again if needed
     if line := warning_of(report):
         Progress(output.name).say(f"{output.name}: {line}")
-    (run / "features.npy").unlink(missing_ok=True)  # large, and computed again if needed
-    return report
+    return write_result(output.with_suffix(".json"), report)  # the last file: it says that the run has finished
 
 
 def _train(

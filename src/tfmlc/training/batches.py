@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -42,11 +43,20 @@ def load_batches(dataset: Items, config: LoopConfig, accelerator: Accelerator, f
 
 
 def _with_short_errors(loader: Iterable[Any]) -> Iterator[Any]:
-    """Yield the batches; a UserError of a loading process is raised as one line, without the traceback."""
+    """Yield the batches; an error of a loading process, or its death, is raised as one line without traceback."""
     try:
         yield from loader
     except UserError as error:
         raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from error
+    except RuntimeError as error:  # torch's only type for it
+        if not (
+            found := re.search(r"DataLoader worker .*(exited unexpectedly|is killed by signal: [^.]*)", str(error))
+        ):
+            raise
+        raise UserError(
+            f"a process that loads data died ({found[1]}): probably memory or shared memory (/dev/shm) ran out; "
+            "use fewer loop.workers, or loop.workers=0; the saved state is still good"
+        ) from error
 
 
 def keep_bad_batch(batches: Iterable[Iterable[Tensor]], accelerator: Accelerator, folder: Path, step: int) -> Path:

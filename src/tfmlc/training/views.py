@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -87,11 +88,24 @@ class Views:
                     tokens = features_of(backbone, config, [images])[0]
                     if made is None:
                         shape = (count, config.views, *tokens.shape)
-                        made = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+                        made = _new_file(path, shape)
                     made[row, view] = tokens.numpy()
                 progress.advance()
         write_atomically(note, json.dumps(info).encode())
         return cast("NDArray[np.float16]", made)
+
+
+def _new_file(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """Make a file of features; raises UserError if the disk has no place. Writing to its pages would end the run."""
+    made = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            with path.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink()
+        raise UserError(f"cannot write {path}: {error.strerror}; views=0 needs no such file") from error
+    return made
 
 
 def features_of(backbone: Backbone, config: AdaptConfig, members: Sequence[Tensor]) -> Tensor:

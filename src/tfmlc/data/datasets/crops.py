@@ -111,10 +111,10 @@ def prepare_crops(
     if not _is_complete(folder, settings):
         with (
             folder_lock(folder, wait=True),
-            Manifest(folder, settings, "pair") as manifest,
             worker_pool(workers, threads=True) as pool,
             Progress("crops", len(pairs)) as progress,
         ):
+            manifest = Manifest(folder, settings, "pair")
             done = {row["pair"] for row in manifest.whole}
             progress.update(len(done))
             cut = partial(_cut, folder=folder, crop_px=crop_px, step_px=step_px)

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from tfmlc.config import read_record
 from tfmlc.data.synthesis.motion_spectrum import DIRECTIONS, RADII
 from tfmlc.errors import UserError
-from tfmlc.io.files import read_json, write_atomically
+from tfmlc.io.files import read_json, replaced, write_atomically
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.locks import folder_lock
 from tfmlc.runtime.parallel import worker_pool
@@ -202,7 +202,5 @@ def _make_block(dataset: Dataset[tuple[Tensor, ...]], folder: Path, number: int,
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
-    part = path.with_name(f".{path.name}")
-    with part.open("wb") as file:
+    with replaced(path) as temporary, temporary.open("wb") as file:
         np.save(file, array)
-    part.replace(path)

@@ -6,13 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tfmlc.errors import UserError
-from tfmlc.io.files import inside, one_name, parse_json, read_utf8, write_atomically
+from tfmlc.io.files import append_line, inside, one_name, parse_json, read_utf8, write_atomically
 
 MANIFEST = "manifest.jsonl"
 FORMER_KEYS = {"clip": "video", "film": "video"}  # in sets that earlier versions made
@@ -113,7 +112,7 @@ def is_whole(folder: Path, row: dict[str, Any]) -> bool:
 
 
 class Manifest:
-    """A manifest to which rows are added as images are finished. Use it as a context manager.
+    """A manifest to which rows are added as images are finished.
 
     ``whole`` has the complete rows of earlier runs: those that have ``key``, and whose files exist and are unchanged.
 
@@ -138,21 +137,10 @@ class Manifest:
             changed = ", ".join(sorted(key for key in {**settings, **earlier} if settings.get(key) != earlier.get(key)))
             raise UserError(f"{folder} was made with other settings ({changed}): choose another folder")
         self.whole = [row for row in rows if key in row and is_whole(folder, row)]
-
-    def __enter__(self) -> Manifest:
-        content = self.path.read_bytes()
-        self._file = self.path.open("a", encoding="utf-8")
-        if not content.endswith(b"\n"):  # the next row must not continue a line that an interruption cut off
-            self._file.write("\n")
-        return self
+        if not self.path.read_bytes().endswith(b"\n"):  # the next row must not continue a line that was cut off
+            append_line(self.path, "")
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Write rows to the file immediately."""
+        """Write rows to the file immediately; raises UserError if that is not possible."""
         for row in rows:
-            self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+            append_line(self.path, json.dumps(row))

@@ -92,7 +92,8 @@ def synthesize(
     settings: dict[str, Any] = {"kind": config.kind, "folders": names}
     settings |= {"blur": config.blur.model_dump(mode="json")} if photos else {}
     settings |= {"video": video_blur.model_dump(mode="json")} if video_paths else {}
-    with folder_lock(output), Manifest(output, settings) as manifest:
+    with folder_lock(output):
+        manifest = Manifest(output, settings)
         sources = {image.name: image.source for image in planned} | {video.name: video.path for video in videos}
         _check_same_sources(manifest.whole, sources, output, config.seed)
         whole = {row["name"]: row for row in manifest.whole}
