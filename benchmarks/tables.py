@@ -444,6 +444,33 @@ def fuzz_table() -> str:
     return _with(f"{cases} cases, {runs[0]['device']}, commit {commits}.", markdown(["damaged", *titles], rows))
 
 
+def kills_table() -> str:
+    rows: list[list[object]] = []
+    commits: list[str] = []
+    for path in sorted((REPOSITORY / "results" / "faults").glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "kills" not in content:
+            continue
+        names = ("kills", "in_start", "rounds", "operations", "files", "differences")
+        rows.append([content["job"], *(content[name] for name in names)])
+        commits.append(content["commit"])
+    titles = ("kills", "of these at the start", "runs to the end", "operations on files", "files", "differences")
+    total = sum(int(str(row[1])) for row in rows)
+    note = f"{total} kills; commits {', '.join(dict.fromkeys(commits))}."
+    return _with(note, markdown(["command", *titles], rows))
+
+
+def other_faults_table() -> str:
+    content = _read("faults/others.json")
+    rows = [
+        [row["fault"], row["job"], row["case"], row["status"], row["lines"], len(row["differences"])]
+        for row in sorted(content["rows"], key=lambda row: (row["fault"], row["job"]))
+    ]
+    titles = ("command", "case", "exit status", "lines", "differences after the next run")
+    note = f"{content['device']}, commit {content['commit']}."
+    return _with(note, markdown(["fault", *titles], rows, labels=3))
+
+
 def pixels_table() -> str:
     return _by_target(("source", "its pixels"), {(row["source"], row["kind"]): row for row in _formats()}, _pixels_of)
 
@@ -519,6 +546,8 @@ TABLES = {
     "strength": strength_table,
     "onnx": onnx_table,
     "fuzz": fuzz_table,
+    "kills": kills_table,
+    "other faults": other_faults_table,
     "pixels": pixels_table,
     "metadata": metadata_table,
 }

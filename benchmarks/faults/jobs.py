@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,12 @@ def _without_what_varies(path: Path) -> bytes:
     if path.suffix == ".json":
         return json.dumps(_cleaned(json.loads(path.read_text(encoding="utf-8")))).encode()
     if path.suffix == ".jsonl":  # rows in the order in which workers finished; of the same name the last one counts
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return json.dumps({str(row.get("name")): row for row in rows}, sort_keys=True).encode()
+        rows: dict[str, Any] = {}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with suppress(json.JSONDecodeError):  # a line that was cut off, as ``read_manifest`` leaves it out
+                row = json.loads(line)
+                rows[str(row.get("name", row.get("pair")))] = row
+        return json.dumps(rows, sort_keys=True).encode()
     if path.suffix == ".csv":
         table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
         return json.dumps([_cleaned(row) for row in table]).encode()

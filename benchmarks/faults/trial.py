@@ -26,6 +26,7 @@ from jobs import Job, content
 
 HERE = Path(__file__).resolve().parent
 HOOK = HERE / "hook" / "sitecustomize.py"
+SOURCES = HERE.parents[1] / "src"
 IN_START = 0.06  # the part of the kills that falls between the start and the first operation on a file
 LONGEST_S = 1800.0
 KILLED = -9
@@ -87,6 +88,7 @@ def run(folder: Path, command: tuple[str, ...], **hook: object) -> Done:
     def work() -> None:
         variables = {"FOLDER": folder, "GROUP": os.getpid(), **hook}
         os.environ.update({f"FAULTS_{name}": str(value) for name, value in variables.items()})
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(HOOK.parent), str(SOURCES)])  # of workers
         os.chdir(folder)
         sys.argv = ["tfmlc", *command]
         spec = importlib.util.spec_from_file_location("hook", HOOK)
