@@ -129,9 +129,10 @@ def test_a_further_image_stays_and_is_pointed_to(tmp_path: Path, orientation: in
         assert image.size == (80, 48)  # as it lay: so does the further image
         assert image.getexif()[0x0112] == orientation
         assert np.abs(np.asarray(image, np.float64) - PIXELS).mean() < 4
+    # Opened anew: Pillow 11 decodes a grey image wrongly after a coloured one of the same file.
+    with Pillow.open(io.BytesIO(written)) as image, Pillow.open(io.BytesIO(second)) as wanted:
         image.seek(1)
-        with Pillow.open(io.BytesIO(second)) as wanted:
-            assert np.array_equal(np.asarray(image.convert("L")), np.asarray(wanted))
+        assert np.array_equal(np.asarray(image), np.asarray(wanted))
     assert read_size(tmp_path / "out.jpg") == ((80, 48) if orientation == 1 else (48, 80))
 
 
