@@ -316,6 +316,35 @@ def study_table() -> str:
     return _with(f"{content['device']}, commit {content['commit']}.", as_table(rows))
 
 
+def study_sets_table() -> str:
+    """Each set at one loss of PSNR, for the losses that a reader has to choose from."""
+    shown = ("default", "FMLC", "VGG-relu3_3", "LPIPS")
+    rows = _read("study/summary.json")["rows"]
+    some = [row for row in rows if row["lost_db"] == 0.1 and row["loss"] in shown and row["set"] != "all sets"]
+    return as_table(some)
+
+
+def study_adapters_table() -> str:
+    adapters = _read("study/summary.json")["adapters"]
+    rows: list[list[object]] = []
+    for name in ("shared", "independent", "nuisance"):
+        cells = [f"{found['before']:.2f}, {found['after']:.2f}" for found in adapters[name].values()]
+        rows.append([name, *cells])
+    return markdown(["trained with", *(f"in order, {name}" for name in adapters["shared"])], rows)
+
+
+def independent_crops_table() -> str:
+    content = _read("loss/independent-crops.json")
+    rankers = list(dict.fromkeys(row["ranker"] for row in content["rows"]))
+    cases: dict[tuple[object, ...], dict[str, str]] = {}
+    for row in content["rows"]:
+        numbers = f"{row['accuracy']:.2f}, {row['weakest_strongest']:.2f}"
+        cases.setdefault((row["side_px"], row["place"], row["own"]), {})[row["ranker"]] = numbers
+    rows = [[*case, *(found[ranker] for ranker in rankers)] for case, found in cases.items()]
+    note = f"{content['triplets']} triplets with {content['levels']} levels; commit {content['commit']}."
+    return _with(note, markdown(["crop, px", "place", "own", *rankers], rows, labels=3))
+
+
 def loss_candidates_table() -> str:
     content = _read("loss/candidates.json")
     return _with(f"{content['device']}, commit {content['commit']}.", distances_as_table(content["rows"]))
@@ -522,6 +551,9 @@ TABLES = {
     "counts": counts_table,
     "earlier-study": earlier_study_table,
     "study": study_table,
+    "study sets": study_sets_table,
+    "study adapters": study_adapters_table,
+    "independent crops": independent_crops_table,
     "loss candidates": loss_candidates_table,
     "gradient grid": gradient_grid_table,
     "scoring": scoring_table,

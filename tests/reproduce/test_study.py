@@ -72,6 +72,7 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ]
     assert summary["control"]["test"]["psnr"] > 5
     assert summary["settings"]["steps"] == 2
+    assert set(summary["adapters"]) == {"nuisance"}
     assert (output / "study.png").exists()
     weight = json.loads((work / "runs" / "tfmlc-nuisance-3-0" / "weight.json").read_text())
     assert weight["gradient_ratio"] == 3.0

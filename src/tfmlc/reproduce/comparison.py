@@ -24,7 +24,7 @@ DIGITS = {"psnr": 3, "ssim_3d": 4, "lpips": 4, "dists": 4, "niqe": 3, "periodici
 Array = NDArray[np.float64]
 
 
-def summarize(config: StudyConfig, output: Path) -> str:
+def summarize(config: StudyConfig, output: Path, adapters: Mapping[str, Any]) -> str:
     """Write the summary of a study to ``summary.json`` and ``study.png``.
 
     For each loss it has the change of each score against the control at each gradient ratio, and interpolated at equal
@@ -33,6 +33,7 @@ def summarize(config: StudyConfig, output: Path) -> str:
     Args:
         config: The settings of the study.
         output: The folder of the scores and the summary.
+        adapters: The accuracies of the adapters, by name.
 
     Returns:
         The comparison at equal PSNR as a Markdown table.
@@ -52,7 +53,8 @@ def summarize(config: StudyConfig, output: Path) -> str:
             row[own] = None
     settings = config.model_dump(mode="json", exclude={"photos", "genuine", "pairs", "sharp", "only"})
     levels = {place: mean for place in sets_of(config) if (mean := _control_mean(config, scores, place))}
-    write_result(output / "summary.json", {"control": levels, "curves": curves, "rows": rows, "settings": settings})
+    content = {"control": levels, "adapters": adapters, "curves": curves, "rows": rows, "settings": settings}
+    write_result(output / "summary.json", content)
     draw_study(output / "study.png", [curve for curve in curves if curve["set"] == "all sets"], JUDGES)
     return as_table(rows)
 

@@ -17,6 +17,7 @@ from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.data.synthesis.sets import SetConfig, synthesize
 from tfmlc.errors import UserError, unknown_name
+from tfmlc.evaluation.diagnose import read_learned
 from tfmlc.evaluation.evaluate import evaluate, is_scored
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.io.files import write_atomically
@@ -84,7 +85,8 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
                 trained[label] = str(train_network(recipe, work / "runs" / label))
                 progress.advance()
             _score(config, output, work, trained, own)  # together, because they share what sharp images cost
-    return summarize(config, output)
+    trained_adapters = sorted((work / "adapters").glob("*.safetensors"))
+    return summarize(config, output, {path.stem: read_learned(path).accuracy for path in trained_adapters})
 
 
 def _check_same_study(config: StudyConfig, work: Path) -> None:
