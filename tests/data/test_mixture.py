@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tfmlc.data.datasets.mixture import Mixture, PreparedPairs, prepare, turned_spectrum
+from tfmlc.data.datasets.mixture import Mixture, PreparedPairs, _save, prepare, turned_spectrum
 from tfmlc.data.datasets.synthetic import SyntheticPairs
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.data.synthesis.motion_spectrum import cell_centres, motion_spectrum
@@ -50,6 +50,12 @@ def test_prepared_pairs_are_those_of_their_dataset(tmp_path: Path, photos: Path)
         assert float(item[2].mean()) == pytest.approx(float(spectrum.mean()), abs=1e-3)
     with pytest.raises(UserError, match="was prepared with other settings"):
         prepare(dataset, 5, tmp_path / "prepared", {"name": "b"}, workers=1)
+
+
+def test_a_block_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="memoryview"):
+        _save(tmp_path / "00000.npy", np.array([memoryview(b"cannot be stored")], object))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_mixture_draws_by_weight_and_marks_unknown_blur(photos: Path) -> None:
