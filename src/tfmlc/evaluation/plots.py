@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 GREY = "#808080"  # readable on a white and on a black page
 PSNR, LPIPS = "PSNR in dB (higher is better)", "LPIPS (lower is better)"
+SHOWN_DB = 0.4
 Points = Sequence[tuple[float, float]]
 
 
@@ -56,7 +57,10 @@ def draw_sweep(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def draw_study(path: Path, curves: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> None:
-    """Plot the changes of scores over the change of PSNR, a panel per metric, a curve per loss with its interval."""
+    """Plot the changes of scores over the change of PSNR, a panel per metric, a curve per loss with its interval.
+
+    A curve that loses more than ``SHOWN_DB`` of PSNR leaves the panel.
+    """
     figure = _figure(9, 8)
     panels = figure.subplots(2, -(-len(metrics) // 2), squeeze=False).ravel()
     for panel, metric in zip(panels, metrics, strict=False):
@@ -67,7 +71,15 @@ def draw_study(path: Path, curves: Sequence[Mapping[str, Any]], metrics: Sequenc
             line = panel.plot(x, y, marker="o", markersize=3, label=name)[0]
             low, high = ([0.0, *(point[metric][end] for point in points)] for end in ("low", "high"))
             panel.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
-        panel.set(xlabel="change of PSNR against the control, dB", title=f"change of {metric} (lower is better)")
+        seen = [point[metric][end] for point in curves for end in ("low", "high") if point["psnr"]["value"] > -SHOWN_DB]
+        low, high = min([0.0, *seen]), max([0.0, *seen])
+        panel.set(
+            xlim=(-SHOWN_DB, SHOWN_DB / 8),
+            ylim=(low - 0.05 * (high - low) - 1e-6, high + 0.05 * (high - low) + 1e-6),
+            xlabel="change of PSNR against the control, dB",
+            title=f"change of {metric if metric == 'periodicity' else metric.upper()} (lower is better)",
+        )
+        panel.axhline(0, color=GREY, linewidth=0.8)
     if curves:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8)
