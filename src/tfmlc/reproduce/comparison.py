@@ -14,7 +14,7 @@ from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.plots import draw_study
 from tfmlc.evaluation.tables import markdown
 from tfmlc.reproduce.plan import CONTROL, METRICS, OWN_METRIC, StudyConfig, fingerprint, label_of, losses, sets_of
-from tfmlc.results import write_result
+from tfmlc.results import without_folders, write_result
 
 LOST_DB = (0.05, 0.1, 0.2)
 RESAMPLES = 1000
@@ -52,6 +52,7 @@ def summarize(config: StudyConfig, output: Path, adapters: Mapping[str, Any]) ->
         if own := OWN_METRIC.get(row["loss"]):
             row[own] = None
     settings = config.model_dump(mode="json", exclude={"photos", "genuine", "pairs", "sharp", "only"})
+    settings["weights"] = without_folders(config.weights)
     levels = {place: mean for place in sets_of(config) if (mean := _control_mean(config, scores, place))}
     content = {"control": levels, "adapters": adapters, "curves": curves, "rows": rows, "settings": settings}
     write_result(output / "summary.json", content)
