@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import PicklingError
 
 import numpy as np
 import pytest
@@ -53,8 +54,8 @@ def test_prepared_pairs_are_those_of_their_dataset(tmp_path: Path, photos: Path)
 
 
 def test_a_block_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="memoryview"):
-        _save(tmp_path / "00000.npy", np.array([memoryview(b"cannot be stored")], object))
+    with pytest.raises((AttributeError, PicklingError), match="pickle"):
+        _save(tmp_path / "00000.npy", np.array([lambda: 0], object))
     assert not list(tmp_path.iterdir())
 
 

@@ -141,6 +141,14 @@ def test_whatever_a_photo_raises_becomes_its_line(
     assert made.error == f"{photos / 'a.png'} cannot be processed: of a.png (UnforeseenError)"
 
 
+def test_a_sheet_that_cannot_be_written_hides_no_other_error(tmp_path: Path, photos: Path) -> None:
+    (photos / "damaged.png").write_bytes(b"nothing")
+    (tmp_path / "out" / "sheet.png").mkdir(parents=True)
+    summary = synthesize([photos], tmp_path / "out", SetConfig(kind="pairs", images="photos"))
+    assert summary.made == 2
+    assert ["damaged.png" in summary.errors[0], "sheet.png" in summary.errors[1]] == [True, True]
+
+
 def test_a_process_that_is_ended_from_outside_is_a_line() -> None:
     with pytest.raises(UserError, match="a worker process was killed"), worker_pool(2) as pool:
         pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL).result()

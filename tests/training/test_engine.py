@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tfmlc.errors import OutOfRangeError, UserError
 from tfmlc.training.batches import BAD_BATCH
 from tfmlc.training.loop import Loop
 from tfmlc.training.loop_config import LoopConfig
+from tfmlc.training.machine import writing_logs
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.state import STATE
 from tfmlc.training.task import Task
@@ -210,6 +212,25 @@ def test_a_loading_process_that_dies_is_told_in_one_line(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"a process that loads data died \(is killed by signal: Killed\): .*workers=0"):
         line_loop(tmp_path, Dies(), workers=1, save_every_steps=1).run()
     assert line_loop(tmp_path, save_every_steps=1).step < 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_logs_on_a_full_disk_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The thread that writes them fails first, and then the run."""
+
+    def write() -> None:
+        Path("/dev/full").write_bytes(b"a record")
+
+    def log() -> None:
+        with writing_logs(tmp_path):
+            thread = threading.Thread(target=write)
+            thread.start()
+            thread.join()
+            write()
+
+    with pytest.raises(UserError, match=r"cannot write the logs in .*: No space left on device; .*loop\.trackers=\[\]"):
+        log()
+    assert not capsys.readouterr().err
 
 
 def test_a_loss_that_refuses_its_input_stops_the_run_in_one_line(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tfmlc.runtime.device import Resolved, autocast, resolve_precision
 from tfmlc.runtime.progress import Progress, readable_duration
 from tfmlc.training.batches import keep_bad_batch, load_batches
 from tfmlc.training.loop_config import LoopConfig
-from tfmlc.training.machine import make_accelerator, mean_over_processes, on_sigterm, tracker_settings
+from tfmlc.training.machine import make_accelerator, mean_over_processes, on_sigterm, tracker_settings, writing_logs
 from tfmlc.training.muon import Muon
 from tfmlc.training.schedule import Cosine, Schedule
 from tfmlc.training.state import STATE, check_same_recipe, flat, read_state
@@ -146,7 +146,12 @@ class Loop:
         Raises:
             UserError: If the loss or the gradient is not finite, or the data cannot be read.
         """
-        last = min(self.config.steps, stop_at or self.config.steps)
+        with writing_logs(self.folder):
+            self._run(min(self.config.steps, stop_at or self.config.steps))
+        if self._terminated:
+            raise SystemExit(TERMINATED)
+
+    def _run(self, last: int) -> None:
         shown = {key: str(value) for key, value in flat(self.recipe).items()}
         self.accelerator.init_trackers("tfmlc", shown, tracker_settings(self.folder))
         with Progress("steps", self.config.steps) as progress, on_sigterm(self._terminate):
@@ -171,8 +176,6 @@ class Loop:
                     f"stopped by SIGTERM at step {self.step} of {self.config.steps}: run the same command to continue"
                 )
         self.accelerator.end_training()
-        if self._terminated:
-            raise SystemExit(TERMINATED)
 
     def _terminate(self) -> None:
         self._terminated = True

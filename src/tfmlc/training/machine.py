@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -64,6 +65,33 @@ def to_device(batch: Iterable[Tensor], device: torch.device) -> list[Tensor]:
         part.to(device, memory_format=torch.channels_last if part.dim() == 4 else torch.preserve_format)
         for part in batch
     ]
+
+
+@contextmanager
+def writing_logs(folder: Path) -> Generator[None]:
+    """Raise UserError if the logs of a run cannot be written.
+
+    TensorBoard writes in a thread, which raises the error as well. The traceback of the thread is not printed.
+
+    Args:
+        folder: The folder of the run.
+
+    Raises:
+        UserError: If the disk is full or the logs cannot be written for another reason.
+    """
+    before = threading.excepthook
+    threading.excepthook = lambda found: None if isinstance(found.exc_value, OSError) else before(found)
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:  # not of the logs, whose files are open
+            raise
+        raise UserError(
+            f"cannot write the logs in {folder}: {error.strerror}; the saved state is still good, "
+            "and loop.trackers=[] writes no logs"
+        ) from error
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager

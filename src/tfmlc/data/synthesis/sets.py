@@ -110,7 +110,10 @@ def synthesize(
             manifest.add(made.rows)
             summary.add(made)
     summary.errors.sort()
-    write_sheet(output)
+    try:
+        write_sheet(output)
+    except UserError as error:  # as on a full disk: what failed before is said, too
+        summary.errors.append(str(error))
     return summary
 
 
