@@ -295,21 +295,6 @@ def flicker_table() -> str:
     return _with(f"{content['model']}, commit {content['commit']}.", markdown(titles, rows, labels=2))
 
 
-def earlier_study_table() -> str:
-    content = _read("earlier-study/summary.json")
-    digits = {"psnr": 3, "ssim_3d": 4, "lpips": 4, "dists": 4, "niqe": 3, "brisque": 2}
-    rows: list[list[object]] = []
-    for row in content["rows"]:
-        spreads = {metric: row[f"{metric}_spread"] for metric in digits}
-        cells = [
-            f"{row[metric]:.{places}f}" + ("" if spreads[metric] is None else f" ± {spreads[metric]:.{places}f}")
-            for metric, places in digits.items()
-        ]
-        rows.append([row["set"], row["loss"], row["seeds"], *cells])
-    table = markdown(["set", "loss", "seeds", *digits], rows, labels=2)
-    return _with(f"{content['device']}, commit {content['commit']}.", table)
-
-
 def study_table() -> str:
     content = _read("study/summary.json")
     rows = [row for row in content["rows"] if row["set"] == "all sets"]
@@ -549,7 +534,6 @@ def _read(name: str) -> Any:
 TABLES = {
     "steps": steps_table,
     "counts": counts_table,
-    "earlier-study": earlier_study_table,
     "study": study_table,
     "study sets": study_sets_table,
     "study adapters": study_adapters_table,
