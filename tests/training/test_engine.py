@@ -209,7 +209,7 @@ class Dies(Numbers):
 
 @pytest.mark.multiprocess
 def test_a_loading_process_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a process that loads data died \(is killed by signal: Killed\): .*workers=0"):
+    with pytest.raises(UserError, match=r"a process that loads data died \(.*\): .*workers=0"):
         line_loop(tmp_path, Dies(), workers=1, save_every_steps=1).run()
     assert line_loop(tmp_path, save_every_steps=1).step < 4
 

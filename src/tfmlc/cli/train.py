@@ -12,6 +12,7 @@ from tfmlc.cli.tree import (
     check_unlocked,
     one_line_errors,
 )
+from tfmlc.runtime.processes import is_first_process
 
 
 @app.command()
@@ -51,20 +52,17 @@ def train(
         if batch is not None:
             config, changes = scale_to(config, batch)
             typer.echo("\n".join(changes), err=True)
-        if print_config:
-            from tfmlc.training.train import resolved
+        from tfmlc.training.train import resolved, train_network
 
+        if print_config:
             config, remarks = resolved(config)
             typer.echo("".join(f"# {remark}\n" for remark in remarks) + config.to_yaml())
             return
         if sweep is not None:
             from tfmlc.training.sweep import sweep_ratios
 
-            typer.echo(sweep_ratios(config, folder, sweep))
-            return
-        from tfmlc.runtime.processes import is_first_process
-        from tfmlc.training.train import train_network
-
-        weights = train_network(config, folder, force=force)
+            said = sweep_ratios(config, folder, sweep)
+        else:
+            said = f"weights: {train_network(config, folder, force=force)}"
         if is_first_process():
-            typer.echo(f"weights: {weights}")
+            typer.echo(said)
