@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -83,12 +83,11 @@ def synthesize(
     Raises:
         UserError: If the folder was made with other settings or sources, or another run is working in it.
     """
-    levels = 1 if config.kind == "pairs" else config.video.levels
-    video_blur = config.video.model_copy(update={"levels": levels})
+    video_blur = config.video.model_copy(update={"levels": 1} if config.kind == "pairs" else {})
     video_paths, photos = sort_inputs(inputs, config.images)
     planned = plan_synthetic(photos, config.per_photo, config.seed, leave_out=output)
     videos = find_videos(video_paths, leave_out=output, of_frames=config.images == "frames")
-    names, summary = folders(config.kind, levels), Summary()
+    names, summary = folders(config.kind, video_blur.levels), Summary()
     settings: dict[str, Any] = {"kind": config.kind, "folders": names}
     settings |= {"blur": config.blur.model_dump(mode="json")} if photos else {}
     settings |= {"video": video_blur.model_dump(mode="json")} if video_paths else {}
@@ -102,10 +101,8 @@ def synthesize(
         synthetic_job = partial(make_synthetic, output=output, names=names, blur=config.blur)
         video_job = partial(make_video, output=output, names=names, config=video_blur, whole=frozenset(whole))
         done = {image.name for image in kept} | _finished(manifest.whole)
-        jobs: dict[Callable[[], Made], Path] = {
-            partial(synthetic_job, image): image.source for image in planned if image.name not in done
-        }
-        jobs |= {partial(video_job, video): video.path for video in videos if video.name not in done}
+        jobs = _jobs(synthetic_job, [(one, one.name, one.source) for one in planned], done)
+        jobs |= _jobs(video_job, [(one, one.name, one.path) for one in videos], done)
         for made in _made(jobs, config.kind, workers):
             manifest.add(made.rows)
             summary.add(made)
@@ -115,6 +112,13 @@ def synthesize(
     except UserError as error:  # as on a full disk: what failed before is said, too
         summary.errors.append(str(error))
     return summary
+
+
+def _jobs(
+    make: Callable[..., Made], items: Iterable[tuple[Any, str, Path]], done: Container[str]
+) -> dict[Callable[[], Made], Path]:
+    """Return the jobs of the items, with their names and sources, that are not done, and the source of each."""
+    return {partial(make, item): source for item, name, source in items if name not in done}
 
 
 def _made(jobs: Mapping[Callable[[], Made], Path], kind: Kind, workers: int | Cluster | None) -> Generator[Made]:
