@@ -77,6 +77,17 @@ def test_an_address_without_a_cluster_is_told_at_once(address: str, reason: str)
         check_answers(address)
 
 
+def test_a_node_that_does_not_start_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def late(*_: object, **__: object) -> None:
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(UserError, match=r"cannot use the Ray cluster of this machine: .* timed out during startup\."):
+        list(Cluster().run(lambda: abs, [1]))
+
+
 @pytest.fixture(scope="module")
 def two_machines(store: Any) -> Iterator[Any]:
     """A cluster of two machines with a core each, as far as Ray can tell; they know the store."""

@@ -36,7 +36,7 @@ YEAR_S = 365 * 24 * 3600
 WORKERS = {  # a command with workers, and what the command line of one contains
     "synthesize": (("--workers", "2"), "spawn_main"),
     "train": ((), "others.py"),
-    "deblur ray": ((), "ray::"),
+    "deblur ray": ((), "ray::Map"),
 }
 Row = dict[str, Any]
 
@@ -114,13 +114,13 @@ def worker(work: Path, name: str) -> Generator[Row]:
 
 def _kill_worker(sign: str, folder: Path) -> None:
     """Kill a process below this one's children that has ``sign`` in its command, after the first files are there."""
-    before = len(content(folder))
+    before = len(list(folder.rglob("[!.]*")))
     while True:
         time.sleep(0.02)
         with suppress(psutil.NoSuchProcess):
             runs = psutil.Process().children()
             workers = [found for child in runs for found in child.children(recursive=True) if sign in _command(found)]
-            if workers and len(list(folder.rglob("*"))) > before:
+            if workers and len(list(folder.rglob("[!.]*"))) > before:
                 workers[-1].kill()
                 return
 
