@@ -36,15 +36,13 @@ CHANGES = {"nothing": NONE, "colours": {"flip": 0.0}, "colours and flips": {}}
 Ranker = Callable[[Tensor], Tensor]
 
 
-def draw(source: SyntheticTriplets, row: int, *, place: bool, changes: str) -> Tensor:
-    """A triplet whose images differ in their place or not, and in what is changed of each on its own."""
-    rng, side = np.random.default_rng([7, row]), source.augmentation.crop_px
-    own = Augmentation(crop_px=side, **CHANGES[changes])
+def draw(source: SyntheticTriplets, row: int, *, place: bool) -> Tensor:
+    """A triplet whose images are each augmented on its own, and show another place or not."""
+    rng = np.random.default_rng([7, row])
     if place:
-        source.augmentation = own
         return source.view(row, "independent", rng)
     middle = (source.plain(row) * 255).round().byte()  # as large as a crop, so each image keeps its place
-    return augmented(list(middle), own, "independent", rng)
+    return augmented(list(middle), source.augmentation, "independent", rng)
 
 
 def by_the_meter(members: Tensor) -> Tensor:
@@ -80,8 +78,9 @@ def main(
     cases = [(side, place, changes) for side in SIDES_PX for place in (False, True) for changes in CHANGES]
     with Progress("cases", len(cases)) as progress:
         for side, place, changes in cases:
-            source = SyntheticTriplets(files, TRIPLETS, Augmentation(crop_px=side), blur=BlurConfig(), levels=LEVELS)
-            triplets = [draw(source, row, place=place, changes=changes) for row in range(TRIPLETS)]
+            own = Augmentation(crop_px=side, **CHANGES[changes])
+            source = SyntheticTriplets(files, TRIPLETS, own, blur=BlurConfig(), levels=LEVELS)
+            triplets = [draw(source, row, place=place) for row in range(TRIPLETS)]
             for name, ranker in ranked.items():
                 with torch.no_grad():
                     distances = torch.cat([ranker(members) for members in triplets])

@@ -21,12 +21,14 @@ from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.deblur import Deblurrer
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.weights import find_model
+from tfmlc.losses.pixel import psnr_loss
 from tfmlc.metrics.registry import score_images
 from tfmlc.networks import load_network
 from tfmlc.results import write_result
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.hooks import centred
 from tfmlc.training.muon import Muon
+from tfmlc.training.schedule import Cosine
 
 SIDE_PX, IMAGES = 512, 15
 CROP_PX, BATCH, STEPS, HIGHEST = 192, 16, 160, 0.003
@@ -64,12 +66,14 @@ def memory(model: str, pairs: Path, output: Output) -> None:
     for count in CROPS:
         network = copy.deepcopy(load_network(find_model(model))).train()
         optimiser = Muon(list(network.parameters()), lr=HIGHEST)
+        schedule = Cosine(steps=STEPS, highest=HIGHEST, lowest=HIGHEST / 100)
         before = gain(network, crops[:count])
         with Progress(f"{count} crops", STEPS) as progress:
             for step in range(STEPS):
-                optimiser.param_groups[0]["lr"] = HIGHEST * (0.01 + 0.99 * (1 + np.cos(np.pi * step / STEPS)) / 2)
+                for group in optimiser.param_groups:
+                    group["lr"] = schedule.rate(step)
                 some = crops[torch.from_numpy(rng.integers(count, size=BATCH))]
-                loss = -psnr(network(some[:, 0])[-1], some[:, 1]).mean()
+                loss = psnr_loss(network(some[:, 0])[-1], some[:, 1])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -101,14 +105,11 @@ def crop_of(pair: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> Te
     return torch.stack([to_tensor(image[top : top + CROP_PX, left : left + CROP_PX]) for image in pair])
 
 
-def psnr(restored: Tensor, sharp: Tensor) -> Tensor:
-    return -10 * (restored - sharp).square().mean(dim=(1, 2, 3)).clamp(min=1e-7).log10()
-
-
 @torch.no_grad()
 def gain(network: torch.nn.Module, crops: Tensor) -> float:
-    gains = [psnr(network(one[None, 0])[-1], one[None, 1]) - psnr(one[None, 0], one[None, 1]) for one in crops]
-    return round(float(torch.cat(gains).mean()), 3)
+    pairs = [(one[None, 0], one[None, 1]) for one in crops]
+    gains = [psnr_loss(blurry, sharp) - psnr_loss(network(blurry)[-1], sharp) for blurry, sharp in pairs]
+    return round(float(torch.stack(gains).mean()), 3)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import psutil
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from tfmlc.bench.measure import in_new_process, timed
+from tfmlc.bench.measure import in_new_process, process_tree, timed
 from tfmlc.data.datasets.synthetic import SyntheticPairs
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.errors import UserError
@@ -59,8 +59,7 @@ def cost_of(command: Sequence[str]) -> Cost:
     ):
         while running.poll() is None:
             with suppress(psutil.Error):
-                tree = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
-                peak = max(peak, sum(process.memory_info().rss for process in tree))
+                peak = max(peak, sum(process.memory_info().rss for process in process_tree(running.pid)))
             time.sleep(SAMPLE_S)
         seconds = time.perf_counter() - started
         said.seek(0)

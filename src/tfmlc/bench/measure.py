@@ -30,6 +30,12 @@ def in_new_process(work: Callable[..., float], *arguments: Any) -> float:
         return pool.submit(work, *arguments).result()
 
 
+def process_tree(process: int | None = None) -> list[psutil.Process]:
+    """Return a process, by default this one, and all that it has started."""
+    first = psutil.Process(process)
+    return [first, *first.children(recursive=True)]
+
+
 class PeakMemory:
     """Measures how much the resident memory of this process grows inside a ``with`` block; it is sampled every 2 ms."""
 

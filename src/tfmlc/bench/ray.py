@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
+from tfmlc.bench.measure import process_tree
 from tfmlc.deblur.batch import Job, Outcome, plan_batch, restore_photo
 from tfmlc.deblur.clustered import Make, run_on_cluster
 from tfmlc.deblur.deblurrer import Deblurrer
@@ -101,8 +101,7 @@ def _measured(results: Iterable[Any], total: int) -> _Pace:
 
 
 def _tree_cpu_s() -> float:
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
+    return sum(sum(process.cpu_times()[:2]) for process in process_tree())
 
 
 def _row(by: str, busy: _Pace, idle: _Pace) -> dict[str, Any]:

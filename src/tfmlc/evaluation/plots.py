@@ -130,12 +130,6 @@ def draw_diagnosis(path: Path, rows: Sequence[Mapping[str, Any]], gradients: Map
     _save(figure, path, dpi=110)
 
 
-def _save(figure: Figure, path: Path, dpi: int) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi)
-    write_atomically(path, content.getvalue())
-
-
 def draw_growth(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Plot processor time and memory over the number of what grows, on logarithmic axes; a column per kind."""
     kinds = list(dict.fromkeys(row["what"] for row in rows))
@@ -148,7 +142,13 @@ def draw_growth(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             panel.plot([row["number"] for row in some], [row[key] for row in some], marker="o")
             panel.set(xscale="log", yscale="log", xlabel=kind, ylabel=label if column == 0 else None)
             panel.grid(visible=True, alpha=0.3)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, dpi=120)
+
+
+def _save(figure: Figure, path: Path, dpi: int) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi)
+    write_atomically(path, content.getvalue())
 
 
 def _figure(width: float, height: float) -> Figure:
