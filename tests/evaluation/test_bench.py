@@ -50,6 +50,7 @@ def test_the_released_procedure_gives_the_same_loss_and_gradient(adapted: bool, 
 
 
 @pytest.mark.weights
+@pytest.mark.heavy
 def test_both_programs_give_the_same_scores(tmp_path: Path) -> None:
     if reasons := unavailable(list(PYIQA_NAMES)):
         pytest.skip(next(iter(reasons.values())))
