@@ -147,6 +147,7 @@ def test_scaling_keeps_the_images_seen() -> None:
 
 
 @pytest.mark.weights
+@pytest.mark.heavy
 def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
     from tfmlc.metrics.registry import unavailable
 
