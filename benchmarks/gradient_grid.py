@@ -16,7 +16,8 @@ import torch
 import typer
 
 from tfmlc.backbones import build_backbone
-from tfmlc.data.datasets.pairs import Pair, find_pairs, read_pair
+from tfmlc.data.datasets.choice import evenly
+from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.evaluation.diagnose import periodicity
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.losses import FeatureMatchingLoss
@@ -39,11 +40,6 @@ def mean_gradient(loss: FeatureMatchingLoss, blurry: torch.Tensor, sharp: torch.
     return total[0].double().square().sum(dim=0).sqrt().numpy()
 
 
-def spread(pairs: list[Pair]) -> list[Pair]:
-    """Return at most five pairs, evenly spread."""
-    return [pairs[int(place)] for place in np.linspace(0, len(pairs) - 1, min(IMAGES, len(pairs)))]
-
-
 def main(
     pairs: Path,
     weights: str = "hub",
@@ -60,7 +56,7 @@ def main(
             "default": FeatureMatchingLoss(offset=offset),
         }
 
-    middles = [centred(read_pair(pair), SIDE_PX) for pair in spread(find_pairs(pairs))]
+    middles = [centred(read_pair(pair), SIDE_PX) for pair in evenly(find_pairs(pairs), IMAGES)]
     images = [(to_tensor(blurry)[None], to_tensor(sharp)[None]) for blurry, sharp in middles]
     rows: list[dict[str, object]] = []
     for offset in ("none", "random"):

@@ -17,6 +17,7 @@ import typer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from tfmlc.data.datasets.choice import evenly
 from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.deblur import Deblurrer
 from tfmlc.io.images.tensors import to_tensor
@@ -43,10 +44,8 @@ def gap(model: str, sets: list[str], output: Output) -> None:
     deblur = Deblurrer(load_network(find_model(model)), precision="fp32").unguarded()
     rows: list[dict[str, object]] = []
     for name, folder in (one.split("=") for one in sets):
-        pairs = find_pairs(Path(folder))
-        pairs = pairs[:: max(1, len(pairs) // IMAGES)][:IMAGES]
         found: list[tuple[float, float]] = []
-        for blurry, sharp in (centred(read_pair(pair), SIDE_PX) for pair in pairs):
+        for blurry, sharp in (centred(read_pair(pair), SIDE_PX) for pair in evenly(find_pairs(Path(folder)), IMAGES)):
             restored = deblur(blurry, on_unreliable=print)
             found.append(tuple(score_images(image, sharp, ["psnr"])["psnr"] for image in (blurry, restored)))
         before, after = (float(value) for value in np.mean(found, axis=0))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tfmlc.backbones import build_backbone
 from tfmlc.config import read_record
+from tfmlc.data.datasets.choice import evenly
 from tfmlc.data.datasets.triplet_sources import TripletSource
 from tfmlc.errors import UserError
 from tfmlc.evaluation.plots import draw_diagnosis
@@ -95,7 +96,7 @@ def diagnose(distances: Mapping[str, Distance], triplets: TripletSource) -> list
         period of 8, 14, 16 or 32 px, 0 if nothing repeats. ``curve``: the mean distance of each level.
     """
     rows: list[dict[str, Any]] = []
-    numbers = _spread(len(triplets.names))
+    numbers = evenly(range(len(triplets.names)), MOST_TRIPLETS)
     motions = [triplets.motion_px(number) for number in numbers]
     with Progress("diagnosing", len(distances) * len(numbers)) as progress:
         for name, distance in distances.items():
@@ -127,11 +128,6 @@ def diagnose(distances: Mapping[str, Distance], triplets: TripletSource) -> list
                 }
             )
     return rows
-
-
-def _spread(count: int) -> list[int]:
-    """Return the numbers of the triplets to use, evenly spread."""
-    return [int(place) for place in np.linspace(0, count - 1, min(count, MOST_TRIPLETS))]
 
 
 def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -294,7 +290,7 @@ def diagnose_adapter(adapter: Path, held: TripletSource, *, weights: str = "hub"
     distances = named_distances(config.backbone, config.block, weights=weights, adapter=adapter)
     rows = diagnose(distances, held)
     members = held.plain(0)
-    info = {"triplets": len(_spread(len(held.names))), "crop_px": members.shape[-1]}
+    info = {"triplets": min(len(held.names), MOST_TRIPLETS), "crop_px": members.shape[-1]}
     content = {"rows": rows, **info, "config": config.model_dump(mode="json")}
     write_result(adapter.with_suffix(".report.json"), content)
     gradients = {name: gradient_map(distance, members[-1:], members[:1]) for name, distance in distances.items()}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tfmlc.data.datasets.choice import evenly
 from tfmlc.data.datasets.pairs import Pair, find_pairs, read_pair
 from tfmlc.evaluation.identity import DataSet
 from tfmlc.evaluation.scores import Scores, gain, psnr_column
@@ -114,11 +115,11 @@ def examples(before: Scores | None, last: Scores, column: str) -> dict[str, str]
     }
     ranked = sorted(gains, key=lambda name: -gains[name])
     end = len(ranked) - 1
-    spread = np.linspace(0, end, min(len(ranked), MOST_IMAGES)).round().astype(int).tolist()
     places = {end: "worst", len(ranked) // 2: "median", 0: "most improved" if before is not None else "best"}
     if end == 0:
         places = {0: ""}
-    return {ranked[place]: places.get(place, "") for place in sorted({*spread, *places})}
+    shown = sorted({*evenly(range(len(ranked)), MOST_IMAGES), *places})
+    return {ranked[place]: places.get(place, "") for place in shown}
 
 
 def _scores_of(item: Scores, before: Scores | None, name: str, column: str) -> dict[str, float | None]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tfmlc.data.datasets.choice import split_by_size
 from tfmlc.data.datasets.triplet_sources import JoinedTriplets, StoredTriplets, SyntheticTriplets, TripletSource
-from tfmlc.data.datasets.triplets import Triplet, find_triplets, split_by_size, split_by_video
+from tfmlc.data.datasets.triplets import Triplet, find_triplets, split_by_video
 from tfmlc.data.synthesis.manifest import MANIFEST, file_sha256
 from tfmlc.errors import UserError
 from tfmlc.io.images import find_images
@@ -101,7 +102,7 @@ def _is_set(folder: Path, photos: list[Path]) -> bool:
 
 def _stored(triplets: list[Triplet], config: AdaptConfig) -> AdaptData:
     crop_px = config.augmentation.crop_px
-    kept, small = split_by_size(triplets, crop_px)
+    kept, small = split_by_size(triplets, crop_px, lambda triplet: triplet.files[0])
     if small and not kept:
         raise UserError(f"all {len(small)} triplets are smaller than augmentation.crop_px={crop_px}: lower it")
     if small:

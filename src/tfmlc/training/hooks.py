@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import nn
 
 from tfmlc.config import Config
+from tfmlc.data.datasets.choice import evenly
 from tfmlc.data.datasets.pairs import chosen_pairs, find_pairs, read_pair
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.images.tensors import to_tensor
@@ -84,8 +85,7 @@ class Validation(Hook):
         if config.pairs is not None:
             check_metrics(config.metrics)
             pairs = chosen_pairs(find_pairs(config.pairs), config.only)
-            places = np.linspace(0, len(pairs) - 1, min(config.images, len(pairs))).round().astype(int)
-            self.images = [centred(read_pair(pairs[int(place)]), config.crop_px) for place in places]
+            self.images = [centred(read_pair(pair), config.crop_px) for pair in evenly(pairs, config.images)]
 
     def after_step(self, loop: Loop) -> None:
         """Validate if the step is a multiple of ``every_steps`` and there are pairs."""

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tfmlc.data.datasets.choice import evenly
 from tfmlc.errors import UserError, different_sizes
 from tfmlc.io.files import read_utf8
 from tfmlc.io.images import find_images, read_rgb8, read_size
@@ -109,7 +110,7 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
         sizes = read_size(pair.blurry), read_size(pair.sharp)
         if sizes[0] != sizes[1]:
             raise different_sizes(pair.blurry, sizes[0][::-1], pair.sharp, sizes[1][::-1])
-    some = [pairs[int(place)] for place in np.linspace(0, len(pairs) - 1, min(LOOKED_AT, len(pairs)))]
+    some = evenly(pairs, LOOKED_AT)
     swapped = [pair for pair in some if detail(read_rgb8(pair.blurry)) > detail(read_rgb8(pair.sharp))]
     if 2 * len(swapped) > len(some):
         raise UserError(

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tfmlc.data.datasets.choice import split_by_size
 from tfmlc.data.datasets.pairs import detail
 from tfmlc.data.synthesis.blur import BlurConfig, blur_image
 from tfmlc.data.synthesis.motion_spectrum import cell_centres, motion_spectrum
 from tfmlc.errors import UserError
-from tfmlc.io.images import read_rgb8, read_size
+from tfmlc.io.images import read_rgb8
 from tfmlc.io.images.tensors import to_tensor
 
 MARGIN_PX = 24
@@ -61,7 +62,7 @@ class SharpCrops:
     """
 
     def __init__(self, photos: Sequence[Path], crop_px: int, scale: tuple[float, float], *, setting: str) -> None:
-        self.photos, self.too_small = split_by_size(photos, crop_px)
+        self.photos, self.too_small = split_by_size(photos, crop_px, Path)
         if not self.photos:
             raise UserError(
                 f"all {len(photos)} photos are smaller than {setting}={crop_px}, for example {photos[0]}: "
@@ -152,12 +153,6 @@ class SyntheticPairs(Dataset[tuple[Tensor, ...]]):
         cells = self.patch_px // self.cell_px
         spectrum = motion_spectrum(record.trajectory.homographies(), centres).reshape(-1, cells, cells)
         return (*pair, torch.from_numpy(spectrum))
-
-
-def split_by_size(images: Sequence[Path], least_px: int) -> tuple[list[Path], list[Path]]:
-    """Split image files by whether their shorter side is at least ``least_px``; only the file headers are read."""
-    fits = {path: min(read_size(path)) >= least_px for path in images}
-    return [path for path in images if fits[path]], [path for path in images if not fits[path]]
 
 
 def random_turn(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

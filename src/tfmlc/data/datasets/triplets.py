@@ -18,7 +18,7 @@ from tfmlc.config import Config
 from tfmlc.data.datasets.nuisance import Nuisance, disturbed, strengths_of
 from tfmlc.data.synthesis.manifest import MANIFEST, read_manifest
 from tfmlc.errors import UserError
-from tfmlc.io.images import read_rgb8, read_size
+from tfmlc.io.images import read_rgb8
 
 Alignment = Literal["shared", "independent", "nuisance"]
 
@@ -142,14 +142,6 @@ def _nearest(videos: Sequence[str], counts: Mapping[str, int], wanted: float) ->
         held.add(video)
         best -= counts[video]
     return held
-
-
-def split_by_size(triplets: Sequence[Triplet], least_px: int) -> tuple[list[Triplet], list[Triplet]]:
-    """Split triplets by whether their images are at least ``least_px`` large; only the file headers are read."""
-    large = [min(read_size(triplet.files[0])) >= least_px for triplet in triplets]
-    parts = ([t for t, fits in zip(triplets, large, strict=True) if fits is side] for side in (True, False))
-    kept, small = parts
-    return kept, small
 
 
 def augmented(
