@@ -32,7 +32,7 @@ from tfmlc.training.muon import Muon
 from tfmlc.training.schedule import Cosine
 
 SIDE_PX, IMAGES = 512, 15
-CROP_PX, BATCH, STEPS, HIGHEST = 192, 16, 160, 0.003
+CROP_PX, BATCH, STEPS, HIGHEST = 128, 8, 150, 0.003
 CROPS = (16, 64, 256)
 Output = Annotated[Path, typer.Option("-o", "--output")]
 app = typer.Typer()
