@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from release.matrix import not_oldest
 
 

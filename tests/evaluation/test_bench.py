@@ -16,11 +16,16 @@ from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.bench import deblur, growth, scaling, step, synthesize
 from tfmlc.bench.evaluate import PYIQA_NAMES, bench_scores
+from tfmlc.bench.official_inference import official_inference
 from tfmlc.bench.released_loss import ReleasedLoss
 from tfmlc.cli import app
+from tfmlc.deblur import Deblurrer
 from tfmlc.io.images import Image, write_image
+from tfmlc.io.images.tensors import to_tensor
 from tfmlc.losses import Adapter, FeatureMatchingLoss
 from tfmlc.metrics.registry import unavailable
+from tfmlc.networks import build_network
+from tfmlc.runtime.device import fast_precision
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +76,34 @@ def bench(*arguments: object) -> tuple[dict[str, Any], list[str]]:
     return json.loads(Path("costs.json").read_text()), run.stdout.splitlines()
 
 
-def test_deblurring_is_measured_by_size_precision_and_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deblurring_is_measured_against_the_official_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(deblur, "bench_deblur", partial(deblur.bench_deblur, repeats=1, sides_px=[(48, 64)]))
-    costs, lines = bench("deblur")
-    rows = costs["rows"]
-    assert [(row["image"], row["tile_px"]) for row in rows] == [("64x48", "auto"), ("64x48", 256)] * 2
-    assert rows[0]["times_faster"] == 1
-    assert [line.split()[0] for line in lines] == ["64x48"] * 4
+    small = partial(deblur.bench_deblur, repeats=1, frame_px=(48, 64), large_px=(96, 64))
+    monkeypatch.setattr(deblur, "bench_deblur", small)
+    costs, lines = bench("deblur", "-m", "default", "-m", "nafnet")
+    ways = [row["way"] for row in costs["rows"] if row["model"] == "nafnet"]
+    assert ways == ["official", *dict.fromkeys(["fp32", fast_precision(torch.device("cpu"))])]
+    assert [row["times_faster"] for row in costs["rows"] if row["way"] == "official"] == [1, 1, 1]
+    images = {(row["model"], row["image"]) for row in costs["rows"]}
+    assert images == {("default", "64x48"), ("default", "64x96"), ("nafnet", "64x48")}
+    assert [line.split()[0] for line in lines] == [row["model"] for row in costs["rows"]]
+
+
+@pytest.mark.parametrize("name", ["hinet", "nafnet"])
+def test_the_official_way_gives_the_same_image_as_one_tile(name: str) -> None:
+    network = build_network(name, width=8).eval()
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    official = official_inference(network, to_tensor(image)[None]).clamp(0, 1)[0].permute(1, 2, 0).numpy()
+    restored = Deblurrer(network, device="cpu", precision="fp32", tile_px=0).restore_tiles(image, None)
+    assert np.abs(official * 255 - restored).max() < 0.51
+
+
+def test_official_crops_cover_the_image_and_overlap_evenly() -> None:
+    ones = build_network("hinet", width=8).eval()
+    for parameter in ones.parameters():
+        torch.nn.init.zeros_(parameter)  # so that the network returns its input
+    blurry = torch.rand(1, 3, 300, 520, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(official_inference(ones, blurry), blurry, atol=1e-6)
 
 
 def test_a_training_step_is_measured_under_each_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

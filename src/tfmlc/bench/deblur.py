@@ -1,64 +1,91 @@
-"""The time and memory of deblurring, by image size, precision and tile."""
+"""The time and memory of deblurring, relative to the official code of each network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from tfmlc.bench.measure import PeakMemory, give_back_memory, timed
+from tfmlc.bench.official_inference import official_inference
 from tfmlc.deblur import Deblurrer
+from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.weights import find_model
-from tfmlc.networks import load_network
+from tfmlc.networks import NETWORKS, Network, build_network, load_network
 from tfmlc.runtime.progress import Progress
 
-SIDES_PX = ((720, 1280), (3000, 4000))
-TILES_PX = (None, 256)  # None: chosen by the free memory
+MODELS = ("default", "hinet", "mprnet-lite", "nafnet")
+FRAME_PX, LARGE_PX = (720, 1280), (3000, 4000)
 
 
-def bench_deblur(model: str, repeats: int = 2, sides_px: Sequence[tuple[int, int]] = SIDES_PX) -> list[dict[str, Any]]:
+def bench_deblur(
+    models: Sequence[str] = MODELS,
+    repeats: int = 2,
+    frame_px: tuple[int, int] = FRAME_PX,
+    large_px: tuple[int, int] = LARGE_PX,
+) -> list[dict[str, Any]]:
     """Measure the deblurring of images of noise, on the CPU.
 
-    Each image size is measured in fp32 and in the automatic precision, with the automatic tile and with tiles of
-    256 px.
+    Each network restores a video frame as its official code does, and with the deblurrer in fp32 and, if the machine
+    has a faster one, in the automatic precision. Models with weights restore a large photo too; the others cost minutes
+    there, and the cost of a pixel is the same.
 
     Args:
-        model: The name of a model or a weights file.
+        models: Names of networks, which get random weights, names of models, or weights files.
         repeats: The number of runs. The fastest one counts.
-        sides_px: The heights and widths of the images.
+        frame_px: The height and width of the frame.
+        large_px: The height and width of the large photo.
 
     Returns:
-        Rows with seconds, megapixels per second and extra memory in MiB. ``times_faster`` compares with fp32 and the
-        automatic tile.
+        Rows with seconds, megapixels per second and extra memory in MiB. ``times_faster`` compares with the official
+        code.
 
     Raises:
-        UserError: If the model cannot be loaded.
+        UserError: If a model cannot be loaded.
     """
+    sizes = {name: (frame_px,) if name in NETWORKS else (frame_px, large_px) for name in models}
     rows: list[dict[str, Any]] = []
-    network = load_network(find_model(model))
-    with Progress("images", 2 * len(sides_px) * len(TILES_PX)) as progress:
-        for side in sides_px:
-            image = np.random.default_rng(0).integers(0, 256, (*side, 3), np.uint8)
-            first = 0.0
-            for precision in ("fp32", "auto"):
-                for tile_px in TILES_PX:
-                    deblurrer = Deblurrer(network, device="cpu", precision=precision, tile_px=tile_px)
-                    give_back_memory()
-                    with PeakMemory() as peak:
-                        best = min(timed(partial(deblurrer.restore_tiles, image, None))[1] for _ in range(repeats))
-                    first = first or best
-                    rows.append(
-                        {
-                            "image": f"{side[1]}x{side[0]}",
-                            "precision": deblurrer.precision,
-                            "tile_px": tile_px or "auto",
-                            "seconds": round(best, 3),
-                            "megapixels_per_s": round(image.size / 3e6 / best, 3),
-                            "extra_mib": round(peak.extra_mib, 1),
-                            "times_faster": round(first / best, 2),
-                        }
-                    )
-                    progress.advance()
+    with Progress("images", sum(map(len, sizes.values()))) as progress:
+        for name, of_model in sizes.items():
+            for size in of_model:
+                rows += _bench_image(name, size, repeats)
+                progress.advance()
     return rows
+
+
+def _bench_image(name: str, size: tuple[int, int], repeats: int) -> list[dict[str, Any]]:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    ways: dict[str, Callable[[], Any]] = {
+        "official": partial(official_inference, _network(name), to_tensor(image)[None])
+    }
+    for precision in ("fp32", "auto"):
+        deblurrer = Deblurrer(_network(name), device="cpu", precision=precision)
+        ways[deblurrer.precision] = partial(deblurrer.restore_tiles, image, None)
+    rows: list[dict[str, Any]] = []
+    for way, work in ways.items():
+        give_back_memory()
+        with PeakMemory() as peak:
+            best = min(timed(work)[1] for _ in range(repeats))
+        rows.append(
+            {
+                "model": name,
+                "image": f"{size[1]}x{size[0]}",
+                "way": way,
+                "seconds": round(best, 3),
+                "megapixels_per_s": round(image.size / 3e6 / best, 3),
+                "extra_mib": round(peak.extra_mib, 1),
+                "times_faster": round((rows[0]["seconds"] if rows else best) / best, 2),
+            }
+        )
+    return rows
+
+
+def _network(name: str) -> Network:
+    """Return a network in evaluation mode; one without weights gets random ones, which cost the same."""
+    if name not in NETWORKS:
+        return load_network(find_model(name)).eval()
+    torch.manual_seed(0)
+    return build_network(name).eval()

@@ -85,18 +85,20 @@ def bench_synthesize(
 @bench.command("deblur")
 def bench_deblur(
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
-    model: Annotated[str, typer.Option("-m", "--model", help="A model's name or a weights file.")] = "default",
+    models: Annotated[
+        list[str] | None,
+        typer.Option("-m", "--model", help="A network, a model or a weights file; can be repeated. All if not given."),
+    ] = None,
 ) -> None:
-    """Measure time and memory of deblurring, by image size, precision and tile size."""
+    """Measure time and memory of deblurring, relative to the official code of each network."""
     with one_line_errors():
+        from tfmlc.bench.deblur import MODELS
         from tfmlc.bench.deblur import bench_deblur as run
         from tfmlc.results import write_result
 
-        rows = run(model)
-        write_result(output, {"model": model, "rows": rows})
-        for row in rows:
+        for row in write_result(output, {"rows": run(models or MODELS)})["rows"]:
             typer.echo(
-                f"{row['image']:<10} {row['precision']} tile {row['tile_px']!s:<5} {row['seconds']:8.2f} s "
+                f"{row['model']:<12} {row['image']:<10} {row['way']:<8} {row['seconds']:8.2f} s "
                 f"{row['extra_mib']:7.0f} MiB  x {row['times_faster']:.2f}"
             )
 

@@ -27,12 +27,13 @@ def choose_device(device: str) -> torch.device:
 
 
 def fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
-    """Return ``"bf16"`` if the device has fast bf16 matrix products (Ampere and later, AMX), else ``"fp32"``."""
+    """Return ``"bf16"`` if the device is fast at it (Ampere and later; AMX, AVX-512 with bf16), else ``"fp32"``."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     if device.type == "cpu":
         amx = torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage]
-        return "bf16" if amx else "fp32"
+        avx = torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
+        return "bf16" if amx or avx else "fp32"
     return "fp32"
 
 
