@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import importlib
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from docutils import nodes
 from pydantic import BaseModel
@@ -57,7 +57,7 @@ def _group(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> I
             inner.append((f"{prefix}{name}.{by_name}", kind))
             continue
         default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
-        rows.append((f"`{prefix}{name}`", f"`{_type(field)}`", _code(default), _words(field)))
+        rows.append((f"`{prefix}{name}`", f"`{_type(field.annotation)}`", _code(default), _words(field)))
     summary = " ".join((model.__doc__ or "").split("\n\n")[0].split())
     yield f"{summary}\n"
     yield _table(("setting", "type", "default", "meaning"), rows)
@@ -76,11 +76,15 @@ def _model_of(field: FieldInfo) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _type(field: FieldInfo) -> str:
-    kind = field.annotation
-    text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
-    text = re.sub(r"Literal\[(.*?)\]", lambda values: values[1].replace("'", "").replace(", ", " or "), text)
-    return text.replace("typing.", "").replace("pathlib.", "").replace("|", "or").replace("NoneType", "None")
+def _type(kind: Any) -> str:
+    """A type in words, such as ``int or native or None``."""
+    parts = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return _type(parts[0])
+    if get_origin(kind) in (Union, UnionType, Literal):
+        return " or ".join(part if isinstance(part, str) else _type(part) for part in parts)
+    name = "None" if kind is NoneType else getattr(kind, "__name__", str(kind))
+    return f"{name}[{', '.join(map(_type, parts))}]" if parts else name
 
 
 def _words(field: FieldInfo) -> str:

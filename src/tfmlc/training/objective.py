@@ -51,11 +51,12 @@ class LossConfig(Config):
         default=3, description="fmlc: block whose features are compared, counted from zero"
     )
     offset: Literal["none", "random"] = Field(
-        default="none", description="fmlc and tfmlc: random moves the grid of patches at each step"
+        default="none", description="default, fmlc and tfmlc: random moves the grid of patches at each step"
     )
     size: Annotated[int, Field(gt=0)] | Literal["native"] | None = Field(
         default=None,
-        description="side in px to which images are resized, or native; None: 224, or what the adapter was made for",
+        description="side in px to which images are resized, or native; None: 224, what the adapter was made for, or "
+        "native for the loss that ships",
     )
     adapter: str | None = Field(default=None, description="tfmlc: file of the adapter; random: random weights")
     adapter_mode: Mode = Field(default="flatten", description="mode of a random adapter")
