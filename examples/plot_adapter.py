@@ -84,4 +84,4 @@ panels[0].set_ylabel("distance to the sharp crop")
 
 # %%
 # The adapter makes blur a larger part of the distance. Content still counts. On real backbones the effect is smaller,
-# and it depends on how the triplets are augmented: :doc:`/howto/videos` has the measurements.
+# and it depends on how the triplets are augmented: :doc:`/results/adapters` has the measurements.

@@ -48,7 +48,7 @@ def adapt(folder: Path, output: Path, config: AdaptConfig) -> dict[str, Any]:
 
     Returns:
         The report: loss and accuracy of each epoch, and the accuracy on the validation triplets before and after
-        training, with shared and with independent crops.
+        training, with each kind of augmentation.
 
     Raises:
         UserError: If there are no triplets, the weights are not available, ``output`` was made with other settings,

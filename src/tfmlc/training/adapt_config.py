@@ -13,7 +13,7 @@ from tfmlc.losses.adapter import Mode
 
 
 class AdaptConfig(Config):
-    """The settings of an adaptation. Apart from ``views``, the defaults are the paper's."""
+    """The settings of an adaptation. Apart from ``views``, the defaults are the paper's where it states them."""
 
     backbone: str = Field(default="clip-vit-b16", description="name of the backbone")
     weights: str = Field(default="hub", description="weights of the backbone: hub, a file, or random")
