@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-PAGES = Path(__file__).parent.parent.parent / "docs" / "drop-in"
+DOCS = Path(__file__).parent.parent.parent / "docs"
+PAGES = DOCS / "drop-in"
 
 
 def run(page: str) -> dict[str, Any]:
@@ -27,6 +28,19 @@ def run(page: str) -> dict[str, Any]:
 
 def test_pytorch() -> None:
     assert torch.isfinite(run("pytorch")["loss"])
+
+
+def test_the_weight_of_the_page_balances_the_gradients() -> None:
+    page = (DOCS / "howto" / "loss.md").read_text(encoding="utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "gradient_norm" in block)
+    network = torch.nn.Conv2d(3, 3, 3, padding=1)
+    sharp = torch.rand(1, 3, 32, 32)
+    restored = network(sharp)
+    names: dict[str, Any] = {"torch": torch, "network": network, "restored": restored, "sharp": sharp}
+    names |= {"pixel_loss": torch.nn.functional.l1_loss(restored, sharp), "feature_loss": torch.nn.functional.mse_loss}
+    exec(compile(code, "loss.md", "exec"), names)
+    balanced = names["weight"] * names["feature_loss"](restored, sharp)
+    assert names["gradient_norm"](balanced) == pytest.approx(float(names["gradient_norm"](names["pixel_loss"])))
 
 
 def test_lightning() -> None:
