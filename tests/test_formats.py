@@ -95,6 +95,12 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, photo: np
             write_atomically(path, b"")
 
 
+def test_a_link_to_itself_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"cannot write .*a\.png"):
+        write_atomically(tmp_path / "a.png", b"")
+
+
 def test_the_longest_legal_names_are_written(tmp_path: Path, photo: np.ndarray) -> None:
     for name in ("a" * 251 + ".png", "ä" * 125 + ".png"):
         write_image(tmp_path / name, Image(photo))

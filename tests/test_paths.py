@@ -79,6 +79,19 @@ def test_two_photos_that_would_be_one_file_are_refused(tmp_path: Path, monkeypat
         plan_batch(folders, output)
 
 
+@pytest.mark.parametrize("ignored", [False, True])
+def test_results_of_formats_that_are_only_read_are_never_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignored: bool
+) -> None:
+    pytest.importorskip("av")
+    monkeypatch.setattr("tfmlc.deblur.planning.ignores_case", lambda _: ignored)
+    for name in ("a.avi", "a.mpg", "b.3gp", "b.MOV", "c.wmv"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    made = [job.target.name for job in plan_batch([tmp_path / "in"], tmp_path / "out").jobs]
+    assert made == ["a.avi.mkv", "a.mpg.mkv", "b.3gp.mov" if ignored else "b.mov", "b.MOV", "c.mkv"]
+
+
 def test_whether_case_counts_is_seen_without_writing(tmp_path: Path) -> None:
     (tmp_path / "Letters").mkdir()
     assert ignores_case(tmp_path / "Letters" / "1" / "2") == (tmp_path / "lETTERS").exists()

@@ -67,6 +67,22 @@ def test_bad_files_are_refused_in_one_line_and_the_others_go_on(
     assert not any(str(tmp_path) in line for line in said)
 
 
+def test_a_result_that_cannot_be_shown_is_there_all_the_same(
+    tmp_path: Path, photo: np.ndarray, deblurrer: Deblurrer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, frame: int = 0) -> Image:
+        raise MemoryError
+
+    monkeypatch.setattr("tfmlc.app.views.shown", fail)
+    write_image(tmp_path / "a.png", Image(photo))
+    (result,) = run(deblurrer, Sessions(tmp_path / "root").of("a"), [tmp_path / "a.png"])
+    assert result.target is not None
+    assert result.views == {}
+    assert result.line.endswith(
+        "it is not shown here: does not fit into memory: close other programs or split the file"
+    )
+
+
 def test_a_stop_keeps_what_is_done(tmp_path: Path, photo: np.ndarray, deblurrer: Deblurrer) -> None:
     uploads = [tmp_path / f"{number}.png" for number in range(3)]
     for upload in uploads:
@@ -120,6 +136,11 @@ def test_a_video_is_restored_and_a_frame_of_it_shown(tmp_path: Path, deblurrer: 
     assert result.target is not None
     assert result.target.name == "clip.mp4"
     assert {read_image(view).pixels.shape for view in result.views.values()} == {(64, 48, 3)}
+    cut = write_clip(tmp_path / "cut.mkv", Clip(width=320, height=240, sound=None))
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
+    (result,) = run(deblurrer, Sessions(tmp_path / "root").of("c"), [cut])
+    assert result.target is not None
+    assert set(result.views) == {"before", "after"}
     session, uploads = Sessions(tmp_path / "root").of("b"), [upload]
     stopped = restore_uploads(
         deblurrer, session, uploads, Limits(), lambda _, done, __: done == 2 and session.stop.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from tfmlc.deblur import Deblurrer, blurriness
 from tfmlc.deblur.batch import plan_batch, run_batch
 from tfmlc.deblur.blur_meter import BAND_PX, WEIGHTS, blurriness_of_pixels
 from tfmlc.deblur.limits import BLURRY_PX
+from tfmlc.deblur.measuring import measure_file
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, read_image, read_rgb8, write_image
+from tfmlc.io.video import read_properties
 from tfmlc.networks import build_network
 
 LENGTHS_PX = (0.01, 4, 8, 14)
@@ -126,6 +129,21 @@ def test_a_video_is_measured(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout.endswith(f"{source}\n")
     assert (tmp_path / "a.mp4.png").exists()
+
+
+def test_a_short_video_that_does_not_say_its_length_is_measured(tmp_path: Path) -> None:
+    live = tmp_path / "live.mkv"
+    with (
+        av.open(str(write_clip(tmp_path / "a.mkv", Clip(sound=None)))) as source,
+        av.open(str(live), "w", options={"live": "1"}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    assert read_properties(live).frames is None
+    assert measure_file(live).score_px > 0
 
 
 def test_what_is_missing_or_would_be_mixed_up_is_one_line(folder: Path, tmp_path: Path, sharp: np.ndarray) -> None:

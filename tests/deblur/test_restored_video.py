@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from dataclasses import replace
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,19 @@ def test_a_folder_of_frames_is_blended_and_goes_on(tmp_path: Path, deblurrer: De
         list(run_batch(deblurrer, plan_batch([tmp_path / "in"], in_place=True), as_frames=True))
 
 
+def test_frames_stay_together_whatever_is_between_them(tmp_path: Path) -> None:
+    """A subfolder whose name is a number comes between the frames in natural order."""
+    names = ["1.png", "2.png", "2/1.png", "3.png"]
+    for number, name in enumerate(names):
+        write_image(tmp_path / "in" / name, Image(view(Clip(64, 48), number)))
+    network = Nothing()
+    batch = plan_batch([tmp_path / "in"], tmp_path / "out")
+    found = list(run_batch(Deblurrer(network, precision="fp32"), batch, as_frames=True))
+    assert sorted(str(outcome.job.source.relative_to(tmp_path / "in").as_posix()) for outcome in found) == names
+    folders = [folder for folder, _ in groupby(outcome.job.source.parent for outcome in found)]
+    assert len(folders) == 2
+
+
 @pytest.mark.parametrize("as_frames", [True, False])
 def test_a_file_that_changes_meanwhile_is_restored_again(tmp_path: Path, as_frames: bool) -> None:
     source = tmp_path / "in" / "a.png"
@@ -393,6 +407,10 @@ def test_a_video_that_ends_in_a_frame_keeps_what_decodes(tmp_path: Path, deblurr
     assert len(frames_of(tmp_path / "out.mkv")) == result.frames
     assert times_of(tmp_path / "out.mkv") == times_of(tmp_path / "whole.mkv")[: result.frames]
     assert any("frames" in note for note in result.notes)
+    compared = plan_batch([tmp_path / "cut.mkv"], tmp_path / "compared.mkv", compare=True)
+    assert [outcome.error for outcome in run_batch(deblurrer, compared)] == [None]
+    shown = read_image(tmp_path / "compared-compare.png").pixels.astype(int)
+    assert np.abs(shown[:, :320] - shown[:, 324:]).mean() < 4  # the same frame
 
 
 def test_a_container_that_cannot_hold_the_sound_is_refused_at_once(tmp_path: Path) -> None:

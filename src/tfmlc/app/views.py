@@ -22,7 +22,7 @@ def shown(path: Path, frame: int = 0) -> Image:
         frame: The number of the frame of a video.
 
     Raises:
-        UserError: If the file cannot be read or has no such frame.
+        UserError: If the file cannot be read.
     """
     if is_video_name(path):
         image = frame_of(path, frame)

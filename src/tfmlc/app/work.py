@@ -117,15 +117,18 @@ def _result(
         if outcome.error is not None:
             report(0, None)  # tells a stop from an error
             return Result(name, _as_line(outcome.error, run, name))
-        folder = run / f"views-{job.target.name}"
-        views, score = write_views(folder, job.source, job.target, blur_map=blur_map)
     except Stopped:
         return None
     except Exception as error:  # decoders raise many types; the other files continue
         return Result(name, _as_line(in_one_line(error, job.source), run, name))
     notes = [_as_line(note, run, name) for note in outcome.notes]
-    if score is not None:
-        notes.insert(0, f"{score:.1f} px of motion")
+    views = dict[str, str]()
+    try:
+        views, score = write_views(run / f"views-{job.target.name}", job.source, job.target, blur_map=blur_map)
+        if score is not None:
+            notes.insert(0, f"{score:.1f} px of motion")
+    except Exception as error:  # for example too little memory; the result is there all the same
+        notes.append(f"it is not shown here: {_as_line(in_one_line(error, job.source), run, name)}")
     what = "kept as it is" if outcome.kept else edges(outcome.before, outcome.after)
     return Result(name, "; ".join([what, *notes]), job.target, views)
 

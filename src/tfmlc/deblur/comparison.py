@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from tfmlc.deblur.marks import COMPARISON
-from tfmlc.errors import UserError
 from tfmlc.io.images import Image, to_depth
 from tfmlc.io.video import Video, is_video_name, read_frames, read_properties
 
@@ -28,12 +28,9 @@ def frame_to_show(path: Path) -> int:
 
 
 def frame_of(video: Path, number: int) -> Image:
-    """Read one frame of a video.
+    """Read one frame of a video, or its last one if it has fewer; raises UserError if the video cannot be read.
 
-    Raises UserError if the video cannot be read or has no such frame.
+    Frames that cannot be read do not count, because a restored video does not have them.
     """
-    frames = islice(read_frames(Video(video, video.stem)), number, None)
-    pixels = next((frame for frame in frames if frame is not None), None)
-    if pixels is None:
-        raise UserError(f"{video} has no frame {number}")
-    return Image(pixels)
+    frames = (frame for frame in read_frames(Video(video, video.stem), on_bad="skip") if frame is not None)
+    return Image(deque(islice(frames, number + 1), maxlen=1)[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -56,7 +57,7 @@ def restore_frames(
 
     Args:
         deblurrer: The deblurrer.
-        jobs: The frames; those of one folder follow each other.
+        jobs: The frames; those of one folder are in order.
         temporal: The strength of the blend of neighbours, in [0, 1].
         is_done: Whether the result of a job exists already.
         allow_large: Whether to read frames that seem too large for the free memory.
@@ -66,8 +67,10 @@ def restore_frames(
         The outcome of each frame.
     """
     made_by = frames_fingerprint(deblurrer, temporal)
-    for folder, group in groupby(jobs, key=lambda job: job.source.parent):
-        frames = list(group)
+    folders: dict[Path, list[Job]] = {}
+    for job in jobs:
+        folders.setdefault(job.source.parent, []).append(job)  # a subfolder can come between the frames
+    for folder, frames in folders.items():
         with Progress(f"{folder.name}, frames", len(frames)) as progress:
             for run, is_made in groupby(range(len(frames)), key=lambda number: is_done(frames[number])):
                 numbers = list(is_made)

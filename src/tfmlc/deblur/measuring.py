@@ -52,13 +52,16 @@ def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
     every = max(1, frames // FRAMES) if frames else EVERY
     decoded = (item for item in decode_stored(path) if not isinstance(item, Damage))
     found: list[Measured] = []
+    item = None
     for number, item in enumerate(decoded):
         if number % every == every // 2:
             found.append(measure_pixels(to_rgb(item)))
         if len(found) > 2 * FRAMES:  # a long video that did not say so
             found, every = found[::2], 2 * every
-    if not found:
+    if item is None:
         raise UserError(f"{path} has no frame that can be read")
+    if not found:  # it is much shorter than it says
+        found = [measure_pixels(to_rgb(item))]
     return sorted(found, key=lambda one: one.score_px)[len(found) // 2]
 
 

@@ -210,16 +210,8 @@ def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: 
     jobs: list[Job] = []
     taken: dict[object, Path] = {}
     fold = output is not None and not isinstance(output, StoredPath) and ignores_case(real_path(output))
-    names = {name for _, name in images}
     sources = {real_path(source) for source, _ in images}
-    for source, name in images:
-        if _is_read_only(name):
-            is_video = is_video_name(name)
-            old = name.suffix.lower()
-            suffix = WRITTEN_IN.get(old, READ_ONLY_CONTAINER) if is_video else WRITTEN_AS[READ_ONLY[old]]
-            name = name.with_suffix(suffix)  # noqa: PLW2901
-            if name in names:  # a phone's HEIC beside the same photo as JPEG
-                name = name.with_name(f"{source.name}{suffix}")  # noqa: PLW2901
+    for (source, _), name in zip(images, _names_of_results([name for _, name in images], fold=fold), strict=True):
         target = source if output is None else output if to_file else output / name
         if output is not None and real_path(target) in sources:
             raise UserError(
@@ -230,6 +222,26 @@ def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: 
             raise UserError(f"{other} and {source} would both become {target}: give the folder that has both")
         jobs.append(Job(source, target))
     return jobs
+
+
+def _names_of_results(names: Sequence[Path], *, fold: bool) -> list[Path]:
+    """Return the names of results: a format that is only read gets another suffix.
+
+    It keeps its own before that if another result would have the name: a phone's HEIC beside the same photo as JPEG.
+    """
+    suffixes = [_written_suffix(name.suffix.lower()) if _is_read_only(name) else "" for name in names]
+    short = [name.with_suffix(suffix) if suffix else name for name, suffix in zip(names, suffixes, strict=True)]
+    keys = [one_name(name) if fold else name for name in short]
+    count = Counter(keys)
+    return [
+        name.with_name(f"{name.name}{suffix}") if suffix and count[key] > 1 else new
+        for name, suffix, new, key in zip(names, suffixes, short, keys, strict=True)
+    ]
+
+
+def _written_suffix(suffix: str) -> str:
+    """Return the suffix for results of a format that is only read."""
+    return WRITTEN_AS[READ_ONLY[suffix]] if suffix in READ_ONLY else WRITTEN_IN.get(suffix, READ_ONLY_CONTAINER)
 
 
 def _with_comparisons(jobs: Sequence[Job]) -> list[Job]:

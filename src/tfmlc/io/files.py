@@ -177,7 +177,7 @@ def replaced(path: Path, *, by_way_of: Path | None = None) -> Generator[Path]:
     """
     try:
         if path.is_symlink():  # to another disk, maybe
-            path, by_way_of = path.resolve(), None
+            path, by_way_of = real_path(path), None
         if (path.exists() or path.is_symlink()) and not path.is_file():
             raise UserError(f"cannot write {path}: {_kind_of_special(path) or 'it is not a regular file'}")
         path.parent.mkdir(parents=True, exist_ok=True)
