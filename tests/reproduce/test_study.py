@@ -16,7 +16,7 @@ from tfmlc.io.images import Image, write_image
 from tfmlc.metrics.registry import unavailable
 from tfmlc.networks import build_network, save_network
 from tfmlc.reproduce import study as module
-from tfmlc.reproduce.comparison import at_psnr
+from tfmlc.reproduce.comparison import at_psnr, genuine_as_one
 from tfmlc.reproduce.plan import METRICS, StudyConfig, label_of, losses, runs_of
 from tfmlc.reproduce.study import study
 from tfmlc.training import adapt as adapt_module
@@ -109,3 +109,10 @@ def test_scores_at_equal_psnr_lie_on_the_curve() -> None:
     found = np.concatenate([at_psnr(curve[None], lost) for lost in (0.02, 0.12, 0.3)])
     np.testing.assert_allclose(found[:2], [[-0.02, -0.005], [-0.12, -0.03]])
     assert np.isnan(found[2]).all()
+
+
+def test_a_set_of_one_genuine_pair_weighs_as_one_image(tmp_path: Path) -> None:
+    config = config_of(tmp_path, pairs={"six": tmp_path, "one": tmp_path})
+    sets = {"six": np.zeros((1, 2, 6, 3)), "one": np.ones((1, 2, 1, 3)), "test": np.zeros((1, 2, 4, 3))}
+    assert [float(changes.mean()) for changes in genuine_as_one(config, sets)] == [pytest.approx(1 / 7), 0]
+    assert len(genuine_as_one(config_of(tmp_path), sets)) == 1

@@ -42,8 +42,9 @@ def summarize(config: StudyConfig, output: Path, adapters: Mapping[str, Any]) ->
     scores = _Scores(output, fingerprint(config))
     changes = {name: found for name in losses(config) if name != CONTROL and (found := _changes(config, scores, name))}
     for name, by_set in changes.items():
-        resampled = [_resample(values, rng) for values in by_set.values()]
-        for place, draws in [*zip(by_set, resampled, strict=True), ("all sets", np.mean(resampled, axis=0))]:
+        resampled = {place: _resample([values], rng) for place, values in by_set.items()}
+        resampled["all sets"] = _resample(genuine_as_one(config, by_set), rng)
+        for place, draws in resampled.items():
             for number, ratio in enumerate(config.ratios, start=1):
                 curves.append({"set": place, "loss": name, "ratio": ratio, **_intervals(draws[:, number])})
             for lost in LOST_DB:
@@ -113,17 +114,29 @@ def _control_mean(config: StudyConfig, scores: _Scores, place: str) -> dict[str,
     return {metric: round(float(value), 4) for metric, value in zip(METRICS, np.mean(found, axis=0), strict=True)}
 
 
-def _resample(changes: Array, rng: np.random.Generator) -> Array:
-    """Draw images and seeds with replacement; return the mean changes of each draw, ``draws ratios metrics``.
+def genuine_as_one(config: StudyConfig, by_set: Mapping[str, Array]) -> list[Array]:
+    """Return the changes of all genuine pairs as one set, so that a set of one pair does not weigh more."""
+    genuine = [by_set[place] for place in config.pairs]
+    return [*([np.concatenate(genuine, axis=2)] if genuine else []), *(by_set[place] for place in config.sharp)]
 
-    The first draw is the sample itself.
+
+def _resample(sets: Sequence[Array], rng: np.random.Generator) -> Array:
+    """Draw seeds, the same for all sets, and images with replacement; return the means, ``draws ratios metrics``.
+
+    Each set has the same weight. The first draw is the sample itself.
     """
-    seeds, _, images, _ = changes.shape
-    means = [changes.mean(axis=(0, 2))]
+    means = [np.mean([changes.mean(axis=(0, 2)) for changes in sets], axis=0)]
     for _ in range(RESAMPLES):
-        drawn = changes[rng.integers(seeds, size=seeds)][:, :, rng.integers(images, size=images)]
-        means.append(drawn.mean(axis=(0, 2)))
+        seeds = rng.integers(len(sets[0]), size=len(sets[0]))
+        drawn = [_drawn(changes[seeds], rng) for changes in sets]
+        means.append(np.mean(drawn, axis=0))
     return np.stack(means)
+
+
+def _drawn(changes: Array, rng: np.random.Generator) -> Array:
+    """Draw images with replacement; return the mean changes over seeds and images, ``ratios metrics``."""
+    number = changes.shape[2]
+    return changes[:, :, rng.integers(number, size=number)].mean(axis=(0, 2))
 
 
 def at_psnr(curves: Array, lost_db: float) -> Array:
