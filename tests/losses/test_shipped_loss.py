@@ -13,6 +13,7 @@ from torch import nn
 
 from conftest import REPOSITORY
 from tfmlc import Adapter, FeatureMatchingLoss
+from tfmlc.config import checked
 from tfmlc.errors import UserError
 from tfmlc.io.images import read_rgb8
 from tfmlc.io.weights import SHIPPED_BACKBONES
@@ -62,6 +63,14 @@ def test_any_size_and_the_same_by_name(loss: FeatureMatchingLoss, size: tuple[in
     built = build_feature_loss(LossConfig(kind="default"), torch.device("cpu"))
     assert built is not None
     assert built((restored,), sharp) == value
+
+
+def test_its_weight_in_training_is_measured_unless_given() -> None:
+    assert checked(LossConfig, {"kind": "default"}).weight == "auto"
+    assert checked(LossConfig, {"kind": "default", "weight": 20}).weight == 20
+    assert checked(LossConfig, {"kind": "fmlc"}).weight == "paper"
+    with pytest.raises(UserError, match=r"no weight for the loss that ships: set loss\.weight=auto"):
+        checked(LossConfig, {"kind": "default", "weight": "paper"})
 
 
 def test_grows_with_blur_and_works_in_bf16(loss: FeatureMatchingLoss, photo: torch.Tensor) -> None:

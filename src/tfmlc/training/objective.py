@@ -18,6 +18,7 @@ from tfmlc.losses import Adapter, BaselineLoss, FeatureMatchingLoss, psnr_loss
 from tfmlc.losses.adapter import DEFAULT_BLOCK, Mode, as_tokens, read_made_for
 from tfmlc.losses.baselines import Baseline
 from tfmlc.losses.objectives import OBJECTIVES, FeatureLoss
+from tfmlc.typed import is_record
 
 SMALLEST = 1e-12
 LEAST_ERROR = 1e-6
@@ -33,7 +34,8 @@ class LossConfig(Config):
     )
     weight: float | Literal["paper", "auto"] = Field(
         default="paper",
-        description="weight of the feature loss; paper: 1000 for hinet, 1 for mprnet; auto: from gradient_ratio",
+        description="weight of the feature loss; paper: 1000 for hinet, 1 for mprnet; auto: from gradient_ratio, "
+        "which the loss that ships has if no weight is given",
     )
     gradient_ratio: float = Field(
         default=1.0,
@@ -61,10 +63,19 @@ class LossConfig(Config):
     adapter: str | None = Field(default=None, description="tfmlc: file of the adapter; random: random weights")
     adapter_mode: Mode = Field(default="flatten", description="mode of a random adapter")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _weigh_the_loss_that_ships(cls, values: Any) -> Any:
+        if is_record(values) and values.get("kind") == "default":
+            return {"weight": "auto", **values}
+        return values
+
     @model_validator(mode="after")
-    def _check_adapter(self) -> LossConfig:
+    def _check(self) -> LossConfig:
         if self.kind == "tfmlc" and self.adapter is None:
             raise ValueError("tfmlc needs loss.adapter=FILE: train one with tfmlc adapt, or use one of the authors'")
+        if self.kind == "default" and self.weight == "paper":
+            raise ValueError("the paper has no weight for the loss that ships: set loss.weight=auto, or a number")
         return self
 
 
