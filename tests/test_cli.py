@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import typer.main
 from typer.testing import CliRunner, Result
 
 from conftest import make_photo
@@ -66,6 +67,13 @@ def test_help_needs_no_heavy_import() -> None:
     assert found.stdout.strip() == "[]"
     assert tfmlc("--help").exit_code == 0
     assert tfmlc("--version").stdout.strip() == version("tfmlc")
+
+
+def test_help_names_every_command_once_and_what_a_newcomer_needs_first() -> None:
+    listed = re.findall(r"^\W+([a-z]+)  +[A-Z]", tfmlc("--help").stdout, re.MULTILINE)
+    commands = typer.main.get_command(app).commands
+    assert sorted(listed) == sorted(commands)
+    assert listed[:3] == ["deblur", "blurriness", "app"]
 
 
 def test_one_photo(tmp_path: Path, model: str) -> None:

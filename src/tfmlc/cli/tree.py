@@ -12,13 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from tfmlc.runtime.cluster import Cluster
 
+ORDER = ("deblur", "blurriness", "app", "evaluate", "report", "synthesize", "adapt", "train", "models", "data")
+
+
+class InOrder(TyperGroup):
+    """Lists its commands in the order in which a newcomer needs them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands; those without a place come last."""
+        places = {name: place for place, name in enumerate(ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: places.get(name, len(places)))
+
+
 app = typer.Typer(
     name="tfmlc",
+    cls=InOrder,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
