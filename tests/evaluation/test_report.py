@@ -20,7 +20,7 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.gallery import changed_place, examples
 from tfmlc.evaluation.report import write_report
-from tfmlc.evaluation.scores import Scores
+from tfmlc.evaluation.scores import Scores, distinct, read_scores
 from tfmlc.evaluation.sources import RestoreSettings
 from tfmlc.evaluation.tables import build_table
 from tfmlc.io.images import Image, read_image, write_image
@@ -108,6 +108,17 @@ def test_published_values_stand_beside_ours(tmp_path: Path, pairs: Path) -> None
     assert [f">{text}<" in page for text in (f"{ours:.3f}", "32.438", f"{ours - 32.4385:+.3f}", "0.0554")] == [True] * 4
     with pytest.raises(UserError, match=r"did you mean table3/3\?|table3"):
         find_values("table3/4")
+
+
+def test_files_of_one_name_have_labels_of_their_own(tmp_path: Path, files: list[Path]) -> None:
+    paths = [files[1], *(tmp_path / folder / "scores.json" for folder in ("fp32", "bf16"))]
+    for path in paths[1:]:
+        path.parent.mkdir()
+        shutil.copy(files[1], path)
+    labels = [item.label for item in distinct([item for path in paths for item in read_scores(path)])]
+    assert labels == [files[1].stem, "fp32/scores", "bf16/scores"]
+    text = write_report([files[1], files[1]], tmp_path / "page").read_text()
+    assert text == write_report([files[1]], tmp_path / "again").read_text()
 
 
 def test_the_best_is_marked_by_direction() -> None:

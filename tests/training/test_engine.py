@@ -207,6 +207,22 @@ class Dies(Numbers):
         return super().__getitem__(index)
 
 
+class Refuses(Numbers):
+    """Has an item that cannot be read; the error is long, as with long paths."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if index == 3 * 8:
+            raise UserError(f"{'photos/' * 120}a.png is damaged")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.multiprocess)])
+def test_an_item_that_cannot_be_read_is_told_in_its_own_words(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(UserError) as error:
+        line_loop(tmp_path, Refuses(), workers=workers).run()
+    assert str(error.value) == f"{'photos/' * 120}a.png is damaged"
+
+
 @pytest.mark.multiprocess
 def test_a_loading_process_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a process that loads data died \(.*\): .*workers=0"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfmlc.backbones import build_backbone
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.losses import Adapter, FeatureMatchingLoss, MadeFor, charbonnier, edge, psnr_loss
+from tfmlc.metrics.registry import METRICS
 from tfmlc.networks import build_network, load_network, save_network
 from tfmlc.training.objective import Restoration, balanced_weight
 from tfmlc.training.presets import PRESETS, load_recipe, scale_to
@@ -181,6 +183,34 @@ def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
     assert (run / "state.safetensors").stat().st_mtime_ns == before  # no step was taken again
     with pytest.raises(UserError, match="must be numbers"):
         sweep_ratios(config, tmp_path, "0.5;2")
+
+
+def test_a_measured_weight_is_used_again_with_the_same_settings_alone(tmp_path: Path, gopro: Path) -> None:
+    def train(ratio: float) -> float:
+        settings = [f"data.pairs={gopro}", "loss.kind=default", "loss.weight=auto", "loss.auto_steps=1"]
+        settings += [f"loss.gradient_ratio={ratio}", "loop.steps=2", "loop.workers=0", "validation.pairs=null"]
+        train_network(load_recipe("hinet-gopro-control", settings, smoke=True), tmp_path / "run", stop_at=1, force=True)
+        return json.loads((tmp_path / "run" / "weight.json").read_text())["weight"]
+
+    first = train(1.0)
+    assert train(4.0) == pytest.approx(4 * first)
+    path = tmp_path / "run" / "weight.json"
+    for entry in ({"weight": 7.0}, {"weight": 7.0, "gradient_ratio": 4.0}):  # as earlier versions wrote it
+        path.write_text(json.dumps(entry))
+        assert train(4.0) == 7.0
+
+
+def test_metrics_that_are_missing_are_told_before_the_first_step(
+    tmp_path: Path, gopro: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks() -> None:
+        raise UserError("metric lpips needs the extra metrics")
+
+    monkeypatch.setitem(METRICS, "lpips", replace(METRICS["lpips"], load=lacks))
+    settings = [f"data.pairs={gopro}", f"validation.pairs={gopro}", "validation.metrics=[psnr, lpips]"]
+    with pytest.raises(UserError, match="metric lpips needs the extra"):
+        train_network(load_recipe("hinet-gopro-control", settings, smoke=True), tmp_path / "run")
+    assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
 def test_a_new_head_starts_as_the_network_it_is_put_on(tmp_path: Path) -> None:

@@ -14,10 +14,9 @@ import torch
 from tfmlc.backbones.pyiqa import pyiqa_metric
 from tfmlc.bench.measure import timed
 from tfmlc.data.datasets.pairs import Pair, find_pairs
-from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.sources import BLURRY
-from tfmlc.metrics.registry import unavailable
+from tfmlc.metrics.registry import check_available
 from tfmlc.runtime.progress import Progress
 
 PYIQA_NAMES = {name: name for name in ("psnr", "lpips", "dists", "niqe", "brisque")} | {"ssim_luma": "ssim"}
@@ -39,8 +38,7 @@ def bench_scores(dataset: Path) -> dict[str, Any]:
         UserError: If a metric is not available, or the dataset cannot be read.
     """
     metrics = list(PYIQA_NAMES)
-    if missing := unavailable(metrics):
-        raise UserError(next(iter(missing.values())))
+    check_available(metrics)
     pairs = find_pairs(dataset)
     plain: dict[str, list[float]] = {}
     plain_s: dict[str, float] = {}

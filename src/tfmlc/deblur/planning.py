@@ -115,6 +115,8 @@ def plan_batch(
         check_bucket(output)
     if in_place == (output is not None):
         raise UserError("give either an output or in_place")
+    if not inputs:
+        raise UserError("there is nothing to restore: give photos, videos or folders")
     for path in inputs:
         if output is not None and path.is_dir() and real_path(path) == real_path(output):
             raise UserError(f"{output} is also the input folder: choose another output", option="in_place")

@@ -67,17 +67,28 @@ def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
     for number, place in enumerate(places):
         if place in places[:number]:
             raise UserError(f"{folders[number]} is given twice")
-    labels: list[str] = []
-    places = [folder.absolute() if folder.name not in ("", "..") else folder.resolve() for folder in folders]
-    for place in places:
-        parts = 1
-        while parts < len(place.parts) and sum(other.parts[-parts:] == place.parts[-parts:] for other in places) > 1:
-            parts += 1
-        labels.append("/".join(place.parts[-parts:]).strip("/"))
+    labels = shortest_names(
+        [place.absolute() if place.name not in ("", "..") else place.resolve() for place in folders]
+    )
     datasets = [DataSet(label, folder, find_pairs(folder)) for label, folder in zip(labels, folders, strict=True)]
     for dataset in datasets:
         check_stems(dataset.pairs)
     return datasets
+
+
+def shortest_names(paths: Sequence[Path]) -> list[str]:
+    """Return as much of the end of each path as tells it from the others.
+
+    >>> shortest_names([Path("/runs/a/scores"), Path("/runs/b/scores"), Path("/runs/b/other")])
+    ['a/scores', 'b/scores', 'other']
+    """
+    names: list[str] = []
+    for path in paths:
+        parts = 1
+        while parts < len(path.parts) and sum(other.parts[-parts:] == path.parts[-parts:] for other in paths) > 1:
+            parts += 1
+        names.append("/".join(path.parts[-parts:]).strip("/"))
+    return names
 
 
 class Section(BaseModel):

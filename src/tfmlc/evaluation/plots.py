@@ -64,14 +64,15 @@ def draw_study(path: Path, curves: Sequence[Mapping[str, Any]], metrics: Sequenc
     figure = _figure(9, 8)
     panels = figure.subplots(2, -(-len(metrics) // 2), squeeze=False).ravel()
     for panel, metric in zip(panels, metrics, strict=False):
+        shown = [curve for curve in curves if None not in (curve["psnr"], curve[metric])]
         for name in dict.fromkeys(curve["loss"] for curve in curves):
-            points = [curve for curve in curves if curve["loss"] == name]
+            points = [curve for curve in shown if curve["loss"] == name]
             x = [0.0, *(point["psnr"]["value"] for point in points)]
             y = [0.0, *(point[metric]["value"] for point in points)]
             line = panel.plot(x, y, marker="o", markersize=3, label=name)[0]
             low, high = ([0.0, *(point[metric][end] for point in points)] for end in ("low", "high"))
             panel.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
-        seen = [point[metric][end] for point in curves for end in ("low", "high") if point["psnr"]["value"] > -SHOWN_DB]
+        seen = [point[metric][end] for point in shown for end in ("low", "high") if point["psnr"]["value"] > -SHOWN_DB]
         low, high = min([0.0, *seen]), max([0.0, *seen])
         panel.set(
             xlim=(-SHOWN_DB, SHOWN_DB / 8),

@@ -34,6 +34,7 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
     """
     from jinja2 import Environment, StrictUndefined
 
+    files = list({path.resolve(): path for path in files}.values())  # a file that is given twice counts once
     scores = distinct([item for path in files for item in read_scores(path)])
     sections: list[dict[str, Any]] = []
     for name, inside in by_dataset(scores).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmlc.errors import UserError
-from tfmlc.evaluation.identity import read_sections
+from tfmlc.evaluation.identity import read_sections, shortest_names
 from tfmlc.evaluation.record import FORMAT, images_of
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.evaluation.tables import higher_is_better
@@ -98,11 +99,14 @@ def _same_images(one: Scores, other: Scores) -> bool:
 
 
 def distinct(scores: list[Scores]) -> list[Scores]:
-    """Give each file a unique label: the model's name, or the file's name if several have the same model."""
-    seen = [(item.dataset, item.label) for item in scores]
-    for item in scores:
-        if seen.count((item.dataset, item.label)) > 1:
-            item.label = f"rehearsal: {item.path.stem}" if item.is_rehearsal else item.path.stem
+    """Give each file a unique label: the model's name, or what tells the files apart if several have the same model."""
+    seen = Counter((item.dataset, item.label) for item in scores)
+    alike = [item for item in scores if seen[item.dataset, item.label] > 1]
+    paths = list(dict.fromkeys(item.path.with_suffix("").absolute() for item in alike))
+    names = dict(zip(paths, shortest_names(paths), strict=True))
+    for item in alike:
+        name = names[item.path.with_suffix("").absolute()]
+        item.label = f"rehearsal: {name}" if item.is_rehearsal else name
     return scores
 
 

@@ -265,3 +265,9 @@ def unavailable(names: Sequence[str]) -> dict[str, str]:
         except UserError as error:
             reasons[name] = str(error)
     return reasons
+
+
+def check_available(names: Sequence[str]) -> None:
+    """Raise UserError if a metric is unknown or not available here; long work asks before it begins."""
+    for reason in unavailable(names).values():
+        raise UserError(reason)

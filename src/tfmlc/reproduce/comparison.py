@@ -105,13 +105,21 @@ def _changes(config: StudyConfig, scores: _Scores, name: str) -> dict[str, Array
 
 def _control_mean(config: StudyConfig, scores: _Scores, place: str) -> dict[str, float] | None:
     found = [
-        value.mean(axis=0)
+        _mean(value, axis=(0,))
         for seed in config.seeds
         if (value := scores.of(place, label_of(CONTROL, 0, seed))) is not None
     ]
     if not found:
         return None
-    return {metric: round(float(value), 4) for metric, value in zip(METRICS, np.mean(found, axis=0), strict=True)}
+    means = dict(zip(METRICS, np.mean(found, axis=0), strict=True))
+    return {metric: round(float(value), 4) for metric, value in means.items() if np.isfinite(value)}
+
+
+def _mean(values: Array, axis: tuple[int, ...]) -> Array:
+    """Return the mean of the values that are finite, NaN where none is: niqe is not finite on a flat image."""
+    finite = np.isfinite(values)
+    count = finite.sum(axis=axis)
+    return np.where(finite, values, 0).sum(axis=axis) / np.where(count, count, np.nan)
 
 
 def genuine_as_one(config: StudyConfig, by_set: Mapping[str, Array]) -> list[Array]:
@@ -123,9 +131,9 @@ def genuine_as_one(config: StudyConfig, by_set: Mapping[str, Array]) -> list[Arr
 def _resample(sets: Sequence[Array], rng: np.random.Generator) -> Array:
     """Draw seeds, the same for all sets, and images with replacement; return the means, ``draws ratios metrics``.
 
-    Each set has the same weight. The first draw is the sample itself.
+    Each set has the same weight. The first draw is the sample itself. Values that are not finite do not count.
     """
-    means = [np.mean([changes.mean(axis=(0, 2)) for changes in sets], axis=0)]
+    means = [np.mean([_mean(changes, axis=(0, 2)) for changes in sets], axis=0)]
     for _ in range(RESAMPLES):
         seeds = rng.integers(len(sets[0]), size=len(sets[0]))
         drawn = [_drawn(changes[seeds], rng) for changes in sets]
@@ -136,7 +144,7 @@ def _resample(sets: Sequence[Array], rng: np.random.Generator) -> Array:
 def _drawn(changes: Array, rng: np.random.Generator) -> Array:
     """Draw images with replacement; return the mean changes over seeds and images, ``ratios metrics``."""
     number = changes.shape[2]
-    return changes[:, :, rng.integers(number, size=number)].mean(axis=(0, 2))
+    return _mean(changes[:, :, rng.integers(number, size=number)], axis=(0, 2))
 
 
 def at_psnr(curves: Array, lost_db: float) -> Array:

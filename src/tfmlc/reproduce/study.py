@@ -22,6 +22,7 @@ from tfmlc.evaluation.evaluate import evaluate, is_scored
 from tfmlc.evaluation.sources import BLURRY
 from tfmlc.io.files import write_atomically
 from tfmlc.io.images import Image, write_image
+from tfmlc.metrics.registry import check_available
 from tfmlc.reproduce.comparison import summarize
 from tfmlc.reproduce.plan import (
     CONTROL,
@@ -58,13 +59,14 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
         The summary as a Markdown table.
 
     Raises:
-        UserError: If photos, sets or weights are missing, or a folder is of a study with other settings, photos or
-            weights.
+        UserError: If photos, sets, weights or metrics are missing, or a folder is of a study with other settings,
+            photos or weights.
     """
     named = losses(config)
     for name in [*config.only, *config.repeated]:
         if name not in named:
             raise unknown_name("loss", name, named)
+    check_available(METRICS)
     _check_same_study(config, work)
     for name in sets_of(config):
         _make_set(config, name, work)

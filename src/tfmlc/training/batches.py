@@ -10,6 +10,7 @@ from typing import Any, cast
 from accelerate import Accelerator
 from safetensors.torch import save
 from torch import Tensor
+from torch.utils import data
 from torch.utils.data import DataLoader, Dataset
 
 from tfmlc.errors import UserError
@@ -31,7 +32,8 @@ def load_batches(dataset: Items, config: LoopConfig, accelerator: Accelerator, f
     part = size // accelerator.num_processes
     offset = part * accelerator.process_index
     loader = DataLoader(
-        cast("Dataset[Any]", dataset),
+        cast("Dataset[Any]", _Told(dataset)),
+        collate_fn=_collated,
         batch_size=part // config.accumulate,
         sampler=[step * size + offset + item for step in range(first, last) for item in range(part)],
         num_workers=config.workers,
@@ -39,15 +41,32 @@ def load_batches(dataset: Items, config: LoopConfig, accelerator: Accelerator, f
         pin_memory=accelerator.device.type == "cuda",
     )
     for batch in _with_short_errors(loader):
+        if isinstance(batch, UserError):
+            raise batch
         yield to_device(batch, accelerator.device)
 
 
+class _Told:
+    """Items, or the error of the user in their place: torch would send its traceback from a loading process."""
+
+    def __init__(self, items: Items) -> None:
+        self.items = items
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.items[index]
+        except UserError as error:
+            return error
+
+
+def _collated(items: list[Any]) -> Any:
+    return next((item for item in items if isinstance(item, UserError)), None) or cast(Any, data).default_collate(items)
+
+
 def _with_short_errors(loader: Iterable[Any]) -> Iterator[Any]:
-    """Yield the batches; an error of a loading process, or its death, is raised as one line without traceback."""
+    """Yield the batches; the death of a loading process is raised as one line without traceback."""
     try:
         yield from loader
-    except UserError as error:
-        raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from error
     except RuntimeError as error:  # torch's only type for it
         if not (
             found := re.search(r"DataLoader worker .*(exited unexpectedly|is killed by signal: [^.]*)", str(error))

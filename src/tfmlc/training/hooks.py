@@ -17,7 +17,7 @@ from tfmlc.data.datasets.choice import evenly
 from tfmlc.data.datasets.pairs import chosen_pairs, find_pairs, read_pair
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.images.tensors import to_tensor
-from tfmlc.metrics.registry import METRICS, check_metrics, score_images
+from tfmlc.metrics.registry import METRICS, check_available, score_images
 from tfmlc.networks import Network, save_network
 from tfmlc.runtime.device import autocast
 from tfmlc.training.loop import Hook, Loop
@@ -83,7 +83,7 @@ class Validation(Hook):
         self.state = {"scores": []}
         self.images: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
         if config.pairs is not None:
-            check_metrics(config.metrics)
+            check_available(config.metrics)
             pairs = chosen_pairs(find_pairs(config.pairs), config.only)
             self.images = [centred(read_pair(pair), config.crop_px) for pair in evenly(pairs, config.images)]
 

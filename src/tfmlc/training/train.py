@@ -68,9 +68,11 @@ class TrainConfig(Config):
 
 
 class MeasuredWeight(BaseModel):
-    """The measured weight of a feature loss, as a run stores it."""
+    """The measured weight of a feature loss, as a run stores it; earlier versions did not store all settings."""
 
     weight: float
+    gradient_ratio: float | None = None
+    settings: dict[str, Any] | None = None
 
 
 def train_network(config: TrainConfig, folder: Path, *, stop_at: int | None = None, force: bool = False) -> Path:
@@ -254,20 +256,24 @@ def _objective(
     weight = None if isinstance(loss.weight, str) else loss.weight
     if feature_loss is not None and loss.weight == "auto":
         batches = _batches(dataset, config.loop.batch_size, loss.auto_steps, accelerator.device)
-        weight = _measured_weight(Restoration(family, feature_loss), network, batches, loss, folder)
+        weight = _measured_weight(Restoration(family, feature_loss), network, batches, config, folder)
     return Restoration(family, feature_loss, weight, mesh=config.mesh, motion=config.blur_heads)
 
 
 def _measured_weight(
-    objective: Restoration, network: Network, batches: Iterable[list[Tensor]], loss: LossConfig, folder: Path
+    objective: Restoration, network: Network, batches: Iterable[list[Tensor]], config: TrainConfig, folder: Path
 ) -> float:
-    """Measure the weight of the feature loss from gradients. A resumed run reads it from its folder."""
-    path = folder / "weight.json"
+    """Measure the weight of the feature loss from gradients. A run with the same settings reads it from its folder."""
+    path, ratio = folder / "weight.json", config.loss.gradient_ratio
+    of_it = {"network": True, "data": True, "loss": True, "loop": {"batch_size", "seed"}}
+    settings = config.model_dump(mode="json", include=of_it)
     if path.exists():
         way_out = "remove it, and the weight is measured again"
-        return read_record(path, MeasuredWeight, "the weight of a feature loss", way_out).weight
-    weight, rows = balanced_weight(objective, network, batches, loss.gradient_ratio)
-    measured = {"weight": weight, "gradient_ratio": loss.gradient_ratio, "batches": rows}
+        found = read_record(path, MeasuredWeight, "the weight of a feature loss", way_out)
+        if found.gradient_ratio in (None, ratio) and found.settings in (None, settings):
+            return found.weight
+    weight, rows = balanced_weight(objective, network, batches, ratio)
+    measured = {"weight": weight, "gradient_ratio": ratio, "settings": settings, "batches": rows}
     write_atomically(path, (json.dumps(measured, indent=1) + "\n").encode())
     Progress("weight").say(f"weight of the feature loss: {weight:.4g}, from {len(rows)} batches ({path})")
     return weight
