@@ -19,6 +19,97 @@ from tfmlc.networks import build_network, save_network
 from tfmlc.reproduce import study as module
 from tfmlc.reproduce.comparison import at_psnr, genuine_as_one, summarize
 from tfmlc.reproduce.plan import METRICS, StudyConfig, fingerprint, label_of, losses, runs_of
+from tfmlc.reproduce.study import study
+from tfmlc.training import adapt as adapt_module
+
+
+def config_of(tmp_path: Path, **changes: object) -> StudyConfig:
+    values = {
+        "photos": [tmp_path / "photos"],
+        "genuine": [tmp_path / "genuine"],
+        "sharp": {"test": tmp_path / "held"},
+        "start": str(tmp_path / "start.safetensors"),
+        "weights": "random",
+        "hidden": 8,
+        "steps": 2,
+        "batch_size": 1,
+        "patch_px": 64,
+        "prepared": 4,
+        "scored_px": 192,
+        "triplets": 4,
+        "triplet_px": 42,
+        "adapter_epochs": 1,
+        "ratios": [1.0, 3.0],
+        "seeds": [0, 1],
+        "only": ["control", "TFMLC nuisance"],
+        "repeated": ["control"],
+        **changes,
+    }
+    return checked(StudyConfig, values)
+
+
+def make_material(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 40, (230, 240, 3), dtype=np.uint8)
+    for number in range(5):
+        folder = "held" if number == 4 else "photos"
+        write_image(tmp_path / folder / f"{number}.png", Image(make_photo(230, 240) // 2 + number + noise))
+    for part, pixels in (("sharp", noise), ("blur", noise // 2 + 10)):
+        write_image(tmp_path / "genuine" / part / "0.png", Image(pixels))
+    save_network(tmp_path / "start.safetensors", build_network("hinet", width=8, depth=2), origin="", licence="")
+
+
+@pytest.mark.weights
+@pytest.mark.heavy
+def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reasons := unavailable(METRICS):
+        pytest.skip(next(iter(reasons.values())))
+    make_material(tmp_path)
+    output, work = tmp_path / "results", tmp_path / "work"
+    table = study(config_of(tmp_path), output, work)
+    assert {line[2] for line in cells(table)[1:]} == {"TFMLC nuisance"}
+    summary = json.loads((output / "summary.json").read_text())
+    assert [(row["set"], row["ratio"]) for row in summary["curves"]] == [
+        (place, ratio) for place in ("test", "all sets") for ratio in (1.0, 3.0)
+    ]
+    assert summary["control"]["test"]["psnr"] > 5
+    assert summary["settings"]["steps"] == 2
+    assert set(summary["adapters"]) == {"nuisance"}
+    assert (output / "study.png").exists()
+    weight = json.loads((work / "runs" / "tfmlc-nuisance-3-0" / "weight.json").read_text())
+    assert weight["gradient_ratio"] == 3.0
+
+    def not_again(*arguments: object, **settings: object) -> None:
+        raise AssertionError("done before")
+
+    for place, name in ((module, "synthesize"), (adapt_module, "Loop"), (module, "evaluate")):
+        monkeypatch.setattr(place, name, not_again)
+    assert study(config_of(tmp_path), output, work) == table
+    with pytest.raises(UserError, match=r"work has a study with other settings \(steps\)"):
+        study(config_of(tmp_path, steps=3), output, work)
+    write_image(tmp_path / "photos" / "0.png", Image(make_photo(230, 240)))
+    with pytest.raises(UserError, match=r"work has a study with other settings \(photos\)"):
+        study(config_of(tmp_path), output, work)
+    other = work / "runs" / "control-0-1" / "weights.safetensors"
+    with pytest.raises(UserError, match=r"test-control-0-0\.json holds scores of weights\.safetensors"):
+        is_scored(output / "test-control-0-0.json", str(other), work / "sets" / "test")
+
+
+def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'TFMLC shared'"):
+        study(config_of(tmp_path, only=["TFMLC shred"]), tmp_path / "results", tmp_path / "work")
+
+
+def test_every_run_has_a_name_of_its_own(tmp_path: Path) -> None:
+    config = config_of(tmp_path, only=[])
+    labels = [label_of(*run) for run in runs_of(config)]
+    assert len(labels) == len(set(labels)) == 1 + 2 * (len(losses(config)) - 1) + 1
+
+
+def test_scores_at_equal_psnr_lie_on_the_curve() -> None:
+    curve = np.array([[0.0, 0.0], [-0.04, -0.01], [-0.2, -0.05]])
+    found = np.concatenate([at_psnr(curve[None], lost) for lost in (0.02, 0.12, 0.3)])
+    np.testing.assert_allclose(found[:2], [[-0.02, -0.005], [-0.12, -0.03]])
+    assert np.isnan(found[2]).all()
 
 
 def test_a_set_of_one_genuine_pair_weighs_as_one_image(tmp_path: Path) -> None:
