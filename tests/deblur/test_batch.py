@@ -172,6 +172,22 @@ def test_comparisons_of_long_names_have_names_of_their_own(tmp_path: Path, deblu
     assert len(plan_batch([tmp_path / "in"], in_place=True).jobs) == 3
 
 
+def test_a_comparison_replaces_nothing_else(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a.png", "a-compare.png", "a.png.jpg", "a.jpg"):
+        save(folder / name, 30, 30)
+    named = [folder / name for name in ("a.png.jpg", "a-compare.png", "a.jpg", "a.png")]
+    assert [outcome.error for outcome in run_batch(deblurrer, plan_batch(named, out, compare=True))] == [None] * 4
+    sizes = {path.name: read_image(path).pixels.shape[1] for path in out.iterdir()}
+    assert sorted(name for name, width in sizes.items() if width == 30) == sorted(path.name for path in named)
+    assert len(sizes) == 8
+    own = (folder / "a-compare.png").read_bytes()
+    for _ in range(2):
+        list(run_batch(deblurrer, plan_batch([folder], in_place=True, compare=True)))
+        assert (folder / "a-compare.png").read_bytes() == own
+        assert len(list(folder.iterdir())) == 4 + 3
+
+
 def test_a_name_that_is_given_twice_is_restored_once(tmp_path: Path, deblurrer: Deblurrer) -> None:
     photo = save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "b.png").symlink_to(photo)

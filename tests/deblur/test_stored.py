@@ -46,6 +46,12 @@ def test_a_bucket_becomes_what_a_folder_becomes(photos: Path, tmp_path: Path, st
     assert sum(outcome.done_before for outcome in again) == 3
     assert {name: store.modified(name) for name in changed} == changed
     assert batch.skipped == {"with a name that is no path, such as a//b": 1}
+    own = store.cat_file("bucket/in/a.jpg")
+    store.pipe("bucket/other/a-compare.png", own)
+    batch = plan_batch([Path("s3://bucket/in/a.jpg")], Path("s3://bucket/other/a.jpg"), compare=True)
+    (outcome,) = run_batch(deblurrer, batch)
+    assert outcome.error == "s3://bucket/other/a-compare.png is not a comparison and would be overwritten: rename it"
+    assert store.cat_file("bucket/other/a-compare.png") == own
 
 
 def test_from_a_bucket_to_the_disk_and_back(photos: Path, tmp_path: Path, store: Any) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
@@ -234,9 +235,9 @@ def _names_of_results(names: Sequence[Path], *, fold: bool) -> list[Path]:
     suffixes = [_written_suffix(name.suffix.lower()) if _is_read_only(name) else "" for name in names]
     short = [name.with_suffix(suffix) if suffix else name for name, suffix in zip(names, suffixes, strict=True)]
     keys = [one_name(name) if fold else name for name in short]
-    count = Counter(keys)
+    alike = Counter(keys)
     return [
-        name.with_name(f"{name.name}{suffix}") if suffix and count[key] > 1 else new
+        name.with_name(f"{name.name}{suffix}") if suffix and alike[key] > 1 else new
         for name, suffix, new, key in zip(names, suffixes, short, keys, strict=True)
     ]
 
@@ -247,15 +248,21 @@ def _written_suffix(suffix: str) -> str:
 
 
 def _with_comparisons(jobs: Sequence[Job]) -> list[Job]:
-    taken: set[Path] = set()
+    taken = {one_name(path) for job in jobs for path in (job.source, job.target)}
     compared: list[Job] = []
     for job in jobs:
-        beside = _comparison_of(job.target, job.target.stem)
-        if beside in taken:  # same.jpg and same.png
-            beside = _comparison_of(job.target, job.target.name)
-        taken.add(beside)
+        name = job.target.name
+        stems = chain((job.target.stem, name), (f"{name}-{number}" for number in count(2)))  # same.jpg and same.png
+        places = (_comparison_of(job.target, stem) for stem in stems)
+        beside = next(place for place in places if one_name(place) not in taken and _is_free(place))
+        taken.add(one_name(beside))
         compared.append(replace(job, comparison=beside))
     return compared
+
+
+def _is_free(place: Path) -> bool:
+    """Whether a comparison can be written: there is no file of the user. ``by_copies`` looks at those of stores."""
+    return isinstance(place, StoredPath) or not os.path.lexists(place) or mark_of(place) == COMPARISON
 
 
 def _comparison_of(target: Path, stem: str) -> Path:

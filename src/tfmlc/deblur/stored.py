@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tfmlc.deblur.marks import COMPARISON, mark_of
 from tfmlc.deblur.planning import Job, Outcome
+from tfmlc.errors import UserError
 from tfmlc.io.files import TEMPORARY
 from tfmlc.io.stores import StoredPath
 
@@ -38,6 +40,8 @@ def by_copies(restore: Callable[[Job], Outcome], job: Job) -> Outcome:
                 if isinstance(path, StoredPath) and (path == job.source or path.is_file()):
                     path.fetch(copy)
             comparison = None if job.comparison is None else copies[job.comparison]
+            if comparison is not None and comparison.is_file() and mark_of(comparison) != COMPARISON:
+                raise UserError(f"{job.comparison} is not a comparison and would be overwritten: rename it")
             here = Job(copies[job.source], copies[job.target], comparison)
             outcome = restore(here)
             unchanged = outcome.done_before or (outcome.kept and job.target == job.source)
