@@ -345,6 +345,15 @@ def test_names_that_are_not_utf8_are_printed_with_their_bytes(tmp_path: Path) ->
     assert refused.stderr.endswith(b"caf\\xe9/no\n")
 
 
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    refused(tfmlc("adapt", tmp_path, "-o", "."), "it must end in .safetensors")
+    (tmp_path / "blur").mkdir()
+    (tmp_path / "sharp").mkdir()
+    for side in ("blur", "sharp"):
+        write_image(tmp_path / side / "a.png", Image(make_photo(40, 60)))
+    refused(tfmlc("evaluate", "default", tmp_path, "-o", ".", "--tlc"), "must end in .json")
+
+
 def test_train_refuses_in_one_line(tmp_path: Path) -> None:
     refused(tfmlc("train", "smok", "-o", tmp_path), "did you mean 'smoke'")
     refused(tfmlc("train", "smoke", "loop.stepz=3", "-o", tmp_path), "did you mean 'loop.steps'")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
+import numpy as np
 import pytest
 
 from conftest import REPOSITORY
+from tfmlc.data.datasets import pairs
 from tfmlc.data.synthesis.manifest import distinct_stems
 from tfmlc.deblur.batch import plan_batch
 from tfmlc.errors import UserError
 from tfmlc.io.files import ignores_case, inside, one_name
-from tfmlc.io.images import is_image_name
+from tfmlc.io.images import Image, find_images, is_image_name, write_image
 from tfmlc.results import without_folders
 
 EVERYWHERE = ("../a.png", "a/../../a.png", "/a.png", "a\0b", "a" * 300)
@@ -90,6 +92,17 @@ def test_results_of_formats_that_are_only_read_are_never_the_same(
         (tmp_path / "in" / name).touch()
     made = [job.target.name for job in plan_batch([tmp_path / "in"], tmp_path / "out").jobs]
     assert made == ["a.avi.mkv", "a.mpg.mkv", "b.3gp.mov" if ignored else "b.mov", "b.MOV", "c.mkv"]
+
+
+def test_pairs_have_the_same_names_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for side in ("blur", "sharp"):
+        write_image(tmp_path / side / "inner" / "a.png", Image(np.zeros((8, 8, 3), np.uint8)))
+
+    def found_on_windows(folder: Path) -> list[tuple[Path, PurePath]]:
+        return [(path, PureWindowsPath(name)) for path, name in find_images(folder)]
+
+    monkeypatch.setattr(pairs, "find_images", found_on_windows)
+    assert [pair.name for pair in pairs.find_pairs(tmp_path)] == ["inner/a.png"]
 
 
 def test_whether_case_counts_is_seen_without_writing(tmp_path: Path) -> None:

@@ -372,9 +372,10 @@ def test_what_killed_runs_left_is_removed_and_what_lives_is_left(tmp_path: Path,
     write_atomically(out / f"{TEMPORARY}{os.getpid()}-0a1b2c3d", b"half")  # in a container all runs have one number
     write_atomically(out / f"{TEMPORARY}{os.getppid()}-0a1b2c3d", b"half")
     write_atomically(out / f"{TEMPORARY}notes", b"of the user")
+    write_atomically(out / f"{TEMPORARY}20261126160000-notes", b"of the user")
     run(deblurrer, tmp_path / "in", output=out)
     assert {path.name for path in out.iterdir()} == {
-        "a.png", f"{TEMPORARY}{os.getppid()}-0a1b2c3d", f"{TEMPORARY}notes"
+        "a.png", f"{TEMPORARY}{os.getppid()}-0a1b2c3d", f"{TEMPORARY}notes", f"{TEMPORARY}20261126160000-notes"
     }  # fmt: skip
 
 

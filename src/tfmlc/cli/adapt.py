@@ -30,7 +30,7 @@ def adapt(
     Run the same command again to continue an interrupted run.
     """
     with one_line_errors():
-        check_unlocked(output.with_suffix(".run"))
+        check_unlocked(output.parent / f"{output.stem}.run")  # with_suffix takes no "."
         from tfmlc.config import checked, override
         from tfmlc.training.adapt import adapt as run
         from tfmlc.training.adapt_config import AdaptConfig

@@ -69,7 +69,7 @@ def evaluate(
             raise UserError("--paper compares with a row of one dataset: give one dataset")
         published = None if paper is None else find_values(paper)
         results = run(
-            {model: output} | ({f"{model}{TLC}": output.with_stem(f"{output.stem}-tlc")} if tlc else {}),
+            {model: output} | ({f"{model}{TLC}": output.parent / f"{output.stem}-tlc{output.suffix}"} if tlc else {}),
             datasets,
             metrics=[name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"],  # the protocol's
             protocols=_protocols(protocol, published or ()),

@@ -32,7 +32,7 @@ def dataset_sha256(pairs: Mapping[str, str]) -> str:
 
 def files_sha256(folder: Path, files: Iterable[Path]) -> str:
     """Return the fingerprint of files: their names in the folder, and their content."""
-    return _joined(f"{path.relative_to(folder)} {file_sha256(path)}" for path in sorted(files))
+    return _joined(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}" for path in sorted(files))
 
 
 def _joined(parts: Iterable[str]) -> str:

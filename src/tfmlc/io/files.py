@@ -20,6 +20,7 @@ from tfmlc.errors import UserError
 
 TEMPORARY = ".tfmlc-"  # start of the name of a temporary file; short, because names have a maximum length
 MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+LARGEST_PROCESS = (1 << 31) - 1
 _being_written: set[str] = set()  # names of the temporary files of this process
 
 LONGEST_NAME = 255  # bytes, on most file systems
@@ -212,7 +213,7 @@ def remove_leftovers(folder: Path, *, below: bool = False, of_all_machines: bool
     """
     for path in folder.glob(f"{'**/' if below else ''}{TEMPORARY}*-*"):
         process, *_, machine = f"{path.name.removeprefix(TEMPORARY)}-{MACHINE}".split("-")[:3]
-        if not process.isdecimal():
+        if not process.isdecimal() or int(process) > LARGEST_PROCESS:  # a file of the user
             continue
         if _is_dead(int(process), path.name) if machine == MACHINE else of_all_machines:
             with contextlib.suppress(OSError):

@@ -121,7 +121,7 @@ def about_study(config: StudyConfig) -> dict[str, Any]:
 
 def listing(folders: Iterable[Path]) -> list[list[str | int]]:
     """Return the names and file sizes of the photos in folders."""
-    return [[str(name), photo.stat().st_size] for path in folders for photo, name in find_images(path)]
+    return [[name.as_posix(), photo.stat().st_size] for path in folders for photo, name in find_images(path)]
 
 
 def fingerprint(config: StudyConfig) -> str:

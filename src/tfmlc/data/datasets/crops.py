@@ -163,5 +163,5 @@ def _cut(pair: Pair, name: Path, *, folder: Path, crop_px: int, step_px: int) ->
                 write_image(
                     path, Image(np.ascontiguousarray(image[top : top + crop_px, left : left + crop_px])), fast=True
                 )
-                files[str(path.relative_to(folder))] = file_sha256(path)
+                files[path.relative_to(folder).as_posix()] = file_sha256(path)
     return {"pair": pair.name, "files": files}

@@ -168,7 +168,7 @@ def _partners(blurry: dict[str, Path], sharp: dict[str, Path], folders: tuple[Pa
 
 
 def _named(folder: Path) -> dict[str, Path]:
-    return {str(name): path for path, name in find_images(folder)}
+    return {name.as_posix(): path for path, name in find_images(folder)}  # the same names on every system
 
 
 def _plain(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa: ARG001
