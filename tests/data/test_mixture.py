@@ -53,6 +53,15 @@ def test_prepared_pairs_are_those_of_their_dataset(tmp_path: Path, photos: Path)
         prepare(dataset, 5, tmp_path / "prepared", {"name": "b"}, workers=1)
 
 
+@pytest.mark.parametrize("kept", [0, 50, 5000])
+def test_a_block_that_is_cut_off_is_one_line(tmp_path: Path, photos: Path, kept: int) -> None:
+    prepare(synthetic(photos), 2, tmp_path / "prepared", {}, workers=1)
+    block = tmp_path / "prepared" / "00000.npy"
+    block.write_bytes(block.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"00000\.npy is missing or damaged: remove .*prepared to prepare it again"):
+        PreparedPairs(tmp_path / "prepared", patch_px=64, length=2)[0]
+
+
 def test_a_block_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises((AttributeError, PicklingError), match="pickle"):
         _save(tmp_path / "00000.npy", np.array([lambda: 0], object))

@@ -82,7 +82,10 @@ class PreparedPairs(Dataset[tuple[Tensor, ...]]):
     def _array(self, name: str) -> NDArray[Any]:
         path = self.folder / name
         if path not in self._open:
-            self._open[path] = np.load(path, mmap_mode="r")
+            try:
+                self._open[path] = np.load(path, mmap_mode="r")
+            except (OSError, ValueError, EOFError) as error:  # of a file that is cut off, as after a power failure
+                raise UserError(f"{path} is missing or damaged: remove {self.folder} to prepare it again") from error
         return self._open[path]
 
 
