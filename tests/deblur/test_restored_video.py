@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 pytest.importorskip("av", reason="PyAV is not installed: pip install 'tfmlc[video]'")
 
@@ -24,6 +25,7 @@ import av
 
 from clips import Clip, view, write_clip
 from conftest import gentle, make_photo
+from tfmlc.cli import app
 from tfmlc.deblur import Deblurrer, VideoSettings, deblur_video, pieces, video
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
@@ -513,8 +515,25 @@ def test_results_that_do_not_look_like_the_input_are_not_used(tmp_path: Path) ->
     outcome = run(Deblurrer(network), source, output=tmp_path / "c.mp4")["a.mp4"]
     assert (outcome.kept, outcome.error) == ("fault", None)
     assert (tmp_path / "c.mp4").read_bytes() == source.read_bytes()
-    outcome = run(Deblurrer(network), source, output=tmp_path / "c.mkv")["a.mp4"]
-    assert "cannot be copied to .mkv" in (outcome.error or "")
+    outcome = run(Deblurrer(network), source, output=tmp_path / "d.mkv")["a.mp4"]
+    assert (outcome.kept, outcome.job.target) == ("fault", tmp_path / "d.mp4")
+    assert (tmp_path / "d.mp4").read_bytes() == source.read_bytes()
+    (tmp_path / "d.mp4").write_bytes(b"another video")
+    outcome = run(Deblurrer(network), source, output=tmp_path / "d.mkv")["a.mp4"]
+    assert f"its copy would replace {tmp_path / 'd.mp4'}: rename that" in (outcome.error or "")
+
+
+def test_videos_of_any_container_are_kept_under_their_names(tmp_path: Path) -> None:
+    names = {"a.avi": "mpeg4", "a.mpg": "mpeg2video", "b.wmv": "wmv2"}
+    (tmp_path / "in").mkdir()
+    for name, codec in names.items():
+        write_clip(tmp_path / "in" / name, Clip(codec=codec, sound=None))
+    words = ["deblur", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--only-blurry", "--blurry-px", "100"]
+    for _ in range(2):
+        said = CliRunner().invoke(app, words)
+        assert (said.exit_code, "3 of 3 files kept as they are" in said.stderr) == (0, True), said.output
+        assert {path.name for path in (tmp_path / "out").iterdir()} == names.keys()
+        assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "in" / name).read_bytes() for name in names)
 
 
 # On the command line.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from clips import Clip, write_clip
 from conftest import make_photo
 from tfmlc.cli import app
 from tfmlc.deblur import Deblurrer
@@ -60,6 +61,10 @@ def test_from_a_bucket_to_the_disk_and_back(photos: Path, tmp_path: Path, store:
     said = CliRunner().invoke(app, ["deblur", str(photos / "a.jpg"), "-o", "s3://bucket/there.jpg"])
     assert said.exit_code == 0
     assert store.cat_file("bucket/there.jpg") == (tmp_path / "a.jpg").read_bytes()
+    store.put_file(str(write_clip(tmp_path / "a.avi", Clip(codec="mpeg4", sound=None))), "bucket/in/a.avi")
+    words = ["deblur", "s3://bucket/in/a.avi", "-o", "s3://bucket/kept/", "--only-blurry", "--blurry-px", "100"]
+    said = CliRunner().invoke(app, words)
+    assert (said.exit_code, store.find("bucket/kept")) == (0, ["bucket/kept/a.avi"]), said.output
     said = CliRunner().invoke(app, ["deblur", "s3://bucket/there.jpg", "--in-place"])
     assert (said.exit_code, "it was restored before" in said.output) == (0, True)
 

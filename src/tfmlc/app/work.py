@@ -122,15 +122,15 @@ def _result(
     except Exception as error:  # decoders raise many types; the other files continue
         return Result(name, _as_line(in_one_line(error, job.source), run, name))
     notes = [_as_line(note, run, name) for note in outcome.notes]
-    views = dict[str, str]()
+    target, views = outcome.job.target, dict[str, str]()
     try:
-        views, score = write_views(run / f"views-{job.target.name}", job.source, job.target, blur_map=blur_map)
+        views, score = write_views(run / f"views-{target.name}", job.source, target, blur_map=blur_map)
         if score is not None:
             notes.insert(0, f"{score:.1f} px of motion")
     except Exception as error:  # for example too little memory; the result is there all the same
         notes.append(f"it is not shown here: {_as_line(in_one_line(error, job.source), run, name)}")
     what = "kept as it is" if outcome.kept else edges(outcome.before, outcome.after)
-    return Result(name, "; ".join([what, *notes]), job.target, views)
+    return Result(name, "; ".join([what, *notes]), target, views)
 
 
 def _as_line(text: str, run: Path, name: str) -> str:

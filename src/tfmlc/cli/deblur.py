@@ -158,8 +158,8 @@ def _summary(outcomes: Sequence[Outcome], batch: Batch) -> list[str]:
 
     total = len(batch.jobs)
     what = "files" if any(job.is_video for job in batch.jobs) else "images"
-    position = {job: number for number, job in enumerate(batch.jobs)}  # workers finish in any order
-    outcomes = sorted(outcomes, key=lambda outcome: position[outcome.job])
+    position = {job.source: number for number, job in enumerate(batch.jobs)}  # workers finish in any order
+    outcomes = sorted(outcomes, key=lambda outcome: position[outcome.job.source])
     failed = [in_words(outcome.error, outcome.option) for outcome in outcomes if outcome.error is not None]
     before = sum(outcome.done_before for outcome in outcomes)
     kept = Counter(outcome.kept for outcome in outcomes if outcome.kept)

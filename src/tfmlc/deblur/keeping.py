@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from filecmp import cmp
 from pathlib import Path
 from typing import Literal
 
@@ -78,6 +79,8 @@ def date(job: Job) -> None:
 def keep(job: Job, reason: Literal["fault", "not blurred"], why: str, image: Image | None = None) -> Outcome:
     """Make the result of a job the file itself, byte for byte; in place nothing is done.
 
+    A video that would become another container keeps its suffix, so the job of the outcome can have another target.
+
     Args:
         job: The photo or video.
         reason: Why it is kept.
@@ -88,15 +91,21 @@ def keep(job: Job, reason: Literal["fault", "not blurred"], why: str, image: Ima
         The outcome.
 
     Raises:
-        UserError: If the result cannot be written, or a video would need another container.
+        UserError: If the result cannot be written, or the copy of a video would replace another file.
     """
     notes = (why,)
+    if not _alike(job.target, job.source):
+        if image is not None:
+            return Outcome(job, notes=(*notes, *write_image(job.target, image)), kept=reason)
+        short = job.target.with_suffix("")  # a.avi.mkv is the result of a.avi beside a.mpg
+        job = replace(job, target=short if _alike(short, job.source) else short.with_suffix(job.source.suffix))
+        if job.target.exists() and not cmp(job.source, job.target, shallow=False):
+            raise UserError(f"{job.source} was not restored: {why}; its copy would replace {job.target}: rename that")
     if real_path(job.target) != real_path(job.source):
-        if job.target.suffix.lower() == job.source.suffix.lower():
-            with replaced(job.target) as temporary:
-                shutil.copyfile(job.source, temporary)
-        elif image is not None:
-            notes += tuple(write_image(job.target, image))
-        else:
-            raise UserError(f"{job.source} was not restored: {why}; it cannot be copied to {job.target.suffix}")
+        with replaced(job.target) as temporary:
+            shutil.copyfile(job.source, temporary)
     return Outcome(job, notes=notes, kept=reason)
+
+
+def _alike(one: Path, other: Path) -> bool:
+    return one.suffix.lower() == other.suffix.lower()

@@ -45,6 +45,9 @@ def by_copies(restore: Callable[[Job], Outcome], job: Job) -> Outcome:
             here = Job(copies[job.source], copies[job.target], comparison)
             outcome = restore(here)
             unchanged = outcome.done_before or (outcome.kept and job.target == job.source)
+            if (made := outcome.job.target) != here.target:  # a video that is kept
+                job = replace(job, target=job.target.with_name(made.name))
+                copies[job.target] = made
             if outcome.error is None and not unchanged:
                 _send(copies, job)
             return _with_names(replace(outcome, job=job), copies)
