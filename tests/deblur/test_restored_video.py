@@ -35,7 +35,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.files import MACHINE, TEMPORARY
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.video import read_properties
-from tfmlc.io.video.by_pyav import decode_stored
+from tfmlc.io.video.by_pyav import decode, decode_stored
 from tfmlc.io.video.pixels import to_rgb, with_changes
 from tfmlc.networks import Network, build_network
 
@@ -495,6 +495,26 @@ def test_an_odd_size_is_kept_exactly(tmp_path: Path, deblurrer: Deblurrer, suffi
     result = deblur_video(source, target, deblurrer=deblurrer, settings=VideoSettings(codec="h264"))
     assert "stored as yuv444p" in result.notes[0]
     assert [(frame.width, frame.height) for frame in frames_of(target)] == [(65, 49)] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "clip"),
+    [
+        ("a.mov", Clip(codec="png", pix_fmt="rgb24", colours=(2, 2, 2, 0), sound=None)),
+        ("a.mp4", Clip(codec="libx264rgb", pix_fmt="rgb24", colours=(2, 2, 2, 0), sound=None)),
+        ("a.mkv", Clip(codec="ffv1", pix_fmt="bgr0", colours=(0, 2, 2, 2), sound=None)),
+        ("b.mkv", Clip(codec="ffv1", pix_fmt="gray", colours=(0, 2, 2, 2), sound=None)),
+        ("c.mkv", Clip(codec="ffv1", pix_fmt="gray10le", colours=(0, 2, 2, 2), sound=None)),
+    ],
+)
+def test_videos_of_rgb_and_grey_keep_their_colours(tmp_path: Path, name: str, clip: Clip) -> None:
+    source, target = write_clip(tmp_path / name, clip), tmp_path / "out.mkv"
+    deblur_video(source, target, deblurrer=Deblurrer(Nothing()))
+    before, after = (next(decode(path, [])) for path in (source, target))
+    assert isinstance(before, np.ndarray)
+    assert isinstance(after, np.ndarray)
+    assert np.abs(before.astype(int) - after).mean() < 3
+    assert read_properties(target).colours[0] in (1, 2)
 
 
 def test_results_that_do_not_look_like_the_input_are_not_used(tmp_path: Path) -> None:

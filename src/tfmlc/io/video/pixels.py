@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfmlc.io.video.properties import VideoProperties
+from tfmlc.io.video.properties import FULL, LIMITED, VideoProperties
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 BICUBIC, FULL_CHROMA, EXACT_ROUNDING = 0x4, 0x2000 | 0x4000, 0x40000 | 0x80000
 FLAGS = BICUBIC | FULL_CHROMA | EXACT_ROUNDING  # without the last, luma is off by one level
-LIMITED, FULL = 1, 2  # colour ranges
 
 
 def to_rgb(frame: VideoFrame) -> NDArray[Any]:

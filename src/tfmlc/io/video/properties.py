@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 PQ = 16  # a transfer characteristic of ITU-T H.273
+BT709 = 1  # a matrix
+LIMITED, FULL = 1, 2  # colour ranges
 USUAL_RATE = Fraction(25)
 FOR_VIDEO = "install the extra: pip install 'tfmlc[video]'"
 MARK = re.compile(r"\n?\[tfmlc:restored (.*?)\]")
@@ -39,7 +41,8 @@ class VideoProperties:
         time_base: The unit of timestamps in s.
         rate: The mean number of frames per second.
         frames: About how many frames there are; None if the file does not say it.
-        colours: The colour range, primaries, transfer characteristic and matrix, as numbers of ITU-T H.273.
+        colours: The colour range, primaries, transfer characteristic and matrix, as numbers of ITU-T H.273; for RGB the
+            range and the matrix of the YCbCr that is written.
         pixel_aspect: The width of a pixel by its height; None if the file does not say it.
         display_matrix: The rotation for display, as FFmpeg's nine numbers; None if there is none.
         mark: The text of the mark of a restored video; None if there is none.
@@ -115,7 +118,7 @@ def read_properties(path: Path) -> VideoProperties:
             time_base=stream.time_base or 1 / rate,
             rate=rate,
             frames=stream.frames or round(duration_s * float(rate)) or None,
-            colours=(frame.color_range, frame.color_primaries, frame.color_trc, frame.colorspace),
+            colours=_colours(frame),
             pixel_aspect=aspect if aspect and aspect > 0 else None,
             display_matrix=_display_matrix(frame),
             mark=_mark_in(container.metadata),
@@ -149,6 +152,16 @@ def _good_frames(path: Path) -> Iterator[VideoFrame]:
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     data = cast("dict[str, Any]", frame.side_data).get("DISPLAYMATRIX")
     return None if data is None else tuple(int(value) for value in np.frombuffer(data, np.int32)[:9])
+
+
+def _colours(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """Return the colours with which a video is written; RGB becomes YCbCr, which needs a matrix and a range."""
+    level, matrix, stored = frame.color_range, frame.colorspace, frame.format
+    if stored.is_rgb or stored.has_palette:
+        level, matrix = LIMITED, BT709
+    elif len(stored.components) <= 2:  # grey has the full range; what H.264 decodes it to has the limited one
+        level = level or FULL
+    return level, frame.color_primaries, frame.color_trc, matrix
 
 
 def _check(video: VideoProperties, *, interlaced: bool) -> None:
