@@ -86,6 +86,28 @@ def held_out_table() -> str:
     return _by_source("default/held-out.json", "model")
 
 
+def limits_data_table() -> str:
+    content = _read("default/limits-data.json")
+    rows = [[row["pairs"], row["images"], f"{row['blurry']:.2f}", f"{row['gain_db']:+.2f}"] for row in content["rows"]]
+    table = markdown(["pairs", "number", "PSNR, blurry", "gain, dB"], rows)
+    return _with(f"{content['model']}, the middle {content['side_px']} px; commit {content['commit']}.", table)
+
+
+def limits_capacity_table() -> str:
+    content = _read("default/limits-capacity.json")
+    rows = [[row["crops"], f"{row['before_db']:+.2f}", f"{row['after_db']:+.2f}"] for row in content["rows"]]
+    training = f"{content['steps']} steps of {content['batch']} crops of {content['crop_px']} px"
+    return _with(
+        f"{training}; commit {content['commit']}.", markdown(["crops", "gain before, dB", "gain after, dB"], rows)
+    )
+
+
+def limits_time_table() -> str:
+    content = _read("default/limits-time.json")
+    rows = [[row["run"], row["step"], f"{row['psnr']:.2f}", f"{row['learning_rate']:.4f}"] for row in content["rows"]]
+    return _with(f"Commit {content['commit']}.", markdown(["run", "step", "PSNR", "learning rate"], rows))
+
+
 def blend_factors_table() -> str:
     return _by_source("default/blend-factors.json", "blend factor")
 
@@ -545,6 +567,9 @@ TABLES = {
     "gallery": gallery_table,
     "best": best_table,
     "held out": held_out_table,
+    "limits data": limits_data_table,
+    "limits capacity": limits_capacity_table,
+    "limits time": limits_time_table,
     "deblurring": deblurring_table,
     "scaling": scaling_table,
     "ray": ray_table,
