@@ -517,6 +517,17 @@ def test_videos_of_rgb_and_grey_keep_their_colours(tmp_path: Path, name: str, cl
     assert read_properties(target).colours[0] in (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"), [("a.webm", "libvpx-vp9", "yuva420p"), ("a.mov", "prores_ks", "yuva444p10le")]
+)
+def test_transparency_that_is_left_out_is_said(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
+    source = write_clip(tmp_path / name, Clip(codec=codec, pix_fmt=pix_fmt, sound=None))
+    result = deblur_video(source, tmp_path / "out.mkv", deblurrer=Deblurrer(Nothing()))
+    assert "its transparency is left out" in result.notes
+    with av.open(str(tmp_path / "out.mkv")) as made:
+        assert "alpha_mode" not in {key.lower() for key in made.streams.video[0].metadata}
+
+
 def test_results_that_do_not_look_like_the_input_are_not_used(tmp_path: Path) -> None:
     class Breaks(Nothing):
         def restore(self, blurry: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")  # metadata that a new file has itself
+ALPHA = "alpha_mode"  # metadata that would be wrong of frames without transparency
 APPLE = "com.apple."  # keys that MP4 and MOV hold only in a metadata atom of their own
 IN_APPLE_PLAYERS = "hvc1"  # the tag with which they play HEVC
 
@@ -42,7 +43,7 @@ def check_streams(source: Path, suffix: str) -> list[str]:
         suffix: The suffix of the container.
 
     Returns:
-        Notes about streams of other kinds, which are left out.
+        Notes about streams of other kinds and about transparency, which are left out.
 
     Raises:
         UserError: If the container cannot hold an audio or subtitle stream.
@@ -59,10 +60,19 @@ def check_streams(source: Path, suffix: str) -> list[str]:
                 remedy = f"use an output in {others}" if others else "convert the file to .mkv first"
                 raise UserError(f"{source}: {suffix} cannot hold its {stream.type} stream ({codec}): {remedy}")
             left_out[stream.type] += 1
-    return [
+        transparent = _is_transparent(chosen)
+    notes = [
         f"{suffix} has no place for {count} {kind} {'stream' if count == 1 else 'streams'}"
         for kind, count in left_out.items()
     ]
+    return [*notes, *(["its transparency is left out"] if transparent else [])]
+
+
+def _is_transparent(stream: Any) -> bool:
+    """Whether a video has an alpha channel; that of WebM lies beside the frames, and decoders do not return it."""
+    stored = stream.codec_context.format
+    in_frames = stored is not None and any(component.is_alpha for component in stored.components)
+    return in_frames or any((key.lower(), value) == (ALPHA, "1") for key, value in stream.metadata.items())
 
 
 def join(video: VideoProperties, pieces: Iterable[Piece], target: Path, suffix: str, mark: str) -> None:
@@ -126,7 +136,9 @@ def _add(output: OutputContainer, like: Any, source: Any) -> Any:
     """Add a stream with the encoding of one stream, and with the metadata of the source's stream."""
     added = output.add_stream_from_template(like, opaque=True)
     added.disposition = source.disposition
-    added.metadata.update({key: value for key, value in source.metadata.items() if key != "encoder"})
+    added.metadata.update(
+        {key: value for key, value in source.metadata.items() if key.lower() not in ("encoder", ALPHA)}
+    )
     return added
 
 
