@@ -67,6 +67,16 @@ def test_bad_files_are_refused_in_one_line_and_the_others_go_on(
     assert not any(str(tmp_path) in line for line in said)
 
 
+def test_uploads_that_would_become_one_file_are_one_line(
+    tmp_path: Path, photo: np.ndarray, deblurrer: Deblurrer
+) -> None:
+    write_image(tmp_path / "a.png", Image(photo))
+    (tmp_path / "a").write_bytes((tmp_path / "a.png").read_bytes())
+    (result,) = run(deblurrer, Sessions(tmp_path / "root").of("a"), [tmp_path / "a", tmp_path / "a.png"])
+    assert (result.name, result.target) == ("a.png", None)
+    assert result.line == "a and a.png would both become a.png: rename one"
+
+
 def test_a_result_that_cannot_be_shown_is_there_all_the_same(
     tmp_path: Path, photo: np.ndarray, deblurrer: Deblurrer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

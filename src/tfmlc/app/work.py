@@ -16,7 +16,7 @@ from tfmlc.deblur.batch import file_restorer
 from tfmlc.deblur.planning import Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import edges
 from tfmlc.deblur.video import VideoSettings
-from tfmlc.errors import in_one_line
+from tfmlc.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
     from tfmlc.deblur import Deblurrer
@@ -70,7 +70,11 @@ def restore_uploads(
         if session.stop.is_set():
             return
         run, files = session.new_run(uploads)
-    batch = plan_batch(files, run / "out")
+    try:
+        batch = plan_batch(files, run / "out")
+    except UserError as error:  # a photo without a suffix and another would become one file
+        yield Result(files[-1].name, _as_line(str(error), run, files[-1].name))
+        return
     restore = file_restorer(deblurrer, batch, VideoSettings())
     for number, job in enumerate(batch.jobs, start=1):
         what = f"{job.source.name} ({number} of {len(batch.jobs)})"

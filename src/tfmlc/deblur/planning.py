@@ -222,7 +222,8 @@ def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: 
             )
         identity = one_name(real_path(target)) if fold else real_path(target)
         if (other := taken.setdefault(identity, source)) != source:
-            raise UserError(f"{other} and {source} would both become {target}: give the folder that has both")
+            way_out = "rename one" if other.parent == source.parent else "give the folder that has both"
+            raise UserError(f"{other} and {source} would both become {target}: {way_out}")
         jobs.append(Job(source, target))
     return jobs
 
