@@ -528,6 +528,16 @@ def test_transparency_that_is_left_out_is_said(tmp_path: Path, name: str, codec:
         assert "alpha_mode" not in {key.lower() for key in made.streams.video[0].metadata}
 
 
+def test_what_frames_carry_beside_pixels_is_said_to_be_left_out(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "frame-packing=3"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(view(Clip(), 0), format="rgb24")))
+        container.mux(stream.encode())
+    result = deblur_video(tmp_path / "a.mp4", tmp_path / "b.mp4", deblurrer=Deblurrer(Nothing()))
+    assert result.notes == ("left out: its 3D layout",)
+
+
 def test_results_that_do_not_look_like_the_input_are_not_used(tmp_path: Path) -> None:
     class Breaks(Nothing):
         def restore(self, blurry: torch.Tensor) -> tuple[torch.Tensor, ...]:

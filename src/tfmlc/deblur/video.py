@@ -238,6 +238,8 @@ def _changes(video: VideoProperties, encoding: Encoding, suffix: str) -> list[st
         )
     if CONTAINERS[suffix] in ("matroska", "webm") and (video.time_base * 1000).denominator != 1:
         notes.append(f"times are rounded to 1 ms, the unit of {suffix}")
+    if video.left_out:
+        notes.append(f"left out: {', '.join(video.left_out)}")
     return notes
 
 

@@ -24,6 +24,13 @@ BT709 = 1  # a matrix
 LIMITED, FULL = 1, 2  # colour ranges
 USUAL_RATE = Fraction(25)
 FOR_VIDEO = "install the extra: pip install 'tfmlc[video]'"
+BESIDE_FRAMES = {  # FFmpeg's names of what no encoder here writes, and what it is
+    "STEREO3D": "its 3D layout",
+    "SPHERICAL": "its 360-degree projection",
+    "A53_CC": "its closed captions",
+    "DOVI_METADATA": "its Dolby Vision data",
+    "DYNAMIC_HDR_PLUS": "its HDR10+ data",
+}
 MARK = re.compile(r"\n?\[tfmlc:restored (.*?)\]")
 
 
@@ -46,6 +53,7 @@ class VideoProperties:
         pixel_aspect: The width of a pixel by its height; None if the file does not say it.
         display_matrix: The rotation for display, as FFmpeg's nine numbers; None if there is none.
         mark: The text of the mark of a restored video; None if there is none.
+        left_out: What the first frame carries and a restored version does not, in words.
     """
 
     path: Path
@@ -61,6 +69,7 @@ class VideoProperties:
     pixel_aspect: Fraction | None
     display_matrix: tuple[int, ...] | None
     mark: str | None
+    left_out: tuple[str, ...]
 
 
 def has_pyav() -> bool:
@@ -122,6 +131,7 @@ def read_properties(path: Path) -> VideoProperties:
             pixel_aspect=aspect if aspect and aspect > 0 else None,
             display_matrix=_display_matrix(frame),
             mark=_mark_in(container.metadata),
+            left_out=tuple(what for kind, what in BESIDE_FRAMES.items() if _beside(frame, kind) is not None),
         )
     _check(found, interlaced=frame.interlaced_frame)
     return found
@@ -150,8 +160,13 @@ def _good_frames(path: Path) -> Iterator[VideoFrame]:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    data = cast("dict[str, Any]", frame.side_data).get("DISPLAYMATRIX")
+    data = _beside(frame, "DISPLAYMATRIX")
     return None if data is None else tuple(int(value) for value in np.frombuffer(data, np.int32)[:9])
+
+
+def _beside(frame: VideoFrame, kind: str) -> Any:
+    """Return the data of a kind that a frame carries beside its pixels, or None."""
+    return cast("dict[str, Any]", frame.side_data).get(kind)
 
 
 def _colours(frame: VideoFrame) -> tuple[int, int, int, int]:
