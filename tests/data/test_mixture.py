@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import make_photo
 from tfmlc.data.datasets.mixture import Mixture, PreparedPairs, _save, prepare, turned_spectrum
 from tfmlc.data.datasets.synthetic import SyntheticPairs
 from tfmlc.data.synthesis.blur import BlurConfig
 from tfmlc.data.synthesis.motion_spectrum import cell_centres, motion_spectrum
 from tfmlc.errors import UserError
+from tfmlc.io.images import Image, write_image
+from tfmlc.training.data import DataConfig, Draw, build_dataset
 from tfmlc.training.objective import mesh_ratio
 
 
@@ -51,6 +54,17 @@ def test_prepared_pairs_are_those_of_their_dataset(tmp_path: Path, photos: Path)
         assert float(item[2].mean()) == pytest.approx(float(spectrum.mean()), abs=1e-3)
     with pytest.raises(UserError, match="was prepared with other settings"):
         prepare(dataset, 5, tmp_path / "prepared", {"name": "b"}, workers=1)
+
+
+def test_prepared_pairs_are_not_used_for_other_photos(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for number in range(2):
+        write_image(photos / f"{number}.png", Image(make_photo(96, 96) // (number + 1)))
+    config = DataConfig(photos=[photos], prepare=2, prepared_px=64, patch_px=32, scale=(1, 1))
+    build_dataset(config, Draw(4, 0), tmp_path / "run")
+    write_image(photos / "2.png", Image(make_photo(96, 96)))
+    with pytest.raises(UserError, match="was prepared with other settings or photos: remove it"):
+        build_dataset(config, Draw(4, 0), tmp_path / "run")
 
 
 @pytest.mark.parametrize("kept", [0, 50, 5000])

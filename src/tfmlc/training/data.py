@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,5 +175,7 @@ def _synthetic(source: SourceConfig, name: str, data: DataConfig, draw: Draw, fo
         return synthetic
     prepared = (data.prepared or folder.parent / "prepared") / name
     recipe = source.model_dump(mode="json", exclude={"fraction"})  # it does not change the pairs
-    prepare(synthetic, source.prepare, prepared, recipe | {"cell_px": draw.cell_px})
+    files = [(path.name, path.stat().st_size) for path in photos]
+    made_of = {"cell_px": draw.cell_px, "photos_sha256": hashlib.sha256(repr(files).encode()).hexdigest()}
+    prepare(synthetic, source.prepare, prepared, recipe | made_of)
     return PreparedPairs(prepared, patch_px=data.patch_px, length=draw.length, seed=draw.seed, cell_px=draw.cell_px)

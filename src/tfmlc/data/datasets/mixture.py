@@ -180,7 +180,9 @@ def prepare(
     with folder_lock(folder, wait=True):
         path = folder / SETTINGS
         if path.exists() and read_json(path) != settings:
-            raise UserError(f"{folder} was prepared with other settings: remove it, or set another data.prepared")
+            raise UserError(
+                f"{folder} was prepared with other settings or photos: remove it, or set another data.prepared"
+            )
         write_atomically(path, (json.dumps(settings, indent=1) + "\n").encode())
         blocks = [
             (number, min(BLOCK, count - number * BLOCK))
