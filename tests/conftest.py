@@ -39,6 +39,23 @@ def _own_accelerate() -> Iterator[None]:
         state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.fixture
+def empty_metric_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder for the weights of metrics. Pyiqa looks for its folder once, so it is loaded anew, and again."""
+    from tfmlc.metrics import registry
+
+    def forget() -> None:
+        for package in [name for name in sys.modules if name.partition(".")[0] == "pyiqa"]:
+            del sys.modules[package]
+        registry._pyiqa_metric.cache_clear()
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    forget()
+    yield tmp_path / "empty" / "hub" / "pyiqa"
+    forget()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of weights and images of others that do not ship, beside the checkout."""

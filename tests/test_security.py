@@ -29,7 +29,6 @@ from tfmlc.io.downloads import _StaysEncrypted, download
 from tfmlc.io.files import replaced
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.weights import shipped_backbone
-from tfmlc.metrics import registry
 from tfmlc.metrics.registry import METRICS
 from tfmlc.results import _commit
 
@@ -90,15 +89,13 @@ class Code:
 
 
 @pytest.mark.heavy
-def test_code_in_the_weights_of_a_metric_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_in_the_weights_of_a_metric_is_not_run(
+    empty_metric_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("pyiqa")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for package in [name for name in sys.modules if name.partition(".")[0] == "pyiqa"]:
-        monkeypatch.delitem(sys.modules, package)  # another test may have loaded the real weights
-    registry._pyiqa_metric.cache_clear()
-    (tmp_path / "hub" / "pyiqa").mkdir(parents=True)
-    torch.save([Code()], tmp_path / "hub" / "pyiqa" / "brisque_svm_weights.pth")
+    empty_metric_cache.mkdir(parents=True)
+    torch.save([Code()], empty_metric_cache / "brisque_svm_weights.pth")
     metric = METRICS["brisque"]
     with pytest.raises(UserError, match="metric brisque is not available"):
         metric.compute(np.zeros((96, 96, 3), np.uint8), np.zeros((96, 96, 3), np.uint8))

@@ -16,11 +16,11 @@ from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.evaluation import scoring as scoring_module
 from tfmlc.evaluation.evaluate import evaluate, is_scored
+from tfmlc.evaluation.record import Place
 from tfmlc.evaluation.report import write_report
 from tfmlc.evaluation.scores import read_scores
 from tfmlc.evaluation.sources import RestoreSettings
 from tfmlc.io.images import Image, read_rgb8, write_image
-from tfmlc.metrics import registry
 from tfmlc.metrics.fidelity import psnr
 from tfmlc.metrics.registry import METRICS
 from tfmlc.networks import build_network, save_network
@@ -267,18 +267,19 @@ def test_several_sets_go_on_where_they_were_stopped(tmp_path: Path, monkeypatch:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_metric_that_is_not_there_ends_with_status_1_and_an_address(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    registry._pyiqa_metric.cache_clear()
+@pytest.mark.usefixtures("empty_metric_cache")
+def test_a_metric_that_is_not_there_ends_with_status_1_and_an_address(tmp_path: Path) -> None:
     dataset = make_pairs(tmp_path / "set", 10)
     run = CliRunner().invoke(
         app, ["evaluate", "blurry", str(dataset), "-o", str(tmp_path / "s.json"), "--metrics", "pieapp,psnr"]
     )
-    registry._pyiqa_metric.cache_clear()
     assert run.exit_code == 1, run.output
     assert "metric pieapp" in run.stderr
     assert "https://" in run.stderr.split("metric pieapp", 1)[1]
     assert json.loads((tmp_path / "s.json").read_text())["mean"]["psnr"] > 0
+
+
+def test_two_datasets_of_one_scores_file_never_share_a_file(tmp_path: Path) -> None:
+    places = [Place(tmp_path / "scores.json", section) for section in (None, "a/b", "a-b", "a b", "a%2Fb")]
+    assert len({place.partial for place in places}) == len(places)
+    assert {place.partial.parent for place in places} == {tmp_path}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
@@ -59,7 +60,7 @@ class Place:
     @property
     def partial(self) -> Path:
         """The file of the images that are scored so far."""
-        middle = "" if self.section is None else f".{self.section.replace('/', '-')}"
+        middle = "" if self.section is None else f".{quote(self.section, safe='')}"  # two labels never share a name
         return self.output.with_name(f"{self.output.name}{middle}.partial")
 
     @property
