@@ -76,6 +76,18 @@ def bench(*arguments: object) -> tuple[dict[str, Any], list[str]]:
     return json.loads(Path("costs.json").read_text()), run.stdout.splitlines()
 
 
+def test_an_output_that_cannot_be_written_ends_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for output, why in ((".", "is a folder: name a JSON file"), ("file/costs.json", "cannot create the folder")):
+        run = CliRunner().invoke(app, ["bench", "deblur", "-o", output])
+        assert run.exit_code == 2
+        assert why in run.stderr, run.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
 def test_deblurring_is_measured_against_the_official_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     small = partial(deblur.bench_deblur, repeats=1, frame_px=(48, 64), large_px=(96, 64))

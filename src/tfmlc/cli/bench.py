@@ -7,15 +7,27 @@ from typing import Annotated
 
 import typer
 
-from tfmlc.cli.tree import (
-    bench,
-    one_line_errors,
-)
+from tfmlc.cli.tree import bench, one_line_errors
+
+
+def _writable(output: Path) -> Path:
+    """Find out before minutes of measuring whether the results can be written."""
+    with one_line_errors():
+        from tfmlc.errors import UserError
+        from tfmlc.io.files import check_writable
+
+        if output.is_dir():
+            raise UserError(f"{output} is a folder: name a JSON file")
+        check_writable(output.parent)
+    return output
+
+
+Results = Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.", callback=_writable)]
 
 
 @bench.command("loss")
 def bench_loss(
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    output: Results,
     repeats: Annotated[int, typer.Option(min=1, help="Number of runs; the fastest counts.")] = 5,
 ) -> None:
     """Measure time and memory of the losses in a training step.
@@ -39,7 +51,7 @@ def bench_loss(
 
 @bench.command("step")
 def bench_step(
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    output: Results,
     repeats: Annotated[int, typer.Option(min=1, help="Number of runs; the fastest counts.")] = 3,
     count: Annotated[
         bool, typer.Option("--count", help="Count operations and memory instead, which do not depend on the machine.")
@@ -66,7 +78,7 @@ def bench_step(
 @bench.command("synthesize")
 def bench_synthesize(
     video: Annotated[Path, typer.Argument(help="A video file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    output: Results,
 ) -> None:
     """Measure the speed of making triplets, relative to decoding the video, and the memory by window length."""
     with one_line_errors():
@@ -84,7 +96,7 @@ def bench_synthesize(
 
 @bench.command("deblur")
 def bench_deblur(
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    output: Results,
     models: Annotated[
         list[str] | None,
         typer.Option("-m", "--model", help="A network, a model or a weights file; can be repeated. All if not given."),
@@ -106,7 +118,7 @@ def bench_deblur(
 @bench.command("evaluate")
 def bench_evaluate(
     dataset: Annotated[Path, typer.Argument(help="Folder with blur/ and sharp/.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    output: Results,
 ) -> None:
     """Measure the speed of scoring with six metrics, relative to a plain loop over pyiqa's metrics."""
     with one_line_errors():
@@ -121,7 +133,7 @@ def bench_evaluate(
 
 @bench.command("ray")
 def bench_ray(
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    output: Results,
     photos: Annotated[int, typer.Option(min=8, help="Number of photos.")] = 20,
     items: Annotated[int, typer.Option(min=8, help="Number of items for which nothing is done.")] = 1000,
 ) -> None:
@@ -140,7 +152,7 @@ def bench_ray(
 
 @bench.command("scaling")
 def bench_scaling(
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.")],
+    output: Results,
 ) -> None:
     """Simulate how long training on 1 to 64 GPUs waits for the exchange of gradients."""
     with one_line_errors():
@@ -154,9 +166,9 @@ def bench_scaling(
 
 @bench.command("growth")
 def bench_growth(
-    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results; a plot goes beside it.")],
+    output: Results,
 ) -> None:
-    """Measure how time and memory grow with megapixels, frames, files and loading processes."""
+    """Measure how time and memory grow with megapixels, frames, files and loading processes; a plot goes beside it."""
     with one_line_errors():
         from tfmlc.bench.growth import bench_growth as run
         from tfmlc.evaluation.plots import draw_growth

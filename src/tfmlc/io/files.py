@@ -151,6 +151,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def check_writable(folder: Path) -> None:
+    """Create a folder if needed and write a file in it for a moment; raises UserError if that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create the folder {folder} ({error.strerror}): choose another output") from error
+    write_atomically(folder / ".writable", b"")
+    (folder / ".writable").unlink(missing_ok=True)  # another process may have removed it
+
+
 def append_line(path: Path, line: str) -> None:
     """Add a line to a text file; raises UserError if it cannot be written."""
     try:

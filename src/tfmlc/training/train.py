@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tfmlc.backbones import RANDOM
 from tfmlc.config import Config, checked, read_record
 from tfmlc.errors import UserError
-from tfmlc.io.files import write_atomically
+from tfmlc.io.files import check_writable, write_atomically
 from tfmlc.io.locks import run_lock
 from tfmlc.io.weights import find_model
 from tfmlc.networks import NETWORKS, Network, build_network, describe_network, family_of, load_network
@@ -95,7 +95,7 @@ def train_network(config: TrainConfig, folder: Path, *, stop_at: int | None = No
         UserError: If settings do not fit together, data or weights are missing, or another run is working in the
             folder.
     """
-    _check_writable(folder)
+    check_writable(folder)
     with run_lock(folder):
         return _train(config, folder, stop_at=stop_at, force=force)
 
@@ -284,12 +284,3 @@ def _batches(dataset: Pairs, size: int, count: int, device: torch.device) -> Ite
     for step in range(count):
         items = [dataset[step * size + item][:2] for item in range(size)]
         yield to_device((torch.stack(part) for part in zip(*items, strict=True)), device)
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot create the run folder {folder} ({error.strerror}): choose another -o") from error
-    write_atomically(folder / ".writable", b"")
-    (folder / ".writable").unlink(missing_ok=True)  # another process of the run may have removed it
