@@ -59,7 +59,8 @@ def draw_sweep(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 def draw_study(path: Path, curves: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> None:
     """Plot the changes of scores over the change of PSNR, a panel per metric, a curve per loss with its interval.
 
-    A curve that loses more than ``SHOWN_DB`` of PSNR leaves the panel.
+    A curve that loses more than ``SHOWN_DB`` of PSNR leaves the panel. Periodicity is linear up to 10 and logarithmic
+    beyond.
     """
     figure = _figure(9, 8)
     panels = figure.subplots(2, -(-len(metrics) // 2), squeeze=False).ravel()
@@ -80,6 +81,9 @@ def draw_study(path: Path, curves: Sequence[Mapping[str, Any]], metrics: Sequenc
             xlabel="change of PSNR against the control, dB",
             title=f"change of {metric if metric == 'periodicity' else metric.upper()} (lower is better)",
         )
+        if metric == "periodicity":
+            panel.set_yscale("symlog", linthresh=10)
+            panel.yaxis.set_major_formatter("{x:g}")
         panel.axhline(0, color=GREY, linewidth=0.8)
     if curves:
         handles, labels = panels[0].get_legend_handles_labels()

@@ -49,7 +49,7 @@ def summarize(config: StudyConfig, output: Path, adapters: Mapping[str, Any]) ->
                 curves.append({"set": place, "loss": name, "ratio": ratio, **_intervals(draws[:, number])})
             for lost in LOST_DB:
                 rows.append({"set": place, "loss": name, "lost_db": lost, **_intervals(at_psnr(draws, lost))})
-    for row in rows:
+    for row in (*curves, *rows):
         if own := OWN_METRIC.get(row["loss"]):
             row[own] = None
     settings = config.model_dump(mode="json", exclude={"photos", "genuine", "pairs", "sharp", "only"})
