@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.plots import draw_study
 from tfmlc.evaluation.tables import markdown
-from tfmlc.reproduce.plan import CONTROL, METRICS, OWN_METRIC, StudyConfig, fingerprint, label_of, losses, sets_of
+from tfmlc.reproduce.plan import (
+    CONTROL,
+    FEATURES,
+    METRICS,
+    OWN_METRIC,
+    SHIPPED,
+    StudyConfig,
+    fingerprint,
+    label_of,
+    losses,
+    sets_of,
+)
 from tfmlc.results import without_folders, write_result
 
 LOST_DB = (0.05, 0.1, 0.2)
@@ -28,7 +39,8 @@ def summarize(config: StudyConfig, output: Path, adapters: Mapping[str, Any]) ->
     """Write the summary of a study to ``summary.json`` and ``study.png``.
 
     For each loss it has the change of each score against the control at each gradient ratio, and interpolated at equal
-    PSNR, both with 90 % intervals over images and seeds. Scores of other studies in ``output`` are ignored.
+    PSNR, both with 90 % intervals over images and seeds, and the differences of some losses at equal PSNR. Scores of
+    other studies in ``output`` are ignored.
 
     Args:
         config: The settings of the study.
@@ -40,7 +52,8 @@ def summarize(config: StudyConfig, output: Path, adapters: Mapping[str, Any]) ->
     """
     rng, curves, rows = np.random.default_rng(0), list[dict[str, Any]](), list[dict[str, Any]]()
     scores = _Scores(output, fingerprint(config))
-    changes = {name: found for name in losses(config) if name != CONTROL and (found := _changes(config, scores, name))}
+    finished = {name: _finished(config, scores, name) for name in losses(config) if name != CONTROL}
+    changes = {name: _changes(config, scores, name, seeds) for name, seeds in finished.items() if seeds}
     for name, by_set in changes.items():
         resampled = {place: _resample([values], rng) for place, values in by_set.items()}
         resampled["all sets"] = _resample(genuine_as_one(config, by_set), rng)
@@ -49,13 +62,16 @@ def summarize(config: StudyConfig, output: Path, adapters: Mapping[str, Any]) ->
                 curves.append({"set": place, "loss": name, "ratio": ratio, **_intervals(draws[:, number])})
             for lost in LOST_DB:
                 rows.append({"set": place, "loss": name, "lost_db": lost, **_intervals(at_psnr(draws, lost))})
-    for row in (*curves, *rows):
-        if own := OWN_METRIC.get(row["loss"]):
-            row[own] = None
+    differences = [row for pair in _compared(changes) for row in _differences(config, scores, *pair)]
+    for row in (*curves, *rows, *differences):
+        for name in (row["loss"], row.get("against", "")):
+            if own := OWN_METRIC.get(name):
+                row[own] = None
     settings = config.model_dump(mode="json", exclude={"photos", "genuine", "pairs", "sharp", "only"})
     settings["weights"] = without_folders(config.weights)
     levels = {place: mean for place in sets_of(config) if (mean := _control_mean(config, scores, place))}
-    content = {"control": levels, "adapters": adapters, "curves": curves, "rows": rows, "settings": settings}
+    compared = {"curves": curves, "rows": rows, "differences": differences}
+    content = {"control": levels, "adapters": adapters, **compared, "settings": settings}
     write_result(output / "summary.json", content)
     draw_study(output / "study.png", [curve for curve in curves if curve["set"] == "all sets"], JUDGES)
     return as_table(rows)
@@ -85,22 +101,54 @@ def _read_scores(path: Path, study: str) -> Array | None:
     )
 
 
-def _changes(config: StudyConfig, scores: _Scores, name: str) -> dict[str, Array]:
+def _finished(config: StudyConfig, scores: _Scores, name: str) -> list[int]:
+    """Return the seeds with which a loss is scored on every set."""
+
+    def is_there(seed: int) -> bool:
+        labels = _labels(config, name, seed)
+        return all(scores.of(place, label) is not None for place in sets_of(config) for label in labels)
+
+    return [seed for seed in config.seeds if is_there(seed)]
+
+
+def _labels(config: StudyConfig, name: str, seed: int) -> list[str]:
+    return [label_of(CONTROL, 0, seed), *(label_of(name, ratio, seed) for ratio in config.ratios)]
+
+
+def _changes(config: StudyConfig, scores: _Scores, name: str, seeds: Iterable[int]) -> dict[str, Array]:
     """Return the changes of the scores against the control of the same seed, by set.
 
-    They are ``seeds ratios images metrics``. The first ratio is 0, the control. A seed that is not finished on every
-    set is left out.
+    They are ``seeds ratios images metrics``. The first ratio is 0, the control.
     """
-    places = sets_of(config)
-    found: dict[str, list[Array]] = {place: [] for place in places}
-    for seed in config.seeds:
-        labels = [label_of(CONTROL, 0, seed), *(label_of(name, ratio, seed) for ratio in config.ratios)]
-        of_seed = {place: [scores.of(place, label) for label in labels] for place in places}
-        for place, values in of_seed.items():
-            if all(value is not None for row in of_seed.values() for value in row):
-                array = np.stack([value for value in values if value is not None])
-                found[place].append(array - array[:1])
-    return {place: np.stack(values) for place, values in found.items() if values}
+    found: dict[str, Array] = {}
+    for place in sets_of(config):
+        of_seeds = [[scores.of(place, label) for label in _labels(config, name, seed)] for seed in seeds]
+        array = np.array(of_seeds, np.float64)
+        found[place] = array - array[:, :1]
+    return found
+
+
+def _compared(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the losses that are compared with another: adapted with plain features, the one that ships with others."""
+    adapted = [(name, FEATURES) for name in names if name.startswith("TFMLC")]
+    others = [(SHIPPED, name) for name in names if not name.startswith("TFMLC") and name != SHIPPED]
+    return [pair for pair in (*adapted, *others) if set(pair) <= set(names)]
+
+
+def _differences(config: StudyConfig, scores: _Scores, name: str, other: str) -> list[dict[str, Any]]:
+    """Return the differences of two losses on all sets at equal PSNR; images and seeds are drawn alike for both."""
+    seeds = [seed for seed in _finished(config, scores, name) if seed in _finished(config, scores, other)]
+    if not seeds:
+        return []
+    draws = [
+        _resample(genuine_as_one(config, _changes(config, scores, loss, seeds)), np.random.default_rng(0))
+        for loss in (name, other)
+    ]
+    return [
+        {"loss": name, "against": other, "lost_db": lost, "seeds": len(seeds)}
+        | _intervals(at_psnr(draws[0], lost) - at_psnr(draws[1], lost))
+        for lost in LOST_DB
+    ]
 
 
 def _control_mean(config: StudyConfig, scores: _Scores, place: str) -> dict[str, float] | None:
@@ -184,13 +232,17 @@ def _intervals(draws: Array) -> dict[str, dict[str, float] | None]:
     return answer
 
 
-def as_table(rows: Iterable[Mapping[str, Any]], metrics: Sequence[str] = JUDGES) -> str:
+def as_table(
+    rows: Iterable[Mapping[str, Any]],
+    metrics: Sequence[str] = JUDGES,
+    titles: Sequence[str] = ("set", "PSNR", "loss"),
+) -> str:
     """Format a comparison at equal PSNR as a Markdown table: the change against the control and its interval."""
     lines: list[list[object]] = []
     for row in rows:
         cells = ["" if row[metric] is None else _cell(row[metric], DIGITS[metric]) for metric in metrics]
         lines.append([row["set"], f"-{row['lost_db']:g} dB", row["loss"], *cells])
-    return markdown(["set", "PSNR", "loss", *metrics], lines, labels=3)
+    return markdown([*titles, *metrics], lines, labels=3)
 
 
 def _cell(found: Mapping[str, float], digits: int) -> str:

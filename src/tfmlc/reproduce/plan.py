@@ -16,7 +16,7 @@ from tfmlc.evaluation.sources import find_source
 from tfmlc.io.images import find_images
 
 METRICS = ("psnr", "ssim_3d", "lpips", "dists", "niqe", "periodicity")
-CONTROL, START = "control", "start"
+CONTROL, START, FEATURES = "control", "start", "FMLC"
 UNTRAINED, NUISANCE, SHIPPED = "TFMLC untrained", "TFMLC nuisance", "default"
 OWN_METRIC = {"LPIPS": "lpips", "DISTS": "dists"}  # a loss is not judged by itself
 EXTENDED_BY = {"photos", "genuine", "pairs", "sharp", "only", "seeds", "repeated", "start"}
@@ -53,7 +53,7 @@ class StudyConfig(Config):
     )
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1, description="seeds of the repeated runs")
     repeated: list[str] = Field(
-        default=[CONTROL, "FMLC", UNTRAINED, NUISANCE, SHIPPED], description="losses that run with every seed"
+        default=[CONTROL, FEATURES, UNTRAINED, NUISANCE, SHIPPED], description="losses that run with every seed"
     )
     only: list[str] = Field(default_factory=list[str], description="losses to run now; empty: all")
 
@@ -64,7 +64,7 @@ def losses(config: StudyConfig) -> dict[str, dict[str, Any]]:
     ours = {**features, "size": "native", "offset": "random"}
     return {
         CONTROL: {"kind": "control"},
-        "FMLC": {"kind": "fmlc", **ours},
+        FEATURES: {"kind": "fmlc", **ours},
         "FMLC fixed grid": {"kind": "fmlc", **ours, "offset": "none"},
         UNTRAINED: {"kind": "tfmlc", **ours, "adapter": RANDOM, "adapter_mode": "token"},
         "TFMLC shared": {"kind": "tfmlc", **ours, "adapter": "shared"},
