@@ -115,13 +115,16 @@ def test_scores_at_equal_psnr_lie_on_the_curve() -> None:
 def test_losses_are_compared_where_both_have_lost_the_same(tmp_path: Path) -> None:
     make_material(tmp_path)
     config = config_of(tmp_path, seeds=[0, 1], only=["control", "FMLC", "default", "LPIPS"])
+    study_of = fingerprint(config)
     lost = {"control": (0.0,), "fmlc": (-0.1, -0.3), "default": (-0.2, -0.4), "lpips": (-0.1, -0.2)}
     for name, changes in lost.items():
         for seed in (0, 1) if name != "default" else (1,):  # seed 0 of default is not finished
             for ratio, change in zip((0,) if name == "control" else config.ratios, changes, strict=True):
                 row = dict.fromkeys(METRICS, 0.0) | {"psnr": 30 + seed + change, "dists": change * (1 + seed)}
-                section = {"study": fingerprint(config), "per_image": {"a": row, "b": row}}
-                (tmp_path / f"test-{label_of(name, ratio, seed)}.json").write_text(json.dumps(section))
+                section = {"model": name, "dataset": "test", "mean": row, "per_image": {"a": row, "b": row}}
+                (tmp_path / f"test-{label_of(name, ratio, seed)}.json").write_text(
+                    json.dumps(section | {"study": study_of})
+                )
     summarize(config, tmp_path, {})
     found = json.loads((tmp_path / "summary.json").read_text())["differences"]
     at = {(row["loss"], row["against"]): row for row in found if row["lost_db"] == 0.1}
