@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,8 @@ def _rounded(mean: Mapping[str, float], names: Iterable[str]) -> list[str]:
     return [f"{mean[name]:.{DIGITS[name]}f}" if name in mean else "" for name in names]
 
 
-def costs_table() -> str:
-    content = _read("bench/loss.json")
+def costs_table(path: str = "bench/loss.json") -> str:
+    content = _read(path)
     costs: list[list[str]] = []
     for row in content["rows"]:
         values = (f"{row['seconds']:.2f}", f"{row['extra_mib']:.0f}") if "seconds" in row else ("not available", "")
@@ -323,11 +324,18 @@ def study_table() -> str:
     return _with(f"{content['device']}, commit {content['commit']}.", as_table(rows))
 
 
+def study_differences_table() -> str:
+    rows = _read("study/summary.json")["differences"]
+    shown = [{**row, "set": f"{row['loss']} minus {row['against']}", "loss": row["seeds"]} for row in rows]
+    found = [row for row in shown if row["lost_db"] in (0.05, 0.1) and row["niqe"] is not None]
+    return as_table(found, titles=("losses", "PSNR", "seeds"))
+
+
 def study_sets_table() -> str:
     """Each set at one loss of PSNR, for the losses that a reader has to choose from."""
     shown = ("default", "FMLC", "VGG-relu3_3", "LPIPS")
     rows = _read("study/summary.json")["rows"]
-    some = [row for row in rows if row["lost_db"] == 0.1 and row["loss"] in shown and row["set"] != "all sets"]
+    some = [row for row in rows if row["lost_db"] == 0.05 and row["loss"] in shown and row["set"] != "all sets"]
     return as_table(some)
 
 
@@ -557,6 +565,7 @@ TABLES = {
     "steps": steps_table,
     "counts": counts_table,
     "study": study_table,
+    "study differences": study_differences_table,
     "study sets": study_sets_table,
     "study adapters": study_adapters_table,
     "independent crops": independent_crops_table,
@@ -579,6 +588,7 @@ TABLES = {
     "synthesis": synthesis_table,
     "scores": scores_table,
     "costs": costs_table,
+    "costs without bf16": partial(costs_table, "bench/loss-without-bf16.json"),
     "adapters": adapters_table,
     "periodicity": periodicity_table,
     "guard": guard_table,
