@@ -160,3 +160,17 @@ def test_a_claim_holds_while_its_process_lives(tmp_path: Path, monkeypatch: pyte
     with claimed(path, wait_s=1.5) as mine:
         assert mine
     assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("wait_s", [0.9, -1])
+def test_the_claim_of_a_process_that_was_killed_while_it_made_it_blocks_nobody(
+    tmp_path: Path, wait_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "LEASE_S", 0.6)
+    claim = tmp_path / "cell"
+    claim.write_bytes(b"")
+    with claimed(claim) as mine:
+        assert not mine  # it may be in the making
+    with claimed(claim, wait_s=wait_s) as mine, claimed(claim) as other:
+        assert (mine, other) == (True, False)
+    assert not claim.exists()

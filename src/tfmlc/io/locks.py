@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -97,7 +99,7 @@ def claimed(path: Path, *, wait_s: float = 0) -> Generator[bool]:
     lease = SoftFileLease(path, timeout=wait_s, lease_duration=LEASE_S)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lease.acquire()
+        _acquire(lease, path, wait_s)
     except Timeout:
         yield False
         return
@@ -107,6 +109,36 @@ def claimed(path: Path, *, wait_s: float = 0) -> Generator[bool]:
         yield True
     finally:
         lease.release()
+
+
+def _acquire(lease: SoftFileLease, path: Path, wait_s: float) -> None:
+    """Acquire a claim, or raise Timeout.
+
+    A process that is killed while it makes its claim leaves an empty file, which ``SoftFileLease`` respects for ever.
+    It is removed when it has not changed for the time of a lease, and a bit more, in which ``SoftFileLease`` takes over
+    the claim of a dead machine.
+    """
+    turn_s = 1.2 * LEASE_S
+    end = math.inf if wait_s < 0 else time.monotonic() + wait_s
+    while True:
+        empty, left = _empty(path), end - time.monotonic()
+        try:
+            lease.acquire(timeout=max(0.0, min(left, turn_s)))
+        except Timeout:
+            if left < turn_s:
+                raise
+            if empty is not None and empty == _empty(path):
+                path.unlink(missing_ok=True)
+        else:
+            return
+
+
+def _empty(path: Path) -> tuple[int, int] | None:
+    """Return what tells an empty file from another one; None if there is none."""
+    with suppress(OSError):
+        found = path.stat()
+        return None if found.st_size else (found.st_ino, found.st_mtime_ns)
+    return None
 
 
 def run_lock(folder: Path) -> AbstractContextManager[None]:
