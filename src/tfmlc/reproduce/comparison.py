@@ -62,7 +62,10 @@ def summarize(config: StudyConfig, output: Path, adapters: Mapping[str, Any]) ->
                 curves.append({"set": place, "loss": name, "ratio": ratio, **_intervals(draws[:, number])})
             for lost in LOST_DB:
                 rows.append({"set": place, "loss": name, "lost_db": lost, **_intervals(at_psnr(draws, lost))})
-    differences = [row for pair in _compared(changes) for row in _differences(config, scores, *pair)]
+    differences: list[dict[str, Any]] = []
+    for name, other in _compared(changes):
+        if common := [seed for seed in finished[name] if seed in finished[other]]:
+            differences += _differences(config, scores, (name, other), common)
     for row in (*curves, *rows, *differences):
         for name in (row["loss"], row.get("against", "")):
             if own := OWN_METRIC.get(name):
@@ -135,17 +138,16 @@ def _compared(names: Iterable[str]) -> list[tuple[str, str]]:
     return [pair for pair in (*adapted, *others) if set(pair) <= set(names)]
 
 
-def _differences(config: StudyConfig, scores: _Scores, name: str, other: str) -> list[dict[str, Any]]:
+def _differences(
+    config: StudyConfig, scores: _Scores, pair: tuple[str, str], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
     """Return the differences of two losses on all sets at equal PSNR; images and seeds are drawn alike for both."""
-    seeds = [seed for seed in _finished(config, scores, name) if seed in _finished(config, scores, other)]
-    if not seeds:
-        return []
     draws = [
         _resample(genuine_as_one(config, _changes(config, scores, loss, seeds)), np.random.default_rng(0))
-        for loss in (name, other)
+        for loss in pair
     ]
     return [
-        {"loss": name, "against": other, "lost_db": lost, "seeds": len(seeds)}
+        {"loss": pair[0], "against": pair[1], "lost_db": lost, "seeds": len(seeds)}
         | _intervals(at_psnr(draws[0], lost) - at_psnr(draws[1], lost))
         for lost in LOST_DB
     ]
