@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tfmlc.bench.official_inference import official_inference
 from tfmlc.bench.released_loss import ReleasedLoss
 from tfmlc.cli import app
 from tfmlc.deblur import Deblurrer
+from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.losses import Adapter, FeatureMatchingLoss
@@ -99,6 +101,18 @@ def test_deblurring_is_measured_against_the_official_code(tmp_path: Path, monkey
     images = {(row["model"], row["image"]) for row in costs["rows"]}
     assert images == {("default", "64x48"), ("default", "64x96"), ("nafnet", "64x48")}
     assert [line.split()[0] for line in lines] == [row["model"] for row in costs["rows"]]
+
+
+def test_a_measurement_that_ends_early_leaves_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(models: object) -> Iterator[dict[str, object]]:
+        yield {"model": "default"}
+        raise UserError("no memory is left")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(deblur, "bench_deblur", fails)
+    run = CliRunner().invoke(app, ["bench", "deblur", "-o", "costs.json"])
+    assert (run.exit_code, run.stderr) == (2, "tfmlc: no memory is left\n")
+    assert json.loads(Path("costs.json").read_text())["rows"] == [{"model": "default"}]
 
 
 @pytest.mark.parametrize("name", ["hinet", "nafnet"])
@@ -196,7 +210,7 @@ def test_time_and_memory_are_measured_by_size(tmp_path: Path, monkeypatch: pytes
     run = CliRunner().invoke(app, ["bench", "growth", "-o", str(tmp_path / "growth.json")])
     assert run.exit_code == 0, run.output
     found = json.loads((tmp_path / "growth.json").read_text())
-    assert [row["number"] for row in found["rows"]] == [0.25, 1, 1]
-    assert all(row["processor_s"] > 0 and row["peak_mib"] > 50 for row in found["rows"])
-    assert found["loading"][0]["pairs_per_s"] > 0
+    assert [row["number"] for row in found["rows"]] == [0.25, 1, 1, 1]
+    assert all(row["seconds"] > 0 and row["peak_mib"] > 50 for row in found["rows"])
+    assert ["processor_s" in row for row in found["rows"]] == [True, True, True, False]
     assert (tmp_path / "growth.png").stat().st_size > 1000

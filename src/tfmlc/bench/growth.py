@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -59,7 +59,7 @@ def cost_of(command: Sequence[str]) -> Cost:
     ):
         while running.poll() is None:
             with suppress(psutil.Error):
-                peak = max(peak, sum(process.memory_info().rss for process in process_tree(running.pid)))
+                peak = max(peak, _memory(running.pid))
             time.sleep(SAMPLE_S)
         seconds = time.perf_counter() - started
         said.seek(0)
@@ -105,15 +105,20 @@ def write_folder(place: Path, files: float) -> Path:
     return place / "photos"
 
 
-def loading_rate(folder: Path, workers: int) -> float:
-    """Return the pairs a second that a number of loading processes make of photos."""
+def load_pairs(folder: Path, workers: int) -> dict[str, float]:
+    """Make training pairs of a photo with a number of loading processes; the seconds and the peak memory of all."""
     photos = [write_photo(folder, 4)]
     config = LoopConfig(steps=LOADED_STEPS, batch_size=8, workers=workers, trackers=[])
     pairs = SyntheticPairs(photos, BlurConfig(), patch_px=192, length=LOADED_STEPS * 8)
     batches = load_batches(pairs, config, Accelerator(cpu=True), 0, LOADED_STEPS)
     next(batches)  # the processes have started
-    rest, seconds = timed(lambda: sum(1 for _ in batches))
-    return 8 * rest / seconds
+    peaks, seconds = timed(lambda: [_memory() for _ in batches])
+    return {"seconds": round(seconds, 2), "peak_mib": round(max(peaks) / 2**20)}
+
+
+def _memory(process_id: int | None = None) -> int:
+    """Return the resident memory of a process, by default this one, and those that it started, in bytes."""
+    return sum(process.memory_info().rss for process in process_tree(process_id))
 
 
 CASES: dict[str, tuple[Callable[[Path, float], Path], tuple[float, ...]]] = {
@@ -123,16 +128,16 @@ CASES: dict[str, tuple[Callable[[Path, float], Path], tuple[float, ...]]] = {
 }
 
 
-def bench_growth() -> dict[str, Any]:
+def bench_growth() -> Iterator[dict[str, Any]]:
     """Measure ``tfmlc deblur`` on photos, videos and folders of growing size, and the loading of training pairs.
 
-    Returns:
-        ``rows`` with what grows, its number and the cost of the command; and ``loading`` with pairs a second.
+    Yields:
+        A row of each size when it is measured: ``what`` grows, its ``number``, ``seconds`` and ``peak_mib``, and, of
+        a command, ``processor_s``.
 
     Raises:
         UserError: If a command fails.
     """
-    rows: list[dict[str, Any]] = []
     with Progress("sizes", sum(len(sizes) for _, sizes in CASES.values()) + len(WORKERS)) as progress:
         for what, (write, sizes) in CASES.items():
             for size in sizes:
@@ -141,13 +146,11 @@ def bench_growth() -> dict[str, Any]:
                     command = [sys.executable, "-m", "tfmlc.cli", "deblur", str(source), "-o", str(Path(name, "out"))]
                     if source.is_file():
                         command[-1] += source.suffix
-                    cost = cost_of([*command, "--yes-large"])
-                rows.append({"what": what, "number": size, **vars(cost)})
+                    cost = vars(cost_of([*command, "--yes-large"]))
+                yield {"what": what, "number": size, **cost}
                 progress.advance()
-        loading: list[dict[str, Any]] = []
         for workers in WORKERS:
             with tempfile.TemporaryDirectory() as name:
-                rate = in_new_process(loading_rate, Path(name), workers)
-            loading.append({"workers": workers, "pairs_per_s": round(rate, 1)})
+                cost = in_new_process(load_pairs, Path(name), workers)
+            yield {"what": "loading processes", "number": workers, **cost}
             progress.advance()
-    return {"rows": rows, "loading": loading}

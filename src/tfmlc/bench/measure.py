@@ -24,7 +24,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
     return result, time.perf_counter() - started
 
 
-def in_new_process(work: Callable[..., float], *arguments: Any) -> float:
+def in_new_process(work: Callable[..., Result], *arguments: Any) -> Result:
     """Run a function in a new process and return its result."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +24,17 @@ def _writable(output: Path) -> Path:
 
 
 Results = Annotated[Path, typer.Option("-o", "--output", help="JSON file for the results.", callback=_writable)]
+
+
+def _written(output: Path, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Write the results again after each row, so that a run that is stopped leaves what it has measured."""
+    from tfmlc.results import write_result
+
+    measured: list[dict[str, Any]] = []
+    for row in rows:
+        measured.append(row)
+        write_result(output, {"rows": measured})
+        yield row
 
 
 @bench.command("loss")
@@ -106,9 +118,8 @@ def bench_deblur(
     with one_line_errors():
         from tfmlc.bench.deblur import MODELS
         from tfmlc.bench.deblur import bench_deblur as run
-        from tfmlc.results import write_result
 
-        for row in write_result(output, {"rows": run(models or MODELS)})["rows"]:
+        for row in list(_written(output, run(models or MODELS))):
             typer.echo(
                 f"{row['model']:<12} {row['image']:<10} {row['way']:<8} {row['seconds']:8.2f} s "
                 f"{row['extra_mib']:7.0f} MiB  x {row['times_faster']:.2f}"
@@ -172,12 +183,11 @@ def bench_growth(
     with one_line_errors():
         from tfmlc.bench.growth import bench_growth as run
         from tfmlc.evaluation.plots import draw_growth
-        from tfmlc.results import write_result
 
-        costs = write_result(output, run())
-        draw_growth(output.with_suffix(".png"), costs["rows"])
-        for row in costs["rows"]:
-            cost = f"{row['processor_s']:9.1f} processor s  {row['seconds']:9.1f} s  {row['peak_mib']:6.0f} MiB"
-            typer.echo(f"{row['what']:<22} {row['number']:>8g} {cost}")
-        for row in costs["loading"]:
-            typer.echo(f"{row['workers']} loading processes: {row['pairs_per_s']:.1f} pairs/s")
+        rows = list(_written(output, run()))
+        draw_growth(output.with_suffix(".png"), rows)
+        for row in rows:
+            processor = f"{row['processor_s']:9.1f} processor s" if "processor_s" in row else ""
+            typer.echo(
+                f"{row['what']:<22} {row['number']:>8g} {row['seconds']:9.1f} s {row['peak_mib']:6.0f} MiB {processor}"
+            )

@@ -136,13 +136,13 @@ def draw_diagnosis(path: Path, rows: Sequence[Mapping[str, Any]], gradients: Map
 
 
 def draw_growth(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Plot processor time and memory over the number of what grows, on logarithmic axes; a column per kind."""
+    """Plot time and memory over the number of what grows, on logarithmic axes; a column per kind."""
     kinds = list(dict.fromkeys(row["what"] for row in rows))
     figure = _figure(3.2 * len(kinds), 5.5)
     panels = figure.subplots(2, len(kinds), squeeze=False, sharey="row")
     for column, kind in enumerate(kinds):
         some = [row for row in rows if row["what"] == kind]
-        named = {"processor_s": "processor s", "peak_mib": "peak MiB"}
+        named = {"seconds": "seconds", "peak_mib": "peak MiB"}
         for (key, label), panel in zip(named.items(), panels[:, column], strict=True):
             panel.plot([row["number"] for row in some], [row[key] for row in some], marker="o")
             panel.set(xscale="log", yscale="log", xlabel=kind, ylabel=label if column == 0 else None)
