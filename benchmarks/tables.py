@@ -171,6 +171,7 @@ def synthesis_table() -> str:
         "processes",
         "windows of a video",
         "speed relative to decoding",
+        "to decoding and tracking",
         "extra memory, windows of 15 / 150 frames",
     )
     rows: list[list[object]] = []
@@ -180,7 +181,8 @@ def synthesis_table() -> str:
         peaks = " / ".join(f"{mib} MiB" for mib in content["extra_mib"].values())
         device = f"{content['device']}, commit {content['commit']}."
         for row in content["rows"]:
-            numbers = (row["processes"], row["triplets"] // row["processes"], f"{row['relative_speed']:.2f}")
+            speeds = (f"{row['relative_speed']:.2f}", f"{row['of_tracking']:.2f}" if "of_tracking" in row else "-")
+            numbers = (row["processes"], row["triplets"] // row["processes"], *speeds)
             rows.append([content["video"], row["source"], *numbers, peaks])
     return _with(device, markdown(["video", "frames from", *titles], rows, labels=2))
 

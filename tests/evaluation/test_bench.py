@@ -175,6 +175,7 @@ def test_making_triplets_is_measured_beside_decoding(tmp_path: Path, monkeypatch
     assert [(row["source"], row["processes"]) for row in costs["rows"]] == [("video", 1), ("PNG folder", 1)]
     assert costs["rows"][0]["frames"] == 20
     assert costs["rows"][0]["triplets"] > 0
+    assert all(row["of_tracking"] > 0 for row in costs["rows"])
     assert lines[-1].startswith("extra memory: ")
 
 

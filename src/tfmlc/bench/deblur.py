@@ -57,10 +57,10 @@ def bench_deblur(
 def _bench_image(name: str, size: tuple[int, int], repeats: int) -> Iterator[dict[str, Any]]:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     ways: dict[str, Callable[[], Any]] = {
-        "official": partial(official_inference, _network(name), to_tensor(image)[None])
+        "official": partial(official_inference, load_or_build(name), to_tensor(image)[None])
     }
     for precision in ("fp32", "auto"):
-        deblurrer = Deblurrer(_network(name), device="cpu", precision=precision)
+        deblurrer = Deblurrer(load_or_build(name), device="cpu", precision=precision)
         ways[deblurrer.precision] = partial(deblurrer.restore_tiles, image, None)
     official = 0.0
     for way, work in ways.items():
@@ -79,7 +79,7 @@ def _bench_image(name: str, size: tuple[int, int], repeats: int) -> Iterator[dic
         }
 
 
-def _network(name: str) -> Network:
+def load_or_build(name: str) -> Network:
     """Return a network in evaluation mode; one without weights gets random ones, which cost the same."""
     if name not in NETWORKS:
         return load_network(find_model(name)).eval()

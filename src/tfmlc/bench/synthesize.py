@@ -1,4 +1,4 @@
-"""The time of making triplets compared with only decoding the video, and the memory for windows of two lengths."""
+"""The time of making triplets compared with its parts, and the memory for windows of two lengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tfmlc.bench.measure import PeakMemory, in_new_process, timed
 from tfmlc.data.synthesis.making import make_video
 from tfmlc.data.synthesis.planning import folders
-from tfmlc.data.synthesis.videos import VideoBlurConfig
+from tfmlc.data.synthesis.videos import VideoBlurConfig, video_windows
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.video import Video, find_videos, read_frames
 from tfmlc.runtime.parallel import worker_pool
@@ -22,7 +22,7 @@ NAMES = folders("triplets", 2)
 
 
 def bench_synthesis(path: Path, repeats: int = 3) -> dict[str, Any]:
-    """Measure how fast triplets are made, compared with only decoding the same frames.
+    """Measure how fast triplets are made, compared with only decoding the same frames, and with also tracking them.
 
     The sources are the video itself and a folder of PNG files with its first 150 frames. They are processed by one
     process, and by one process per core, where each process takes the whole source. The memory is that of a process
@@ -33,7 +33,8 @@ def bench_synthesis(path: Path, repeats: int = 3) -> dict[str, Any]:
         repeats: The number of runs. The fastest one counts.
 
     Returns:
-        Seconds, speeds relative to decoding, and extra memory in MiB.
+        Seconds; the speed relative to decoding, and relative to decoding and tracking, which finds the windows; and
+        extra memory in MiB.
 
     Raises:
         UserError: If the video cannot be read.
@@ -61,20 +62,27 @@ def _compare(video: Video, output: Path, repeats: int, processes: int) -> dict[s
             return sum(job.result() for job in jobs)
 
         frames, triplets = all_of(_decode), all_of(_make)
-        decoding = min(timed(lambda: all_of(_decode))[1] for _ in range(repeats))
-        making = min(timed(lambda: all_of(_make))[1] for _ in range(repeats))
+        decoding, tracking, making = (
+            min(timed(lambda work=work: all_of(work))[1] for _ in range(repeats)) for work in (_decode, _track, _make)
+        )
     return {
         "processes": processes,
         "frames": frames,
         "triplets": triplets,
         "decoding_s": round(decoding, 3),
+        "tracking_s": round(tracking, 3),
         "making_s": round(making, 3),
         "relative_speed": round(decoding / making, 3),
+        "of_tracking": round(tracking / making, 3),
     }
 
 
 def _decode(video: Video, output: Path) -> int:  # noqa: ARG001 - the same parameters as _make
     return sum(frame is not None for frame in read_frames(video))
+
+
+def _track(video: Video, output: Path) -> int:  # noqa: ARG001 - the same parameters as _make
+    return sum(1 for _ in video_windows(video, VideoBlurConfig(), lambda _: None))
 
 
 def _make(video: Video, output: Path, config: VideoBlurConfig | None = None) -> int:

@@ -101,7 +101,10 @@ def bench_synthesize(
         write_result(output, costs)
         for row in costs["rows"]:
             processes = f"{row['processes']} process{'es' if row['processes'] > 1 else ''}"
-            typer.echo(f"{row['source']}, {processes}: {row['relative_speed']:.2f} times the speed of decoding")
+            typer.echo(
+                f"{row['source']}, {processes}: {row['relative_speed']:.2f} times the speed of decoding, "
+                f"{row['of_tracking']:.2f} times that of decoding and tracking"
+            )
         memory = ", ".join(f"{mib} MiB (windows of {frames} frames)" for frames, mib in costs["extra_mib"].items())
         typer.echo(f"extra memory: {memory}")
 
