@@ -215,3 +215,13 @@ def test_time_and_memory_are_measured_by_size(tmp_path: Path, monkeypatch: pytes
     assert all(row["seconds"] > 0 and row["peak_mib"] > 50 for row in found["rows"])
     assert ["processor_s" in row for row in found["rows"]] == [True, True, True, False]
     assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+@pytest.mark.multiprocess
+def test_the_start_of_the_program_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    costs, lines = bench("start", "--repeats", 1)
+    seconds = {row["what"]: row["seconds"] for row in costs["rows"]}
+    assert list(seconds) == ["python", "import tfmlc", "import torch", "tfmlc --help", "tfmlc deblur PHOTO"]
+    assert seconds["import tfmlc"] < seconds["import torch"] < seconds["tfmlc deblur PHOTO"]
+    assert len(lines) == 5

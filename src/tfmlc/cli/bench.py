@@ -194,3 +194,17 @@ def bench_growth(
             typer.echo(
                 f"{row['what']:<22} {row['number']:>8g} {row['seconds']:9.1f} s {row['peak_mib']:6.0f} MiB {processor}"
             )
+
+
+@bench.command("start")
+def bench_start(
+    output: Results,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of runs; the fastest counts.")] = 5,
+) -> None:
+    """Measure how long the program takes to start and to restore a first photo."""
+    with one_line_errors():
+        from tfmlc.bench.start import bench_start as run
+        from tfmlc.results import write_result
+
+        for row in write_result(output, {"rows": run(repeats)})["rows"]:
+            typer.echo(f"{row['what']:<20} {row['seconds']:7.2f} s")
