@@ -3,7 +3,8 @@
 python benchmarks/speedups.py [MODEL ...]        default, HINet of width 64 and NAFNet of width 32 if none is named
 
 All run in fp32 on one image of noise. ``difference`` is the largest to the plain way, in levels of 8 bits. Compilation
-needs a C++ compiler; the time of compiling is given apart.
+needs a C++ compiler; the time of the first run, which compiles, is given apart. The last way is no image: one large
+matrix product after another, of as many operations as the network has.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tfmlc.bench.deblur import load_or_build
 from tfmlc.bench.measure import timed
@@ -22,7 +24,7 @@ from tfmlc.results import write_result
 
 OUTPUT = Path(__file__).parent.parent / "results" / "bench" / "speedups.json"
 MODELS = {"default": 1024, "hinet": 512, "nafnet": 512}
-TILE_PX, REPEATS = 256, 3
+TILE_PX, REPEATS, PRODUCT = 256, 3, 1024
 
 
 def by_tiles(network: Callable[[Tensor], Tensor], image: Tensor, batch: int) -> Tensor:
@@ -51,6 +53,11 @@ def ways_of(network: nn.Module, image: Tensor) -> Iterator[tuple[str, Callable[[
     torch._inductor.config.freezing = True
     compiled = torch.compile(network)
     yield "compiled", lambda: compiled(image)[-1]
+    with FlopCounterMode(display=False) as counted:
+        run()
+    square = torch.rand(PRODUCT, PRODUCT)
+    products = round(counted.get_total_flops() / (2 * PRODUCT**3))
+    yield "bare matrix products", lambda: [square @ square for _ in range(products)][-1]
 
 
 @torch.no_grad()

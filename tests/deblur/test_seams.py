@@ -3,8 +3,8 @@
 Tiles see the statistics of their own pixels instead of the whole image's, so tiled and untiled results differ
 even with a wide overlap. With 64 px of overlap and tiles as small as 256 px the cost allowed here is 40 dB between
 the two, or 2 % of the energy of what the network changes where it changes much (the shipped model changes these
-waves by 21 dB; on a real photo the two differ by 45 dB), and on a smooth sky no step that is larger by half a stored
-value than the network's own.
+waves by 21 dB; on a real photo the two differ by 45 dB), and on a smooth sky no step that is larger than the
+network's own by half a stored value and a tenth (MPRNet's own steps, where its halves and quarters meet, are large).
 """
 
 from __future__ import annotations
@@ -57,4 +57,4 @@ def test_no_grid_on_a_flat_sky(name: str) -> None:
     tiled = Deblurrer(network, precision="fp32", tile_px=256, overlap_px=64).unguarded()(sky, on_unreliable=print)
     for axis in (2, 3):  # MPRNet works on quarters and halves and has seams of its own
         steps = [float((restored - sky).diff(dim=axis).abs().max()) for restored in (tiled, whole)]
-        assert steps[0] < steps[1] + 0.5 / 255
+        assert steps[0] < 1.1 * steps[1] + 0.5 / 255

@@ -26,6 +26,10 @@ def test_weights_sum_to_one(length: int, tile: int, overlap: int, step: int) -> 
     assert pieces[-1].stop == length
     for before, after in pairwise(pieces):
         assert before.stop - after.start >= min(overlap, tile - step)
+    gaps = len(pieces) - 1
+    assert gaps == (-(-(length - tile) // max(step, (tile - overlap) // step * step)) if length > tile else 0)
+    most_twice = gaps * -(-overlap // step) * step + (gaps + 1) * step
+    assert sum(piece.stop - piece.start for piece in pieces) <= length + most_twice
 
 
 def test_a_tile_reaches_its_seams_with_zero_weight() -> None:

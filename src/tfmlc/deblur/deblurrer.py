@@ -53,7 +53,8 @@ class Deblurrer(TiledNetwork):
         network: The network.
         device: ``"auto"`` (cuda, mps or cpu) or the name of a torch device.
         precision: ``"fp32"``, ``"bf16"`` or ``"auto"``, which takes bf16 if the device is fast at it.
-        tile_px: The side of a tile in px. None chooses it by the free memory, 0 processes the whole image at once.
+        tile_px: The largest side of a tile in px. None chooses it by the free memory, 0 processes the whole image at
+            once.
         overlap_px: The overlap of neighbouring tiles in px.
         best: Whether to restore each tile in all eight orientations and return the mean (self-ensemble), with twice
             the overlap. The PSNR is higher, details are softer, and it takes eight times as long.

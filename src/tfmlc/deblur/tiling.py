@@ -44,12 +44,13 @@ class Tile:
 def spans(length: int, tile_px: int, overlap_px: int, size_multiple: int) -> list[Span]:
     """Cover a line of pixels by tiles that start at multiples of ``size_multiple``.
 
+    There are as few tiles as possible, and they are as short as that number allows, so that little is processed twice.
     Neighbours overlap by at least ``overlap_px`` pixels, or less if a tile is not longer than a step. In the middle
     of the overlap the weights change along half a cosine of length ``overlap_px``. They sum to one at each pixel.
 
     Args:
         length: The number of pixels.
-        tile_px: The length of a tile.
+        tile_px: The largest length of a tile.
         overlap_px: The overlap of neighbours.
         size_multiple: The network's size multiple.
 
@@ -57,14 +58,17 @@ def spans(length: int, tile_px: int, overlap_px: int, size_multiple: int) -> lis
         The tiles along this axis, in order.
 
     Example:
-        >>> [(span.start, span.stop) for span in spans(100, 48, 8, 8)]
-        [(0, 48), (24, 72), (56, 100)]
+        >>> [(span.start, span.stop) for span in spans(100, 64, 8, 8)]
+        [(0, 56), (48, 100)]
     """
     if length <= tile_px:
         return [Span(0, length, torch.ones(length, dtype=torch.float32, device="cpu"))]
-    stride = max(1, (tile_px - overlap_px) // size_multiple)  # this and the next two in steps
+    stride = max(1, (tile_px - overlap_px) // size_multiple)  # this and the next four in steps
+    whole, overlap = -(-length // size_multiple), -(-overlap_px // size_multiple)
+    gaps = -(-(whole - tile_px // size_multiple) // stride)
+    stride = min(stride, -(-(whole - overlap) // (gaps + 1)))
+    tile_px = min(tile_px, (stride + overlap) * size_multiple)
     last = -(-(length - tile_px) // size_multiple)
-    gaps = -(-last // stride)
     starts = [last * index // gaps * size_multiple for index in range(gaps + 1)]
     overlap_px = min(overlap_px, tile_px - stride * size_multiple)
     stops = [min(start + tile_px, length) for start in starts]
