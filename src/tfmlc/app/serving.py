@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,22 @@ COLOURS = {  # with enough contrast to read
     "button_cancel_background_fill_hover": "#991b1b",
 }
 
+ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/|^/gradio_api/proxy=")  # with one slash, too: what is in between can drop one
+
+
+class _FilesAlone:
+    """Refuses a request whose path names an address: Gradio would fetch it for whoever asks."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        refused = ADDRESS.search(scope.get("path", ""))
+        answer = PlainTextResponse("Only files of this page are served.", 403) if refused else self.app
+        await answer(scope, receive, send)
+
 
 @contextmanager
 def serving(limits: Limits, *, host: str = "127.0.0.1", port: int = PORT) -> Generator[Any]:
@@ -43,53 +60,63 @@ def serving(limits: Limits, *, host: str = "127.0.0.1", port: int = PORT) -> Gen
         The ``Blocks`` of Gradio; its ``local_url`` is the address of the page.
 
     Raises:
-        UserError: If the port is in use.
+        UserError: If the page cannot be served, for example because the port is in use.
     """
-    with _private_folder() as root:
-        from gradio.themes import Default
+    with TemporaryDirectory(prefix="tfmlc-app-", ignore_cleanup_errors=True) as folder:
+        root = Path(folder).resolve()  # only this user can read it
+        direct = dict.fromkeys(("NO_PROXY", "no_proxy"), "*")  # Gradio asks its own page whether it is there
+        with _environment({TEMPORARY_FOLDER: str(root), **direct}):
+            from tfmlc.app.page import Page
 
-        from tfmlc.app.page import Page
+            blocks = Page(root, limits).blocks
+            try:
+                _launch(blocks, limits, host.strip("[]"), port)
+                yield blocks
+            finally:
+                blocks.close(verbose=False)
 
-        blocks = Page(root, limits).blocks
-        try:
-            blocks.launch(
-                server_name=host,
-                server_port=port,
-                max_threads=MOST_WAITING + 40,  # a run that waits uses one
-                max_file_size=limits.upload_mb * MB,
-                theme=Default(font=FONTS, font_mono=MONOSPACED).set(**COLOURS),
-                css=(Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
-                prevent_thread_lock=True,
-                quiet=True,
-                inbrowser=False,
-                share=False,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                enable_monitoring=False,
-                run_history=False,
-                footer_links=[],
-            )
-        except OSError as error:
-            raise UserError(
-                f"cannot serve at {host}, port {port}: it is in use or not allowed; choose another port"
-            ) from error
-        try:
-            yield blocks
-        finally:
-            blocks.close(verbose=False)
+
+def _launch(blocks: Any, limits: Limits, host: str, port: int) -> None:
+    from gradio.themes import Default
+    from starlette.middleware import Middleware
+
+    try:
+        blocks.launch(
+            server_name=f"[{host}]" if ":" in host else host,
+            server_port=port,
+            max_threads=MOST_WAITING + 40,  # a run that waits uses one
+            max_file_size=limits.upload_mb * MB,
+            theme=Default(font=FONTS, font_mono=MONOSPACED).set(**COLOURS),
+            css=(Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
+            app_kwargs={"middleware": [Middleware(_FilesAlone)]},
+            prevent_thread_lock=True,
+            quiet=True,
+            inbrowser=False,
+            share=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=[],
+        )
+    except OSError as error:
+        raise UserError(
+            f"cannot serve at {host}, port {port}: it is in use or not allowed; choose another port"
+        ) from error
+    except Exception as error:  # Gradio and the packages below it raise many types
+        raise UserError(f"cannot serve at {host}, port {port}: {error or type(error).__name__}") from error
 
 
 @contextmanager
-def _private_folder() -> Generator[Path]:
-    """Make a folder that only this user can read, and name it to Gradio, which looks into the environment."""
-    before = os.environ.get(TEMPORARY_FOLDER)
-    with TemporaryDirectory(prefix="tfmlc-app-", ignore_cleanup_errors=True) as folder:
-        root = Path(folder).resolve()
-        os.environ[TEMPORARY_FOLDER] = str(root)
-        try:
-            yield root
-        finally:
-            os.environ.pop(TEMPORARY_FOLDER)
-            if before is not None:
-                os.environ[TEMPORARY_FOLDER] = before
+def _environment(values: Mapping[str, str]) -> Generator[None]:
+    """Set environment variables within a context."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

@@ -13,7 +13,7 @@ from tfmlc.app.limits import MEGAPIXELS, PORT, UPLOAD_MB, Limits
 from tfmlc.cli.tree import app, one_line_errors, say
 
 Host = Annotated[str, typer.Option(help="Address to listen at. The default is this machine alone.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")]
 UploadMb = Annotated[int, typer.Option(min=1, help="Largest file that is taken, in MB.")]
 Megapixels = Annotated[float, typer.Option(min=0.01, help="Largest photo or video frame that is taken, in megapixels.")]
 
@@ -30,6 +30,7 @@ def page(
         from tfmlc.app.serving import serving
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # the files are removed then, too
+        host = host.strip("[]")
         with serving(Limits(upload_mb, megapixels), host=host, port=port) as blocks:
             say(f"tfmlc: open {blocks.local_url} in a browser; Ctrl+C ends the page and removes its files")
             if host not in ("127.0.0.1", "localhost", "::1"):
