@@ -166,7 +166,7 @@ def test_slide_zoom_strength_and_map(visitor: Any, served: Served, blurry: Path)
     visitor.locator("#viewer .stage").press("ArrowLeft")
     zoomed, first = place(visitor), visitor.locator("#viewer .right").get_attribute("src")
     assert zoomed[0] > whole[0] - whole[2] * 2
-    visitor.locator("#strength input[type=number]").fill("1")
+    visitor.locator("#strength input[type=number]").fill("0")
     visitor.get_by_text("More settings").click()
     visitor.locator("#map input").check()
     said = deblur(visitor)

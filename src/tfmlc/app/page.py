@@ -21,7 +21,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.weights import shipped_models
 
 HERE = Path(__file__).parent
-TILES = {"what fits into memory": None, "the whole image": 0, "256 px": 256, "512 px": 512, "1024 px": 1024}
+TILES = {"what fits into memory": None, "256 px": 256, "512 px": 512, "1024 px": 1024}
 AUTOMATIC = next(iter(TILES))
 ANNOUNCED = "element.setAttribute('role', 'status'); element.setAttribute('aria-live', 'polite');"
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -29,6 +29,8 @@ CLEANING_S = (3600, 86400)  # every hour, uploads that are a day old
 Uploads = Sequence[dict[str, Any]]  # as the browser names them; Gradio's preprocessing leaves an empty file for each
 KIND = {True: "failed", False: "done"}
 MODELS_KEPT = 2  # in memory
+NOTHING = "Add a photo or a video first."
+LOST = "The connection was lost and your files were removed: reload the page."
 
 
 class _Private(gr.Blocks):
@@ -125,8 +127,8 @@ class Page:
     ) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Wait for a turn, restore the files, and show each result as soon as it is there."""
         session = self.sessions.of(_key(request))
-        if not session.uploads:
-            yield _only("Add a photo or a video first.")
+        if session.closed or not session.uploads:
+            yield _only(LOST if session.closed else NOTHING)
             return
         with self.turns.place(session) as waiting:
             for before in waiting:
@@ -149,6 +151,8 @@ class Page:
 
             try:
                 yield from self._restored(deblurrer, session, on_step, blur_map=blur_map)
+            except FileNotFoundError:
+                yield _only(LOST)
             except OSError as error:  # the uploads cannot be copied
                 yield _only(str(error.strerror))
 
@@ -156,6 +160,9 @@ class Page:
         self, deblurrer: Deblurrer, session: Session, on_step: OnStep, *, blur_map: bool
     ) -> Iterator[tuple[Any, Any, Any, Any]]:
         files, results, hidden = session.uploads, list[Result](), gr.update(value=None, visible=False)
+        if not files:  # they were taken back while the run waited
+            yield _only(NOTHING)
+            return
         for result in restore_uploads(deblurrer, session, files, self.limits, on_step, blur_map=blur_map):
             results.append(result)
             yield (
@@ -164,7 +171,7 @@ class Page:
                 _files(results),
                 hidden,
             )
-        ended = "Stopped." if len(results) < len(files) else "Finished."
+        ended = "Stopped." if session.stop.is_set() and len(results) < len(files) else "Finished."
         try:
             archive = write_zip(results)
         except OSError as error:
@@ -180,8 +187,8 @@ class Page:
 def _settings() -> list[Any]:
     """Add the settings of a run: strength, model, tile and blur map."""
     models = list(shipped_models())
-    meaning = "0: close to the photo. 1: looks sharper, adds a faint mesh."
-    strength = gr.Slider(0, 1, 0, step=0.05, label="Strength", info=meaning, elem_id="strength")
+    meaning = "0: close to the photo. 1: looks sharper."
+    strength = gr.Slider(0, 1, 1, step=0.05, label="Strength", info=meaning, elem_id="strength")
     with gr.Accordion("More settings", open=False):
         blur_map = gr.Checkbox(label="Blur map", info="Measure how blurred the files are, and where.", elem_id="map")
         model = gr.Dropdown(

@@ -82,33 +82,34 @@ class Sessions:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._open: dict[str, Session] = {}
+        self._all: dict[str, Session] = {}
         self._lock = Lock()
 
     def of(self, key: str) -> Session:
-        """Return the session of a visitor; a new one if there is none."""
+        """Return the session of a visitor: a new one if there is none, the closed one if the visitor has left."""
         with self._lock:
-            return self._open.setdefault(key, Session(self.root / secrets.token_urlsafe(24)))
+            return self._all.setdefault(key, Session(self.root / secrets.token_urlsafe(24)))
 
     def hold(self, key: str, uploads: Sequence[Path]) -> None:
         """Remember what a visitor has uploaded, and remove what the same visitor has taken back."""
         session = self.of(key)
         with self._lock:
-            before, session.uploads = session.uploads, list(uploads)
-            self._remove(before)
+            before, session.uploads = session.uploads, [] if session.closed else list(uploads)
+            self._remove([*before, *uploads])
 
     def close(self, key: str) -> None:
-        """Forget a visitor: stop the run and remove all files."""
+        """Stop the run of a visitor, remove all files, and take no more: the page of one who left has lost them."""
         with self._lock:
-            session = self._open.pop(key, None)
+            session = self._all.get(key)
             if session is None:
                 return
-            self._remove(session.uploads)
+            before, session.uploads, session.closed = session.uploads, [], True
+            self._remove(before)
         session.close()
 
     def _remove(self, uploads: Iterable[Path]) -> None:
         """Remove uploaded files; two visitors with the same file share it, so it stays while one of them needs it."""
-        needed = {path for session in self._open.values() for path in session.uploads}
+        needed = {path for session in self._all.values() for path in session.uploads}
         for path in set(uploads) - needed:
             if self.root in path.parents:
                 path.unlink(missing_ok=True)
