@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 from tfmlc.app.limits import Limits
 from tfmlc.app.session import Session, Sessions
 from tfmlc.app.turns import Turns
+from tfmlc.app.views import write_views
 from tfmlc.app.work import Result, restore_uploads, write_zip
 from tfmlc.cli import app
 from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.batch import plan_batch, run_batch
+from tfmlc.deblur.measuring import measure_file
 from tfmlc.io.images import Image, read_image, write_image
 
 
@@ -211,3 +213,21 @@ def test_a_full_disk_is_said_and_the_results_until_then_stay(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [result.target is not None for result in results] == [True, True, False]
     assert results[2].line == "cannot write photo.tif: File too large; nothing was changed"
+
+
+def test_the_score_of_the_page_is_that_of_the_command_line(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (160, 8300, 3)).astype(float)
+    blurry = np.mean([np.roll(noise, shift, axis=1) for shift in range(-6, 7)], axis=0)
+    write_image(tmp_path / "wide.png", Image(blurry.round().astype(np.uint8)))
+    views, score = write_views(tmp_path, tmp_path / "wide.png", tmp_path / "wide.png", blur_map=True)
+    assert score == measure_file(tmp_path / "wide.png").score_px
+    assert read_image(views["map"]).pixels.shape == read_image(views["before"]).pixels.shape
+
+
+def test_the_map_of_a_video_is_upright_and_its_score_of_the_whole_video(tmp_path: Path) -> None:
+    from clips import Clip, write_clip
+
+    clip = write_clip(tmp_path / "clip.mp4", Clip(rotation=90, pts=range(0, 4 * 512, 512), sound=None))
+    views, score = write_views(tmp_path, clip, clip, blur_map=True)
+    assert score == measure_file(clip).score_px
+    assert read_image(views["map"]).pixels.shape == (64, 48, 3)

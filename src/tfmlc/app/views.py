@@ -29,6 +29,10 @@ def shown(path: Path, frame: int = 0) -> Image:
     else:
         read = read_image(path)
         image = Image(to_depth(read.pixels, 8), icc=read.icc)
+    return _reduced(image)
+
+
+def _reduced(image: Image) -> Image:
     height, width = image.pixels.shape[:2]
     if max(height, width) <= LONGEST_PX:
         return image
@@ -56,11 +60,11 @@ def write_views(folder: Path, source: Path, target: Path, *, blur_map: bool) -> 
     frame, score = frame_to_show(source), None
     views = {"before": shown(source, frame), "after": shown(target, frame)}
     if blur_map:
-        from tfmlc.deblur.measuring import LINE_PX, drawn, measure_pixels
+        from tfmlc.deblur.measuring import LINE_PX, drawn, measure_file
 
-        measured = measure_pixels(views["before"].pixels)
+        measured = measure_file(source)
         score = measured.score_px
-        views["map"] = Image(drawn(measured)[:-LINE_PX])
+        views["map"] = _reduced(Image(drawn(measured)[:-LINE_PX]))
     paths = {name: folder / f"{name}.jpg" for name in views}
     for name, image in views.items():
         write_image(paths[name], image)

@@ -46,7 +46,7 @@ def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
         return measure_pixels(pixels)
     from tfmlc.io.video.by_pyav import decode_stored
     from tfmlc.io.video.decoding import Damage
-    from tfmlc.io.video.pixels import to_rgb
+    from tfmlc.io.video.pixels import to_rgb, upright
 
     frames = read_properties(path).frames
     every = max(1, frames // FRAMES) if frames else EVERY
@@ -55,13 +55,13 @@ def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
     item = None
     for number, item in enumerate(decoded):
         if number % every == every // 2:
-            found.append(measure_pixels(to_rgb(item)))
+            found.append(measure_pixels(upright(to_rgb(item), item)))
         if len(found) > 2 * FRAMES:  # a long video that did not say so
             found, every = found[::2], 2 * every
     if item is None:
         raise UserError(f"{path} has no frame that can be read")
     if not found:  # it is much shorter than it says
-        found = [measure_pixels(to_rgb(item))]
+        found = [measure_pixels(upright(to_rgb(item), item))]
     return sorted(found, key=lambda one: one.score_px)[len(found) // 2]
 
 

@@ -13,6 +13,7 @@ from av.error import FFmpegError
 
 from tfmlc.errors import UserError
 from tfmlc.io.video.decoding import Damage, Frame, broken_promise
+from tfmlc.io.video.pixels import upright
 
 if TYPE_CHECKING:
     from av.codec import CodecContext
@@ -60,9 +61,7 @@ def decode(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
             yield item
             continue
         times.append(item.time if item.pts is not None else times[-1] if times else 0.0)
-        pixels = np.asarray(item.to_ndarray(format="rgb24"), np.uint8)
-        turns = round(item.rotation / 90) % 4  # phones store how they were held
-        yield np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        yield upright(np.asarray(item.to_ndarray(format="rgb24"), np.uint8), item)
 
 
 def decode_stored(path: Path) -> Iterator[VideoFrame | Damage]:
