@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,3 +68,36 @@ def test_without_a_network_there_is_one_line(network: Network) -> None:
 def test_an_empty_folder_names_the_file_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.safetensors"):
         from_pretrained(tmp_path)
+
+
+def test_a_card_that_a_person_wrote_is_kept(network: Network, tmp_path: Path) -> None:
+    card = save_pretrained(tmp_path, network, name="one") / "README.md"
+    save_pretrained(tmp_path, network, name="another")
+    assert "# another" in card.read_text()
+    card.write_text("# Mine\n")
+    save_pretrained(tmp_path, network)
+    assert card.read_text() == "# Mine\n"
+
+
+def test_a_card_that_a_person_wrote_on_the_hub_is_kept(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder stands for the Hub."""
+    (tmp_path / "README.md").write_text("# Mine\n")
+
+    def download(_: object, __: str, name: str, *, local_dir: str) -> None:
+        shutil.copy(tmp_path / name, local_dir)
+
+    def upload(_: object, *, folder_path: str, **__: str) -> None:
+        shutil.copytree(folder_path, tmp_path, dirs_exist_ok=True)
+
+    for name, answer in {
+        "create_repo": lambda *_, **__: "https://hub.invalid/me/mine",
+        "file_exists": lambda _, __, name: (tmp_path / name).exists(),
+        "hf_hub_download": download,
+        "upload_folder": upload,
+    }.items():
+        monkeypatch.setattr(f"huggingface_hub.HfApi.{name}", answer)
+    push_to_hub("me/mine", network)
+    assert (tmp_path / "README.md").read_text() == "# Mine\n"
+    assert from_pretrained(tmp_path).info.licence == "Apache-2.0"

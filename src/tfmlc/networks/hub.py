@@ -11,7 +11,7 @@ from tfmlc.io.files import write_atomically
 from tfmlc.networks.network import Network
 from tfmlc.networks.storage import load_network, save_network
 
-WEIGHTS, CARD = "model.safetensors", "README.md"
+WEIGHTS, CARD, SIGNED = "model.safetensors", "README.md", "Written by tfmlc "
 HUB_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-nc-4.0")
 TEXT = """
 # {name}
@@ -39,7 +39,7 @@ def save_pretrained(folder: str | Path, network: Network, *, name: str = "") -> 
     """Write a network and its model card to a folder, as the Hugging Face Hub expects them.
 
     Args:
-        folder: The folder. It gets ``model.safetensors`` and ``README.md``.
+        folder: The folder. It gets ``model.safetensors`` and ``README.md``. A card that a person wrote is kept.
         network: The network. Its information must say its licence.
         name: What the card calls it, such as ``"me/my-deblurrer"``; by default the name of the folder.
 
@@ -58,12 +58,12 @@ def save_pretrained(folder: str | Path, network: Network, *, name: str = "") -> 
         ...     sorted(path.name for path in save_pretrained(place, network).iterdir())
         ['README.md', 'model.safetensors']
     """
+    _check_licence(network)
     folder, info = Path(folder), network.info
-    if not info.licence:
-        raise UserError("the licence of these weights is not recorded: record it first with tfmlc models convert")
     save_network(folder / WEIGHTS, network, origin=info.origin, licence=info.licence)
-    name = name or folder.resolve().name
-    write_atomically(folder / CARD, _card(load_network(folder / WEIGHTS), name).encode())
+    card, name = folder / CARD, name or folder.resolve().name
+    if not card.exists() or SIGNED in card.read_text(encoding="utf-8", errors="replace"):
+        write_atomically(card, _card(load_network(folder / WEIGHTS), name).encode())
     return folder
 
 
@@ -104,7 +104,7 @@ def from_pretrained(source: str | Path, *, revision: str | None = None, token: s
 
 
 def push_to_hub(repository: str, network: Network, *, private: bool = False, token: str | None = None) -> str:
-    """Publish a network with its model card on the Hugging Face Hub.
+    """Publish a network with its model card on the Hugging Face Hub; a card that a person wrote there is kept.
 
     Args:
         repository: The name of the repository, such as ``"me/my-deblurrer"``. It is created if it does not exist.
@@ -126,15 +126,25 @@ def push_to_hub(repository: str, network: Network, *, private: bool = False, tok
     """
     from huggingface_hub import HfApi
 
+    _check_licence(network)
     with TemporaryDirectory() as folder:
-        save_pretrained(folder, network, name=repository)
         api = HfApi(token=token, library_name="tfmlc", library_version=version("tfmlc"))
         try:
             address = api.create_repo(repository, private=private, exist_ok=True)
+            if api.file_exists(repository, CARD):
+                api.hf_hub_download(repository, CARD, local_dir=folder)
+            save_pretrained(folder, network, name=repository)
             api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Weights and model card")
+        except UserError:
+            raise
         except Exception as error:  # no network, no token, no right to write
             raise _unreachable(f"cannot publish {repository}", error) from error
     return str(address)
+
+
+def _check_licence(network: Network) -> None:
+    if not network.info.licence:
+        raise UserError("the licence of these weights is not recorded: record it first with tfmlc models convert")
 
 
 def _card(network: Network, name: str) -> str:
