@@ -220,11 +220,58 @@ def deblurring_table() -> str:
     content = _read("bench/deblur.json")
     rows: list[list[object]] = []
     for row in content["rows"]:
-        numbers = (f"{row['megapixels_per_s']:.2f}", f"{row['extra_mib']:.0f}", f"{row['times_faster']:.2f}")
-        rows.append([row["image"], row["precision"], row["tile_px"], *numbers])
-    titles = ("megapixels a second", "extra memory, MiB", "relative to fp32, auto")
-    table = markdown(["image", "precision", "tile, px", *titles], rows, labels=3)
-    return _with(f"{content['model']}, {content['device']}, commit {content['commit']}.", table)
+        numbers = (f"{row['megapixels_per_s']:.2f}", f"{row['extra_mib']:.0f}", f"{row['times_faster']:.2f} x")
+        rows.append([row["model"], row["image"], row["way"], *numbers])
+    titles = ("megapixels a second", "extra memory, MiB", "speed of official code")
+    table = markdown(["model", "image", "way", *titles], rows, labels=3)
+    return _with(f"{content['device']}, commit {content['commit']}.", table)
+
+
+def speedups_table() -> str:
+    content = _read("bench/speedups.json")
+    rows = [
+        [row["model"], row["way"], f"{row['seconds']:.2f}", f"{row['times_faster']:.2f} x", f"{row['first_s']:.1f}"]
+        for row in content["rows"]
+    ]
+    table = markdown(["model", "way", "seconds", "speed of plain", "first run, s"], rows, labels=2)
+    return _with(f"{content['device']}, commit {content['commit']}.", table)
+
+
+def start_table() -> str:
+    content = _read("bench/start.json")
+    rows = [[f"`{row['what']}`", f"{row['seconds']:.2f}"] for row in content["rows"]]
+    return _with(f"{content['device']}, commit {content['commit']}.", markdown(["command", "seconds"], rows))
+
+
+def growth_table() -> str:
+    content = _read("bench/growth.json")
+    rows = [
+        [row["what"], f"{row['number']:g}", f"{row['seconds']:.1f}", f"{row['peak_mib']:.0f}"]
+        for row in content["rows"]
+    ]
+    table = markdown(["what grows", "number", "seconds", "peak memory, MiB"], rows, labels=1)
+    return _with(f"{content['device']}, commit {content['commit']}.", table)
+
+
+def matrix_table() -> str:
+    content = _read("bench/matrix.json")
+    packages = ("python", "torch", "torchvision", "timm", "numpy", "pillow", "pydantic", "typer")
+    rows = [
+        [
+            "sdist" if row["package"].endswith(".gz") else "wheel",
+            *(row[name] for name in packages),
+            _passed(row["said"]),
+        ]
+        for row in content["rows"].values()
+    ]
+    commits = ", ".join(dict.fromkeys(row["commit"] for row in content["rows"].values()))
+    table = markdown(["installed from", *packages, "tests passed"], rows, labels=len(packages) + 1)
+    return _with(f"{content['device']}, commit {commits}.", table)
+
+
+def _passed(said: str) -> str:
+    found = re.match(r"works: (\d+) passed", said)
+    return found[1] if found else said
 
 
 def scaling_table() -> str:
@@ -582,6 +629,10 @@ TABLES = {
     "limits capacity": limits_capacity_table,
     "limits time": limits_time_table,
     "deblurring": deblurring_table,
+    "speedups": speedups_table,
+    "start": start_table,
+    "growth": growth_table,
+    "matrix": matrix_table,
     "scaling": scaling_table,
     "ray": ray_table,
     "million": million_table,

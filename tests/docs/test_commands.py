@@ -37,7 +37,8 @@ def check(words: list[str]) -> None:
     verb = words[0]
     while hasattr(command, "commands") and words and words[0] in command.commands:
         command = command.commands[words.pop(0)]
-    assert not hasattr(command, "commands") or not words or words[0].isupper() or words[0] == "...", words
+    ends = not words or words[0].isupper() or words[0] in ("...", "--help")
+    assert not hasattr(command, "commands") or ends, words
     known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
     for word in words:
         assert not re.match(r"--?[a-z]", word) or word in known, f"{verb} has no option {word}"

@@ -135,6 +135,9 @@ def draw_diagnosis(path: Path, rows: Sequence[Mapping[str, Any]], gradients: Map
     _save(figure, path, dpi=110)
 
 
+YTICKS = tuple(digit * 10**power for power in range(6) for digit in (1, 2, 5))
+
+
 def draw_growth(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Plot time and memory over the number of what grows, on logarithmic axes; a column per kind."""
     kinds = list(dict.fromkeys(row["what"] for row in rows))
@@ -146,6 +149,12 @@ def draw_growth(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         for (key, label), panel in zip(named.items(), panels[:, column], strict=True):
             panel.plot([row["number"] for row in some], [row[key] for row in some], marker="o")
             panel.set(xscale="log", yscale="log", xlabel=kind, ylabel=label if column == 0 else None)
+            numbers = [row["number"] for row in some]
+            panel.set_xticks(numbers, [f"{number:g}" for number in numbers])
+            panel.set_yticks(YTICKS, [f"{number:g}" for number in YTICKS])
+            panel.tick_params(axis="x", rotation=45)
+            panel.minorticks_off()
+            panel.set_ylim(0.8 * min(row[key] for row in rows), 1.25 * max(row[key] for row in rows))
             panel.grid(visible=True, alpha=0.3)
     _save(figure, path, dpi=120)
 
