@@ -17,11 +17,11 @@ from conftest import make_photo
 from tfmlc.backbones import build_backbone
 from tfmlc.bench import deblur, growth, scaling, step, synthesize
 from tfmlc.bench.evaluate import PYIQA_NAMES, bench_scores
-from tfmlc.bench.official_inference import official_inference
 from tfmlc.bench.released_loss import ReleasedLoss
 from tfmlc.cli import app
 from tfmlc.deblur import Deblurrer
 from tfmlc.errors import UserError
+from tfmlc.evaluation.official import official_inference
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.losses import Adapter, FeatureMatchingLoss

@@ -15,7 +15,10 @@ from conftest import make_photo
 from tfmlc.errors import UserError
 from tfmlc.evaluation import scoring as module
 from tfmlc.evaluation.evaluate import evaluate
+from tfmlc.evaluation.official import official_inference
+from tfmlc.evaluation.sources import RestoreSettings
 from tfmlc.io.images import Image, read_rgb8, write_image
+from tfmlc.io.images.tensors import to_tensor
 from tfmlc.metrics.fidelity import psnr, ssim_2d, ssim_3d
 from tfmlc.metrics.protocols import PROTOCOLS, score
 from tfmlc.metrics.registry import METRICS, unavailable
@@ -64,6 +67,19 @@ def test_models_together_are_scored_as_alone(tmp_path: Path, pairs: Path, model:
     assert written["model"] == "small.safetensors"
     blurry, sharp = (read_rgb8(pairs / side / "1.png") for side in ("blur", "sharp"))
     assert json.loads((tmp_path / "a.json").read_text())["per_image"]["1.png"]["psnr"] == psnr(blurry, sharp)
+
+
+def test_images_can_be_restored_as_the_official_code_does(tmp_path: Path, model: str) -> None:
+    photo = make_photo(300, 280)
+    for side in ("sharp", "blur"):
+        write_image(tmp_path / "set" / side / "0.png", Image(photo))
+    official = RestoreSettings(official=True, save=True)
+    found = evaluate({model: tmp_path / "a.json"}, tmp_path / "set", restoring=official)[model]
+    assert (found["precision"], found["tile_px"]) == ("fp32", "official")
+    with torch.no_grad():
+        wanted = official_inference(load_network(model).eval(), to_tensor(photo)[None])[0].clamp(0, 1)
+    kept = read_rgb8(next((tmp_path / "a.images").rglob("0.png")))
+    assert (kept == np.rint(wanted.permute(1, 2, 0).numpy() * 255)).all()
 
 
 def test_an_interrupted_evaluation_goes_on(tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

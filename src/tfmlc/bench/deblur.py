@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from tfmlc.bench.measure import PeakMemory, give_back_memory, timed
-from tfmlc.bench.official_inference import official_inference
 from tfmlc.deblur import Deblurrer
+from tfmlc.evaluation.official import official_inference
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.weights import find_model
 from tfmlc.networks import NETWORKS, Network, build_network, load_network

@@ -48,6 +48,14 @@ def evaluate(
     tile: Tile = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    official: Annotated[
+        bool,
+        typer.Option(
+            "--official",
+            help="Restore as the official code of the network does, in fp32: HINet in crops of 256 px, others the "
+            "whole image. Default: as 'tfmlc deblur' does.",
+        ),
+    ] = False,
     tlc: Annotated[
         bool, typer.Option("--tlc", help="Also score the model with local statistics (TLC), in NAME-tlc.json.")
     ] = False,
@@ -73,7 +81,7 @@ def evaluate(
             datasets,
             metrics=[name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"],  # the protocol's
             protocols=_protocols(protocol, published or ()),
-            restoring=RestoreSettings(device, precision, tile, save, find_cluster(ray, ray_cores)),
+            restoring=RestoreSettings(device, precision, tile, save, find_cluster(ray, ray_cores), official),
             overwrite=overwrite,
             more=None if published is None else {"published": published},
         )

@@ -1,4 +1,4 @@
-"""How the official code of a network restores an image, written anew, as the baseline of ``tfmlc bench deblur``.
+"""How the official code of a network restores an image, written anew, for comparable scores and times.
 
 HINet's code cuts the image into crops of 256 px that just cover it, runs at most eight at a time and takes the uniform
 mean where crops overlap. MPRNet's and NAFNet's code run the whole image, padded to the network's size multiple. All of
@@ -24,10 +24,10 @@ def official_inference(network: Network, blurry: Tensor) -> Tensor:
 
     Args:
         network: The network, in evaluation mode and torch's default memory format.
-        blurry: The image, ``1 3 h w`` in [0, 1].
+        blurry: The image, ``1 3 h w`` in [0, 1], on the device of the network.
 
     Returns:
-        The restored image, ``1 3 h w``.
+        The restored image, ``1 3 h w``, which can leave [0, 1].
 
     Example:
         >>> from tfmlc.networks import build_network

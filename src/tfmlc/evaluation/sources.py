@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.deblurrer import OnUnreliable
 from tfmlc.errors import UserError, different_sizes
 from tfmlc.evaluation.identity import files_sha256
+from tfmlc.evaluation.official import official_inference
 from tfmlc.io.checkpoint import tensors_sha256
 from tfmlc.io.images import find_images, read_rgb8
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.weights import find_model
-from tfmlc.networks import load_network
+from tfmlc.networks import Network, load_network
 from tfmlc.networks.local_statistics import with_local_statistics
 from tfmlc.runtime.cluster import Cluster
-from tfmlc.runtime.device import Precision
+from tfmlc.runtime.device import Precision, choose_device
 
 BLURRY, TLC = "blurry", "+tlc"
 Restored = NDArray[Any]
@@ -40,6 +42,8 @@ class RestoreSettings:
         tile_px: As in ``Deblurrer``.
         save: Whether to keep the restored images in ``FILE.images``, for a report.
         cluster: The Ray cluster that restores and scores, instead of this machine alone.
+        official: Whether to restore as the official code of the network does, in fp32: HINet in crops of 256 px, others
+            the whole image. Numbers of papers were made like that. Otherwise the deblurrer restores.
     """
 
     device: str = "auto"
@@ -47,6 +51,12 @@ class RestoreSettings:
     tile_px: int | None = None
     save: bool = False
     cluster: Cluster | None = None
+    official: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UserError if the official way is combined with settings that it has not."""
+        if self.official and (self.tile_px is not None or self.precision == "bf16"):
+            raise UserError("the official way says how images are cut, and runs in fp32: give no tile and no bf16")
 
 
 DEFAULTS = RestoreSettings()
@@ -95,6 +105,10 @@ def find_source(
     if model.endswith(TLC):
         network = with_local_statistics(network)
         info["local_statistics"] = True
+    if settings.official:
+        device = choose_device(settings.device)
+        info |= {"precision": "fp32", "tile_px": "official"}
+        return Source(model, info, partial(_as_official, network.to(device).eval(), floats=floats), str(device))
     tile_px = settings.tile_px
     deblurrer = Deblurrer(network, device=settings.device, precision=settings.precision, tile_px=tile_px)
     deblurrer = deblurrer.unguarded()  # a result with a fault has scores, too
@@ -107,6 +121,13 @@ def find_source(
         return np.ascontiguousarray(restored.permute(1, 2, 0).numpy(), np.float32)
 
     return Source(model, info, restore, str(deblurrer.device))
+
+
+def _as_official(network: Network, _: Pair, blurry: NDArray[np.uint8], __: OnUnreliable, *, floats: bool) -> Restored:
+    device = next(network.parameters()).device
+    restored = official_inference(network, to_tensor(blurry)[None].to(device))[0].clamp(0, 1)
+    pixels = np.ascontiguousarray(restored.permute(1, 2, 0).cpu().numpy(), np.float32)
+    return pixels if floats else np.rint(pixels * 255).astype(np.uint8)
 
 
 def _restored_files(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:

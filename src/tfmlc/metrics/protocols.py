@@ -28,7 +28,7 @@ class Protocol:
         aligned: Computes PSNR and SSIM after an alignment. If it is given, it replaces ``ssim`` and the plain PSNR.
         rounded: Whether images are rounded to 8 bits before they are scored.
         pooled: Whether the PSNR of a dataset is that of its mean squared error, and not the mean PSNR.
-        inference: How the networks are run.
+        inference: How the authors run their networks; ``RestoreSettings(official=True)`` does so.
 
     Example:
         >>> PROTOCOLS["gopro-hinet"].used_by

@@ -18,6 +18,7 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.identity import read_sections
 from tfmlc.evaluation.report import write_report
+from tfmlc.evaluation.sources import RestoreSettings
 from tfmlc.evaluation.tables import beside_published, markdown
 from tfmlc.io import locks
 from tfmlc.io.images import Image, write_image
@@ -129,6 +130,7 @@ class Grid:
             folder,
             metrics=[name for name in METRICS if name not in self.reasons],
             protocols=[paper.protocol_of(network)],
+            restoring=RestoreSettings(official=True),
             more={**_settings(cell, self.config, quick=self.quick), **published},
         )
 
