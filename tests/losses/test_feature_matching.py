@@ -16,6 +16,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import CheckpointInfo, write_checkpoint
 from tfmlc.io.images import read_rgb8
 from tfmlc.losses import Adapter, BaselineLoss, FeatureMatchingLoss, MadeFor, hinet_objective, mprnet_objective
+from tfmlc.metrics.registry import unavailable
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +249,15 @@ def test_what_a_loss_shows(backbone: Any) -> None:
     assert repr(loss) == f"FeatureMatchingLoss({wanted}, offset='none')"
     shown = "mode='token', width=384, hidden=32, made_for=MadeFor(backbone='dinov2-vit-s14', block=3, size=224)"
     assert shown in repr(loss.adapter)
+
+
+@pytest.mark.weights
+def test_a_baseline_that_is_part_of_a_model_in_training_has_no_dropout() -> None:
+    if reasons := unavailable(["lpips"]):
+        pytest.skip(next(iter(reasons.values())))
+    loss = BaselineLoss("LPIPS-alex").train()
+    images = torch.rand(2, 1, 3, 64, 64)
+    assert len({float(loss(*images)) for _ in range(4)}) == 1
 
 
 class TestBadInput:

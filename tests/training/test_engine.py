@@ -21,7 +21,7 @@ from tfmlc.errors import OutOfRangeError, UserError
 from tfmlc.training.batches import BAD_BATCH
 from tfmlc.training.loop import Loop
 from tfmlc.training.loop_config import LoopConfig
-from tfmlc.training.machine import writing_logs
+from tfmlc.training.machine import tracker_settings, writing_logs
 from tfmlc.training.presets import load_recipe
 from tfmlc.training.state import STATE
 from tfmlc.training.task import Task
@@ -280,6 +280,22 @@ def test_changed_settings_are_listed_and_can_be_forced(tmp_path: Path) -> None:
         line_loop(tmp_path, batch_size=4, seed=1)
     config = LoopConfig(steps=12, workers=0, precision="fp32", trackers=[], batch_size=4)
     assert Loop(Task(nn.Linear(4, 1), squared, Numbers()), config, tmp_path).resume(force=True).step == 4
+
+
+def test_another_optimiser_can_be_forced(tmp_path: Path) -> None:
+    line_loop(tmp_path, optimiser="muon").run(stop_at=4)
+    config = LoopConfig(steps=12, workers=0, precision="fp32", trackers=[], optimiser="adam")
+    loop = Loop(Task(nn.Linear(4, 1), squared, Numbers()), config, tmp_path).resume(force=True)
+    loop.run()
+    assert loop.step == 12
+
+
+def test_runs_of_folders_with_one_name_have_ids_of_their_own(tmp_path: Path) -> None:
+    folders = [tmp_path / "one" / "run", tmp_path / "two" / "run"]
+    ids = [tracker_settings(folder, ["wandb"])["wandb"]["id"] for folder in folders]
+    assert ids[0] != ids[1]
+    assert tracker_settings(folders[0], ["wandb"])["wandb"]["id"] == ids[0]
+    assert tracker_settings(tmp_path / "three", ["tensorboard"]) == {}
 
 
 def test_no_gpu_where_one_is_asked_for(tmp_path: Path) -> None:

@@ -126,6 +126,28 @@ def test_balanced_weight_makes_the_gradients_ratio_the_share() -> None:
     assert len(rows) == 3
 
 
+def test_the_weight_can_be_balanced_if_a_part_of_the_network_takes_no_part() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1))
+    network.unused = torch.nn.Linear(2, 2)
+    network.forward = network[0].forward
+    batches = [(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16))]
+    objective = Restoration("hinet", lambda stages, sharp: (stages[0] - sharp).abs().mean())
+    assert balanced_weight(objective, lambda_network(network), batches, ratio=1)[0] > 0
+
+
+def test_a_weight_that_is_measured_with_random_offsets_is_seeded(tmp_path: Path, gopro: Path) -> None:
+    weights: set[float] = set()
+    for number in range(2):
+        torch.manual_seed(number)
+        settings = [f"data.pairs={gopro}", "loss.kind=default", "loss.weight=auto", "loss.auto_steps=1"]
+        settings += ["loss.offset=random", "loop.steps=1", "loop.workers=0", "validation.pairs=null"]
+        settings += ["network.start=default-psnr"]
+        run = tmp_path / str(number)
+        train_network(load_recipe("hinet-gopro-control", settings, smoke=True), run)
+        weights.add(json.loads((run / "weight.json").read_text())["weight"])
+    assert len(weights) == 1
+
+
 def lambda_network(network: torch.nn.Module) -> torch.nn.Module:
     class Stages(torch.nn.Module):
         def __init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,12 @@ class BaselineLoss(nn.Module):
     def extra_repr(self) -> str:
         """Show the name and the reduction."""
         return f"name={self.name!r}, reduction={self.reduction!r}"
+
+    def train(self, mode: bool = True) -> Self:
+        """Keep the metric in evaluation mode: LPIPS has dropout."""
+        super().train(mode)
+        self.metric.eval()
+        return self
 
     def forward(self, restored: Tensor | Sequence[Tensor], sharp: Tensor) -> Tensor:
         """Compute the loss of RGB images in [0, 1], ``b 3 h w``; the losses of several stages are summed."""

@@ -31,7 +31,7 @@ class LocalAveragePool(nn.Module):
         return f"window={self.window}"
 
     def forward(self, features: Tensor) -> Tensor:
-        return local_mean(features, self.window).to(features.dtype)
+        return local_mean(features, self.window).to(features.dtype).to(features.device)
 
 
 class LocalInstanceNorm(nn.InstanceNorm2d):
@@ -46,11 +46,16 @@ class LocalInstanceNorm(nn.InstanceNorm2d):
         return f"{super().extra_repr()}, window={self.window}"
 
     def forward(self, input: Tensor) -> Tensor:
-        wide = input.double()
+        wide = _in_double(input)
         mean = local_mean(wide, self.window)
         variance = (local_mean(wide * wide, self.window) - mean * mean).clamp(min=0)
-        scaled = ((wide - mean) / (variance + self.eps).sqrt()).to(input.dtype)
+        scaled = ((wide - mean) / (variance + self.eps).sqrt()).to(input.dtype).to(input.device)
         return scaled * self.weight[None, :, None, None] + self.bias[None, :, None, None]
+
+
+def _in_double(features: Tensor) -> Tensor:
+    """Return features in double precision, on the CPU if they are on a device without it."""
+    return (features.cpu() if features.device.type == "mps" else features).double()
 
 
 def local_mean(features: Tensor, window: tuple[int, int]) -> Tensor:
@@ -61,7 +66,7 @@ def local_mean(features: Tensor, window: tuple[int, int]) -> Tensor:
     >>> local_mean(torch.tensor([[[[0.0, 3.0, 6.0, 9.0]]]]), (1, 3)).flatten().tolist()
     [3.0, 3.0, 6.0, 6.0]
     """
-    total = features.double()
+    total = _in_double(features)
     for dim, wanted in zip((-2, -1), window, strict=True):
         size = total.shape[dim]
         length = min(wanted, size)

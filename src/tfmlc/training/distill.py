@@ -21,6 +21,7 @@ from tfmlc.training.data import DataConfig, Draw, build_dataset
 from tfmlc.training.hooks import Hook
 from tfmlc.training.loop import Loop
 from tfmlc.training.loop_config import LoopConfig
+from tfmlc.training.machine import make_accelerator
 from tfmlc.training.task import Task
 
 MEASURED_CROPS = 64
@@ -69,11 +70,15 @@ def distill(config: DistillConfig, folder: Path) -> Path:
         dataset = build_dataset(config.data, Draw(config.loop.steps * config.loop.batch_size, config.loop.seed), folder)
         student = build_backbone(config.student, config.start)
         student.requires_grad_(True)
-        crops = torch.stack([dataset[index][1] for index in range(MEASURED_CROPS)])
-        imitation = Imitation(teacher, config.block, load_network(find_model(config.restored_by)), crops)
+        accelerator = make_accelerator(config.loop, folder)
+        device = accelerator.device
+        crops = torch.stack([dataset[index][1] for index in range(MEASURED_CROPS)]).to(device)
+        network = load_network(find_model(config.restored_by)).to(device)
+        imitation = Imitation(teacher.to(device), config.block, network, crops)
         export = _Export(folder / "weights.safetensors", config)
         recipe = config.model_dump(mode="json", exclude={"loop", "attribution", "licence"})
-        loop = Loop(Task(student, imitation, dataset), config.loop, folder, hooks=[export], recipe=recipe).resume()
+        task = Task(student, imitation, dataset)
+        loop = Loop(task, config.loop, folder, hooks=[export], recipe=recipe, accelerator=accelerator).resume()
         loop.run()
         export.after_save(loop)
         return export.path

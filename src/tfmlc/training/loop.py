@@ -153,7 +153,8 @@ class Loop:
 
     def _run(self, last: int) -> None:
         shown = {key: str(value) for key, value in flat(self.recipe).items()}
-        self.accelerator.init_trackers("tfmlc", shown, tracker_settings(self.folder))
+        settings = tracker_settings(self.folder, self.config.trackers) if self.accelerator.is_main_process else {}
+        self.accelerator.init_trackers("tfmlc", shown, settings)
         with Progress("steps", self.config.steps) as progress, on_sigterm(self._terminate):
             started, first = time.monotonic(), self.step
             batches = load_batches(self.dataset, self.config, self.accelerator, first, last)
@@ -274,5 +275,6 @@ class Loop:
             part.state.update({key: info.schedule[key] for key in part.state if key in info.schedule})
         if info.loss_scale:
             self.scaler.load_state_dict(info.loss_scale)
-        restore_tensors(tensors, self.plain, self.ema, self.optimiser)
+        same = info.recipe.get("loop", {}).get("optimiser", self.config.optimiser) == self.config.optimiser
+        restore_tensors(tensors, self.plain, self.ema, self.optimiser if same else None)
         return self

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, utils
 from accelerate.utils import ProjectConfiguration
 from torch import Tensor
 
 from tfmlc.errors import UserError
+from tfmlc.io.files import write_atomically
 from tfmlc.training.loop_config import LoopConfig
+
+Result = TypeVar("Result")
 
 
 def make_accelerator(config: LoopConfig, folder: Path) -> Accelerator:
@@ -45,9 +49,18 @@ def make_accelerator(config: LoopConfig, folder: Path) -> Accelerator:
     return Accelerator(cpu=config.device == "cpu", log_with=list(config.trackers) or None, project_config=places)
 
 
-def tracker_settings(folder: Path) -> dict[str, Any]:
-    """Return settings with which the trackers add a resumed run to the log of the first one."""
-    return {"wandb": {"dir": str(folder), "name": folder.name, "id": folder.name, "resume": "allow"}}
+def tracker_settings(folder: Path, trackers: Sequence[str]) -> dict[str, Any]:
+    """Return settings with which the trackers add a resumed run to the log of the first one.
+
+    The id of a run is kept in its folder, because runs of other folders can have the same name.
+    """
+    if "wandb" not in trackers:
+        return {}
+    path = folder / "run_id"
+    if not path.exists():
+        write_atomically(path, f"{uuid4().hex}\n".encode())
+    run_id = path.read_text(encoding="utf-8").strip()
+    return {"wandb": {"dir": str(folder), "name": folder.name, "id": run_id, "resume": "allow"}}
 
 
 def mean_over_processes(accelerator: Accelerator, values: Mapping[str, Tensor | float]) -> dict[str, float]:
@@ -57,6 +70,13 @@ def mean_over_processes(accelerator: Accelerator, values: Mapping[str, Tensor | 
         stacked = stacked.float().to(accelerator.device)  # some devices do not support float64
         stacked = cast(Tensor, accelerator.reduce(stacked, "mean"))
     return dict(zip(values, cast("list[float]", stacked.tolist()), strict=True))
+
+
+def from_first_process(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
+    """Run a function in the first process and return its result in all. Every process must call this function."""
+    values = [work() if accelerator.is_main_process else None]
+    cast(Any, utils).broadcast_object_list(values)
+    return cast(Result, values[0])
 
 
 def to_device(batch: Iterable[Tensor], device: torch.device) -> list[Tensor]:

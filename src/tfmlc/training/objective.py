@@ -285,7 +285,7 @@ def balanced_weight(
         values = objective.parts(network(blurry), sharp)
         norms: dict[str, float] = {}
         for place, (name, value) in enumerate(values.items()):
-            gradients = torch.autograd.grad(value, parameters, retain_graph=place == 0)
+            gradients = torch.autograd.grad(value, parameters, retain_graph=place == 0, materialize_grads=True)
             squares = [gradient.double().square().sum() for gradient in gradients]
             norms[name] = float(torch.stack(squares).sum().sqrt())
         rows.append({**norms, "weight": ratio * norms["pixels"] / max(norms["features"], SMALLEST)})

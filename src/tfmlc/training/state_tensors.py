@@ -36,15 +36,20 @@ def check_tensors(path: Path, tensors: Mapping[str, Tensor], module: nn.Module, 
 
 
 def restore_tensors(
-    tensors: Mapping[str, Tensor], module: nn.Module, ema: Mapping[str, Tensor], optimiser: torch.optim.Optimizer
+    tensors: Mapping[str, Tensor],
+    module: nn.Module,
+    ema: Mapping[str, Tensor],
+    optimiser: torch.optim.Optimizer | None,
 ) -> None:
-    """Copy the tensors of a saved state into a module, its averaged weights and its optimiser."""
+    """Copy the tensors of a saved state into a module, its averaged weights and, if it is the same, its optimiser."""
     with torch.no_grad():
         for name, value in module.named_buffers():
             value.copy_(tensors[f"buffer.{name}"])
         for name, parameter in module.named_parameters():
             parameter.copy_(spread_like(parameter, tensors[f"weights.{name}"]))
             ema[name].copy_(spread_like(parameter, tensors[f"ema.{name}"]))
+            if optimiser is None:
+                continue
             state: dict[str, Tensor] = {}
             for key, value in tensors.items():
                 moment, _, owner = key.partition(".")

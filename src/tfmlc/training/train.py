@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tfmlc.training.data import DataConfig, Draw, Pairs, build_dataset
 from tfmlc.training.hooks import Export, Validation, ValidationConfig
 from tfmlc.training.loop import Loop
 from tfmlc.training.loop_config import LoopConfig
-from tfmlc.training.machine import make_accelerator, to_device
+from tfmlc.training.machine import from_first_process, make_accelerator, to_device
 from tfmlc.training.motion_heads import motion_task
 from tfmlc.training.objective import (
     LossConfig,
@@ -256,7 +257,8 @@ def _objective(
     weight = None if isinstance(loss.weight, str) else loss.weight
     if feature_loss is not None and loss.weight == "auto":
         batches = _batches(dataset, config.loop.batch_size, loss.auto_steps, accelerator.device)
-        weight = _measured_weight(Restoration(family, feature_loss), network, batches, config, folder)
+        measured = partial(_measured_weight, Restoration(family, feature_loss), network, batches, config, folder)
+        weight = from_first_process(accelerator, measured)
     return Restoration(family, feature_loss, weight, mesh=config.mesh, motion=config.blur_heads)
 
 
@@ -272,6 +274,7 @@ def _measured_weight(
         found = read_record(path, MeasuredWeight, "the weight of a feature loss", way_out)
         if found.gradient_ratio in (None, ratio) and found.settings in (None, settings):
             return found.weight
+    torch.manual_seed(config.loop.seed)  # for losses with random offsets; the loop seeds again
     weight, rows = balanced_weight(objective, network, batches, ratio)
     measured = {"weight": weight, "gradient_ratio": ratio, "settings": settings, "batches": rows}
     write_atomically(path, (json.dumps(measured, indent=1) + "\n").encode())
