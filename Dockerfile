@@ -10,6 +10,7 @@ RUN pip install --no-cache-dir --index-url "https://download.pytorch.org/whl/${T
 WORKDIR /opt/tfmlc
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+COPY results/bench/step.json results/bench/step_counts.json results/bench/
 # hadolint ignore=DL3013  # the package itself: its own ranges hold
 RUN pip install --no-cache-dir ".[app,video,heic,jxl,raw]" && useradd --create-home --uid 10001 tfmlc
 

@@ -14,7 +14,8 @@ from conftest import REPOSITORY
 from tfmlc.app.limits import PORT
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PACKAGE = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, WHEEL = PACKAGE["project"], PACKAGE["tool"]["hatch"]["build"]["targets"]["wheel"]
 
 
 def steps(name: str) -> list[str]:
@@ -30,7 +31,8 @@ def test_its_extras_and_versions_are_those_of_the_package() -> None:
 
 def test_it_copies_what_the_build_needs() -> None:
     copied = {name for step in steps("COPY") for name in step.split()[:-1]}
-    assert {"pyproject.toml", "src", PROJECT["readme"], *PROJECT["license-files"]} <= copied
+    needed = {"pyproject.toml", "src", PROJECT["readme"], *PROJECT["license-files"], *WHEEL["force-include"]}
+    assert needed <= copied
     allowed = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").split()
     assert {f"!{name}" for name in copied} <= set(allowed)
 
