@@ -210,6 +210,14 @@ def test_deblur_refuses_in_one_line(tmp_path: Path, model: str) -> None:
     assert not out.exists()
 
 
+def test_options_of_a_cluster_are_refused_where_they_do_nothing(tmp_path: Path) -> None:
+    photos = save(tmp_path / "photos" / "a.png").parent
+    for words in (("deblur", photos), ("synthesize", "pairs", photos), ("evaluate", "blurry", photos)):
+        refused(tfmlc(*words, "-o", tmp_path / "out", "--ray-cores", 2), "--ray-cores needs --ray")
+    with_both = ("synthesize", "pairs", photos, "--ray", "-o", tmp_path / "out", "--workers", 2)
+    refused(tfmlc(*with_both), "--workers cannot be used with --ray")
+
+
 @pytest.mark.multiprocess
 def test_disk_full_midway_loses_nothing(tmp_path: Path, model: str) -> None:
     """A limit on the size of files stands in for a full disk: both end a write halfway (-B: Python's own too)."""

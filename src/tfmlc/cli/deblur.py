@@ -84,7 +84,7 @@ def deblur(
     temporal: Temporal = 0.5,
     frames: Frames = False,
     ray: Ray = None,
-    ray_cores: RayCores = 1,
+    ray_cores: RayCores = None,
 ) -> None:
     """Deblur photos and videos, or all of them in folders.
 

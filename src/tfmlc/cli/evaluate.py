@@ -63,7 +63,7 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace scores of another model or dataset.")] = False,
     paper: PaperRow = None,
     ray: Ray = None,
-    ray_cores: RayCores = 1,
+    ray_cores: RayCores = None,
 ) -> None:
     """Score a model on one or several datasets of blurry and sharp images."""
     with one_line_errors():

@@ -64,7 +64,7 @@ def synthesize_pairs(
     workers: Workers = None,
     seed: Seed = 0,
     ray: Ray = None,
-    ray_cores: RayCores = 1,
+    ray_cores: RayCores = None,
 ) -> None:
     """Create pairs of blurry and sharp images in GoPro's folder layout.
 
@@ -104,7 +104,7 @@ def synthesize_triplets(
     workers: Workers = None,
     seed: Seed = 0,
     ray: Ray = None,
-    ray_cores: RayCores = 1,
+    ray_cores: RayCores = None,
 ) -> None:
     """Create blur triplets for tfmlc adapt: each sharp image with a weakly and a strongly blurred version."""
     blur = _given(strength_px=strength_px, exposure=exposure, moving_patches=patches, light=light)
@@ -127,15 +127,19 @@ def _given(**options: object) -> Values:
 
 
 def _synthesize(
-    inputs: list[Path], output: Path, config: Values, workers: int | None, ray: tuple[str | None, int]
+    inputs: list[Path], output: Path, config: Values, workers: int | None, ray: tuple[str | None, int | None]
 ) -> None:
     with one_line_errors():
         check_unlocked(output)
         from tfmlc.config import checked
         from tfmlc.data.synthesis.sets import SetConfig
         from tfmlc.data.synthesis.sets import synthesize as run
+        from tfmlc.errors import UserError
 
-        summary = run(inputs, output, checked(SetConfig, config), workers=find_cluster(*ray) or workers)
+        cluster = find_cluster(*ray)
+        if cluster and workers:
+            raise UserError("--workers cannot be used with --ray, which takes all workers of the cluster")
+        summary = run(inputs, output, checked(SetConfig, config), workers=cluster or workers)
         typer.echo(f"{summary.made} {config['kind']} made, {summary.kept} existed already: {output}")
         for line in [*summary.remarks, *summary.errors]:
             typer.echo(f"tfmlc: {line}", err=True)

@@ -61,7 +61,7 @@ Ray = Annotated[
         help="Use the workers of a Ray cluster; without an address that of this machine, started if needed.",
     ),
 ]
-RayCores = Annotated[int, typer.Option(min=1, help="With --ray: cores of a worker that has no GPU.")]
+RayCores = Annotated[int | None, typer.Option(min=1, help="With --ray: cores of a worker that has no GPU. Default: 1.")]
 UNPRINTABLE = "tfmlc-escapes"
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], typer.Option(help="auto uses bf16 if the device is fast at it, else fp32.")
@@ -85,11 +85,16 @@ EXTRAS = {
 }
 
 
-def find_cluster(address: str | None, cores: int) -> Cluster | None:
-    """Return the cluster of ``--ray``; None without this option."""
+def find_cluster(address: str | None, cores: int | None) -> Cluster | None:
+    """Return the cluster of ``--ray``; None without this option. Raises UserError for cores without a cluster."""
+    from tfmlc.errors import UserError
     from tfmlc.runtime.cluster import Cluster
 
-    return None if address is None else Cluster(address or None, cores)
+    if address is not None:
+        return Cluster(address or None, cores or 1)
+    if cores is not None:
+        raise UserError("--ray-cores needs --ray: without it all cores of this machine are used")
+    return None
 
 
 class WithRay(TyperCommand):
