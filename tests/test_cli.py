@@ -254,6 +254,18 @@ def test_an_adapter_explains_itself(tmp_path: Path) -> None:
     assert "a test" in info
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names there hold no control characters")
+def test_what_a_file_or_its_name_holds_cannot_change_the_terminal(tmp_path: Path) -> None:
+    weights, red = tmp_path / "a.safetensors", "\x1b[31m"
+    save_network(weights, build_network("hinet", width=8, depth=2), origin=f"{red}origin", licence=f"{red}licence")
+    save(tmp_path / f"{red}a.png", 100, 100)
+    for words in (("models", "info", weights), ("models", "convert", weights, "-o", weights), ("blurriness", tmp_path)):
+        said = CliRunner().invoke(app, [str(word) for word in words], color=True)  # else typer removes the codes
+        assert said.exit_code == 0, said.output
+        assert "\x1b" not in said.output
+        assert r"\x1b[31m" in said.output
+
+
 def test_pages_that_shipped_models_name_exist() -> None:
     for name in shipped_models():
         for page in re.findall(r"docs/[\w/-]+\.md", tfmlc("models", "info", name).stdout):

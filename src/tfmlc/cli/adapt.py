@@ -11,6 +11,7 @@ from tfmlc.cli.tree import (
     app,
     check_unlocked,
     one_line_errors,
+    show,
 )
 
 
@@ -39,11 +40,11 @@ def adapt(
         learned = run(triplets, output, config)
         for kind, accuracy in learned["accuracy"].items():
             before, after = accuracy["before"], accuracy["after"]
-            typer.echo(f"triplet accuracy with {kind} augmentation: {before:.3f} -> {after:.3f}")
+            show(f"triplet accuracy with {kind} augmentation: {before:.3f} -> {after:.3f}")
         if report:
             from tfmlc.evaluation.diagnose import diagnose_adapter
             from tfmlc.training.adapt_data import load_data
 
             held = load_data(triplets, config).validation
-            typer.echo(diagnose_adapter(output, held, weights=config.weights))
-        typer.echo(f"adapter: {output}")
+            show(*diagnose_adapter(output, held, weights=config.weights).splitlines())
+        show(f"adapter: {output}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfmlc.cli.tree import bench, one_line_errors
+from tfmlc.cli.tree import bench, one_line_errors, show
 
 
 def _writable(output: Path) -> Path:
@@ -56,9 +56,9 @@ def bench_loss(
         write_result(output, {"rows": rows, "ratios": ratios})
         for row in rows:
             values = row.get("unavailable") or f"{row['seconds']:8.3f} s {row['extra_mib']:8.0f} MiB"
-            typer.echo(f"{row['loss']:<28} {row['precision']}  {values}")
+            show(f"{row['loss']:<28} {row['precision']}  {values}")
         for name, ratio in ratios.items():
-            typer.echo(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in ratio.items()))
+            show(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in ratio.items()))
 
 
 @bench.command("step")
@@ -79,12 +79,12 @@ def bench_step(
             write_result(output, {"rows": rows})
             for row in rows:
                 cost = f"{row['tflop']:8.3f} TFLOP  {row['image_mib']:6.0f} MiB + {row['fixed_mib']:6.0f} MiB"
-                typer.echo(f"{row['network']:<16} {row['loss']:<20} {cost}")
+                show(f"{row['network']:<16} {row['loss']:<20} {cost}")
             return
         rows = bench_steps(repeats)
         write_result(output, {"rows": rows})
         for row in rows:
-            typer.echo(f"{row['network']:<16} {row['loss']:<16} {row['seconds']:8.3f} s  x {row['relative']:.2f}")
+            show(f"{row['network']:<16} {row['loss']:<16} {row['seconds']:8.3f} s  x {row['relative']:.2f}")
 
 
 @bench.command("synthesize")
@@ -101,12 +101,12 @@ def bench_synthesize(
         write_result(output, costs)
         for row in costs["rows"]:
             processes = f"{row['processes']} process{'es' if row['processes'] > 1 else ''}"
-            typer.echo(
+            show(
                 f"{row['source']}, {processes}: {row['relative_speed']:.2f} times the speed of decoding, "
                 f"{row['of_tracking']:.2f} times that of decoding and tracking"
             )
         memory = ", ".join(f"{mib} MiB (windows of {frames} frames)" for frames, mib in costs["extra_mib"].items())
-        typer.echo(f"extra memory: {memory}")
+        show(f"extra memory: {memory}")
 
 
 @bench.command("deblur")
@@ -123,7 +123,7 @@ def bench_deblur(
         from tfmlc.bench.deblur import bench_deblur as run
 
         for row in list(_written(output, run(models or MODELS))):
-            typer.echo(
+            show(
                 f"{row['model']:<12} {row['image']:<10} {row['way']:<8} {row['seconds']:8.2f} s "
                 f"{row['extra_mib']:7.0f} MiB  x {row['times_faster']:.2f}"
             )
@@ -142,7 +142,7 @@ def bench_evaluate(
         costs = write_result(output, bench_scores(dataset))
         for row in costs["rows"]:
             speed = f"{row['times_faster']:.2f} times as fast as the plain loop"
-            typer.echo(f"{row['models']} models scored together: {speed}")
+            show(f"{row['models']} models scored together: {speed}")
 
 
 @bench.command("ray")
@@ -158,7 +158,7 @@ def bench_ray(
 
         costs = write_result(output, run(photos, items))
         for row in costs["rows"]:
-            typer.echo(
+            show(
                 f"{row['by']:<10} {row['photos_per_s']:8.2f} photos/s, {row['cpu_s_per_photo']:6.2f} processor s each, "
                 f"start {row['start_s']:6.1f} s, {row['overhead_ms']:7.2f} ms per file without work"
             )
@@ -175,7 +175,7 @@ def bench_scaling(
 
         for row in write_result(output, run())["rows"]:
             case = f"{row['network']:<16} {row['precision']} {row['images']} images {row['scheme']:<6}"
-            typer.echo(f"{case} {row['gpus']:3d} GPUs {row['step_ms']:9.1f} ms  efficiency {row['efficiency']:.3f}")
+            show(f"{case} {row['gpus']:3d} GPUs {row['step_ms']:9.1f} ms  efficiency {row['efficiency']:.3f}")
 
 
 @bench.command("growth")
@@ -191,7 +191,7 @@ def bench_growth(
         draw_growth(output.with_suffix(".png"), rows)
         for row in rows:
             processor = f"{row['processor_s']:9.1f} processor s" if "processor_s" in row else ""
-            typer.echo(
+            show(
                 f"{row['what']:<22} {row['number']:>8g} {row['seconds']:9.1f} s {row['peak_mib']:6.0f} MiB {processor}"
             )
 
@@ -207,4 +207,4 @@ def bench_start(
         from tfmlc.results import write_result
 
         for row in write_result(output, {"rows": run(repeats)})["rows"]:
-            typer.echo(f"{row['what']:<20} {row['seconds']:7.2f} s")
+            show(f"{row['what']:<20} {row['seconds']:7.2f} s")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfmlc.cli.tree import app, one_line_errors, say
+from tfmlc.cli.tree import app, one_line_errors, say, show
 from tfmlc.deblur.limits import BLURRY_PX
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def blurriness(
                 progress.advance()
         rows = sorted(scores.items(), key=lambda row: -row[1])
         for path, score in rows:
-            typer.echo(f"{score:5.1f} px  {'blurred' if score >= blurry_px else 'sharp  '}  {path}")
+            show(f"{score:5.1f} px  {'blurred' if score >= blurry_px else 'sharp  '}  {path}")
         if output is not None:
             write_atomically(output, _as_csv(rows, blurry_px))
         for line in (skipped_line(found.skipped), *(f"tfmlc: {error}" for error in failed)):

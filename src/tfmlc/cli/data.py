@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfmlc.cli.tree import app, one_line_errors, say
+from tfmlc.cli.tree import app, one_line_errors, say, show
 
 
 @app.command()
@@ -26,11 +26,10 @@ def data(
 
         if name is None or place is None:
             shown = PUBLIC_SETS.values() if name is None else [public_set(name)]
-            typer.echo("\n\n".join(known.explain() for known in shown))
+            show(*"\n\n".join(known.explain() for known in shown).splitlines())
             return
         there, missing = check_public(name, place)
-        for line in there:
-            typer.echo(line)
+        show(*there)
         for line in missing:
             say(f"tfmlc: {line}")
         if missing:

@@ -18,6 +18,7 @@ from tfmlc.cli.tree import (
     app,
     find_cluster,
     one_line_errors,
+    show,
 )
 
 Model = Annotated[
@@ -85,9 +86,9 @@ def evaluate(
             overwrite=overwrite,
             more=None if published is None else {"published": published},
         )
-        typer.echo(as_text(results))
+        show(*as_text(results).splitlines())
         if missing := unavailable_in(results):
-            typer.echo("\n".join(f"tfmlc: {reason}" for reason in missing), err=True)
+            show(*(f"tfmlc: {reason}" for reason in missing), err=True)
             raise typer.Exit(1)
 
 

@@ -10,6 +10,7 @@ import typer
 from tfmlc.cli.tree import (
     models,
     one_line_errors,
+    show,
 )
 
 Half = Annotated[bool, typer.Option("--half", help="Store the weights in half precision.")]
@@ -23,7 +24,7 @@ def models_list() -> None:
 
         for name, path in shipped_models().items():
             same = "" if path.stem == name else f"  (same as {path.stem})"
-            typer.echo(f"{name}  {path.stat().st_size / 1e6:.1f} MB{same}")
+            show(f"{name}  {path.stat().st_size / 1e6:.1f} MB{same}")
 
 
 @models.command("info")
@@ -39,9 +40,10 @@ def models_info(model: Annotated[str, typer.Argument(help="Name of a model or a 
         path = shipped_backbone(model) or find_model(model)
         info = read_info(path)
         if info.kind == "backbone":
-            typer.echo(build_backbone(info.name, path).explain())
+            found = build_backbone(info.name, path)
         else:
-            typer.echo((Adapter.load if info.kind == "adapter" else load_network)(path).explain())
+            found = (Adapter.load if info.kind == "adapter" else load_network)(path)
+        show(*found.explain().splitlines())
 
 
 @models.command("fetch")
@@ -55,7 +57,7 @@ def models_fetch(name: Annotated[str, typer.Argument(help="Name of a backbone.")
         if name not in BACKBONES:
             raise unknown_name("backbone", name, BACKBONES)
         download = BACKBONES[name].download
-        typer.echo(f"{find_weights(name, download)}  ({download.licence})")
+        show(f"{find_weights(name, download)}  ({download.licence})")
 
 
 @models.command("blend")
@@ -78,7 +80,7 @@ def models_blend(
         base = None if onto is None else load_network(find_model(onto))
         blended = blend_networks(start, end, factor, onto=base)
         save_network(output, blended, origin=blended.info.origin, licence=blended.info.licence, half=half)
-        typer.echo(load_network(output).explain())
+        show(*load_network(output).explain().splitlines())
 
 
 @models.command("convert")
@@ -97,7 +99,7 @@ def models_convert(
         save_network(
             output, network, origin=origin or network.info.origin, licence=licence or network.info.licence, half=half
         )
-        typer.echo(load_network(output).explain())
+        show(*load_network(output).explain().splitlines())
 
 
 @models.command("export")
@@ -116,4 +118,4 @@ def models_export(
 
         difference = export_onnx(output, load_network(find_model(model)), precision=precision)
         size = f"{output.stat().st_size / 1e6:.1f} MB, opset {OPSET}"
-        typer.echo(f"{output}  {size}, any size; differs from the model by at most {difference:.1g}")
+        show(f"{output}  {size}, any size; differs from the model by at most {difference:.1g}")

@@ -10,6 +10,7 @@ import typer
 from tfmlc.cli.tree import (
     app,
     one_line_errors,
+    show,
 )
 
 
@@ -25,4 +26,4 @@ def report(
     with one_line_errors():
         from tfmlc.evaluation.report import write_report
 
-        typer.echo(f"report: {write_report(scores, output, dataset)}")
+        show(f"report: {write_report(scores, output, dataset)}")

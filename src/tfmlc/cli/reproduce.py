@@ -10,6 +10,7 @@ import typer
 from tfmlc.cli.tree import (
     one_line_errors,
     reproduce,
+    show,
 )
 
 GridSettings = Annotated[
@@ -43,7 +44,7 @@ def reproduce_study(
         from tfmlc.reproduce.plan import StudyConfig
         from tfmlc.reproduce.study import study as run
 
-        typer.echo(run(checked(StudyConfig, override({}, settings)), output, work))
+        show(*run(checked(StudyConfig, override({}, settings)), output, work).splitlines())
 
 
 @reproduce.command("table1")
@@ -92,8 +93,9 @@ def _reproduce(
         if plan:
             from tfmlc.reproduce.outline import outline
 
-            typer.echo(outline(table, config, output))
+            show(*outline(table, config, output).splitlines())
             return
         from tfmlc.reproduce.grid import reproduce_table
 
-        typer.echo(reproduce_table(table, config, output, work or Path("runs") / name, quick=quick))
+        made = reproduce_table(table, config, output, work or Path("runs") / name, quick=quick)
+        show(*made.splitlines())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfmlc.cli.tree import Ray, RayCores, Seed, WithRay, check_unlocked, find_cluster, one_line_errors, synthesize
+from tfmlc.cli.tree import Ray, RayCores, Seed, WithRay, check_unlocked, find_cluster, one_line_errors, show, synthesize
 
 Values = dict[str, object]
 Images = Annotated[
@@ -140,8 +140,7 @@ def _synthesize(
         if cluster and workers:
             raise UserError("--workers cannot be used with --ray, which takes all workers of the cluster")
         summary = run(inputs, output, checked(SetConfig, config), workers=cluster or workers)
-        typer.echo(f"{summary.made} {config['kind']} made, {summary.kept} existed already: {output}")
-        for line in [*summary.remarks, *summary.errors]:
-            typer.echo(f"tfmlc: {line}", err=True)
+        show(f"{summary.made} {config['kind']} made, {summary.kept} existed already: {output}")
+        show(*(f"tfmlc: {line}" for line in (*summary.remarks, *summary.errors)), err=True)
         if summary.errors:
             raise typer.Exit(1)

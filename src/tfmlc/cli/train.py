@@ -11,6 +11,7 @@ from tfmlc.cli.tree import (
     app,
     check_unlocked,
     one_line_errors,
+    show,
 )
 from tfmlc.runtime.processes import is_first_process
 
@@ -51,12 +52,12 @@ def train(
         config = load_recipe(recipe, settings or [], smoke=smoke)
         if batch is not None:
             config, changes = scale_to(config, batch)
-            typer.echo("\n".join(changes), err=True)
+            show(*changes, err=True)
         from tfmlc.training.train import resolved, train_network
 
         if print_config:
             config, remarks = resolved(config)
-            typer.echo("".join(f"# {remark}\n" for remark in remarks) + config.to_yaml())
+            show(*(f"# {remark}" for remark in remarks), *config.to_yaml().splitlines())
             return
         if sweep is not None:
             from tfmlc.training.sweep import sweep_ratios
@@ -65,4 +66,4 @@ def train(
         else:
             said = f"weights: {train_network(config, folder, force=force)}"
         if is_first_process():
-            typer.echo(said)
+            show(*said.splitlines())

@@ -162,11 +162,17 @@ def in_words(error: str, option: str) -> str:
     return error + OPTIONS.get(option, "")
 
 
-def say(line: str) -> None:
-    """Print a line to standard error, where progress and errors go."""
+def show(*lines: str, err: bool = False) -> None:
+    """Print lines to standard output; control characters, which names and files can hold, are escaped."""
     from tfmlc.errors import printable
 
-    typer.echo(printable(line), err=True)
+    for line in lines:
+        typer.echo(printable(line), err=err)
+
+
+def say(line: str) -> None:
+    """Print a line to standard error, where progress and errors go."""
+    show(line, err=True)
 
 
 @contextmanager
