@@ -11,7 +11,11 @@ import re
 import stat
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
+from time import sleep
 from typing import Any
 from urllib.request import Request
 
@@ -22,6 +26,7 @@ from typer.testing import CliRunner
 
 from conftest import REPOSITORY
 from tfmlc.backbones import BACKBONES
+from tfmlc.backbones.pyiqa import FORCED, tensors_only
 from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import read_tensors
@@ -83,6 +88,16 @@ def test_a_pickle_does_not_change_the_functions_that_read_it(tmp_path: Path) -> 
         read_tensors(tmp_path / "a.pth")
 
 
+def test_objects_in_objects_without_end_are_refused(tmp_path: Path) -> None:
+    part = b"cmodel\nPart\n)\x81}X\x01\0\0\0a"
+    for depth, refused in ((20, False), (3000, True)):
+        (tmp_path / "a.pth").write_bytes(
+            archive_of(b"\x80\x02" + part * depth + TENSOR + b"sb" * depth + b".", bytes(4))
+        )
+        with pytest.raises(UserError, match="holds no named tensors") if refused else nullcontext():
+            assert list(read_tensors(tmp_path / "a.pth")[0]) == [".".join("a" * depth)]
+
+
 class Code:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (Path("code-ran"),))
@@ -100,6 +115,27 @@ def test_code_in_the_weights_of_a_metric_is_not_run(
     with pytest.raises(UserError, match="metric brisque is not available"):
         metric.compute(np.zeros((96, 96, 3), np.uint8), np.zeros((96, 96, 3), np.uint8))
     assert not (tmp_path / "code-ran").exists()
+
+
+def test_no_thread_ends_the_guard_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker loads its metrics in threads."""
+    monkeypatch.delenv(FORCED, raising=False)
+    inside = Event()
+
+    def first() -> None:
+        with tensors_only():
+            inside.set()
+            sleep(0.1)
+
+    def second() -> str | None:
+        inside.wait()
+        with tensors_only():
+            sleep(0.3)
+            return os.environ.get(FORCED)
+
+    with ThreadPoolExecutor(2) as pool:
+        short, long = pool.submit(first), pool.submit(second)
+    assert (short.result(), long.result(), os.environ.get(FORCED)) == (None, "1", None)
 
 
 def test_every_download_is_encrypted_and_has_a_checksum() -> None:
@@ -151,11 +187,16 @@ def test_no_shell_no_code_of_files_and_one_program() -> None:
     assert found(runs_code) == []
     assert found(r"(os\.(system|popen|exec\w+|spawn\w+|startfile)|pty\.spawn|\w+\.create_subprocess_\w+)\(") == []
     assert found(r"(tarfile|\w+\.extract(all)?\(|shutil\.unpack_archive|tempfile\.mktemp|shell=)") == []
-    git, itself = (
+    git_and_itself = {
         ("results.py", 'subprocess.run(\n            ["git",'),
         ("bench/growth.py", "subprocess.Popen(command,"),
-    )
-    assert set(found(r"(subprocess\.\w+\(|Popen\()\s*\S+")) == {git, itself}
+        ("bench/start.py", "subprocess.run(command,"),
+    }
+    assert set(found(r"(subprocess\.\w+\(|Popen\()\s*\S+")) == git_and_itself
+
+
+def test_commands_print_by_the_functions_that_escape() -> None:
+    assert {name for name, _ in found(r"(typer\.echo|print)\(") if name.startswith("cli/")} == {"cli/tree.py"}
 
 
 def test_git_is_asked_about_the_checkout_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,8 @@ BESIDE = re.compile(
     re.I,
 )
 COUNTERS = re.compile(r"n_averaged|num_updates|decay|initted|epoch|(^|_)iter|step|counter|best_|version", re.I)
-DEPTH = 8
+DEPTH = 8  # of containers
+NESTED = 64  # objects in objects, as the modules of a pickled model
 Groups = dict[tuple[str, ...], dict[str, Tensor]]
 
 
@@ -109,9 +110,11 @@ def _walk(content: object) -> Iterator[tuple[tuple[str, ...], str, Tensor]]:
     """
     seen: set[int] = set()
 
-    def inside(value: object, path: tuple[str, ...], prefix: str) -> Iterator[tuple[tuple[str, ...], str, Tensor]]:
+    def inside(
+        value: object, path: tuple[str, ...], prefix: str = "", nested: int = 0
+    ) -> Iterator[tuple[tuple[str, ...], str, Tensor]]:
         members = as_mapping(value)
-        if members is None or id(value) in seen or len(path) > DEPTH:
+        if members is None or id(value) in seen or len(path) > DEPTH or nested > NESTED:
             return
         seen.add(id(value))
         for key, item in members.items():
@@ -120,11 +123,11 @@ def _walk(content: object) -> Iterator[tuple[tuple[str, ...], str, Tensor]]:
                 if item.dim() or not COUNTERS.search(name) or "num_batches_tracked" in name:
                     yield path, name, item
             elif not isinstance(value, Mapping):
-                yield from inside(item, path, f"{name}.")
+                yield from inside(item, path, f"{name}.", nested + 1)
             elif not BESIDE.search(name):
-                yield from inside(item, (*path, name), "")
+                yield from inside(item, (*path, name), "", nested)
 
-    yield from inside(content, (), "")
+    yield from inside(content, ())
 
 
 def _split(name: str) -> tuple[list[str], str]:
