@@ -153,6 +153,26 @@ def test_the_example_of_a_cluster_trains_as_one_process_does(tmp_path: Path, pho
     assert relative_difference(tmp_path / "one", tmp_path / "two", photos) < SAME
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs bash")
+def test_a_job_whose_time_is_up_goes_back_into_the_queue(tmp_path: Path) -> None:
+    """The commands that stand for Slurm's write down what they are asked for."""
+    said = tmp_path / "said"
+    srun = f"#!/bin/bash\ntrap 'echo saved >> {said}; exit 143' TERM\necho starts >> {said}\nsleep 60 & wait\n"
+    for name, script in (("srun", srun), ("scontrol", f'#!/bin/sh\necho "$@" >> {said}\n')):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    places = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "SLURM_JOB_NODELIST": "here", "SLURM_JOB_ID": "7"}
+    job = subprocess.Popen(["bash", CLUSTER / "train.sbatch"], env={**os.environ, **places}, start_new_session=True)
+    try:
+        while "starts" not in (said.read_text() if said.exists() else ""):
+            time.sleep(0.02)
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait(PATIENCE_S) == 143
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+    assert said.read_text().splitlines() == ["show hostnames here", "starts", "saved", "requeue 7"]
+
+
 @pytest.mark.multiprocess
 def test_fsdp_gives_the_result_of_one_process_and_resumes(tmp_path: Path, photos: Path) -> None:
     settings = [f"data.photos=[{photos}]", *SMOKE, "loop.device=cpu", "loop.save_every_steps=3"]
