@@ -114,6 +114,31 @@ def test_whether_case_counts_is_seen_without_writing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "output", "said"),
+    [
+        ("A.JPG", "a.jpg", "is also an input and would be overwritten"),
+        ("Photos", "photos", "is also the input folder"),
+        ("Photos", "photos/sharp", ""),
+    ],
+)
+def test_no_name_of_an_input_is_an_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, output: str, said: str
+) -> None:
+    """Where case is ignored, a.jpg is A.JPG, and the results of an earlier run in photos/sharp are no inputs."""
+    monkeypatch.setattr("tfmlc.deblur.planning.ignores_case", lambda _: True)
+    monkeypatch.setattr("tfmlc.io.files.ignores_case", lambda _: True)
+    for name in ("A.JPG", "Photos/a.png", "Photos/Sharp/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"a photo")
+    if said:
+        with pytest.raises(UserError, match=said):
+            plan_batch([tmp_path / given], tmp_path / output)
+    else:
+        (job,) = plan_batch([tmp_path / given], tmp_path / output).jobs
+        assert job.source == tmp_path / "Photos" / "a.png"
+
+
+@pytest.mark.parametrize(
     ("argument", "said"),
     [
         (r"C:\Users\me\photos", "photos"),

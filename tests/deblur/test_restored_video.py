@@ -438,6 +438,13 @@ def test_a_container_that_cannot_hold_the_sound_is_refused_at_once(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
+def test_a_video_is_not_written_over_itself_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfmlc.io.files.ignores_case", lambda _: True)
+    source = write_clip(tmp_path / "A.MP4", Clip(pts=(0, 512)))
+    with pytest.raises(UserError, match="is also the source"):
+        deblur_video(source, tmp_path / "a.mp4", deblurrer=Deblurrer(Nothing()))
+
+
 @pytest.mark.parametrize(
     ("codec", "suffix"), [("h264", ".mkv"), ("hevc", ".mp4"), ("vp9", ".webm"), ("av1", ".mp4"), ("av1", ".webm")]
 )

@@ -14,7 +14,7 @@ from typing import Literal
 
 from tfmlc.deblur.marks import COMPARISON, mark_of
 from tfmlc.errors import UserError, in_one_line
-from tfmlc.io.files import LONGEST_NAME, ignores_case, one_name, real_path
+from tfmlc.io.files import LONGEST_NAME, identity, ignores_case, one_name, real_path
 from tfmlc.io.images import FORMATS, READ_ONLY, WRITTEN_AS, Found, is_image_name, nothing_found, search_images
 from tfmlc.io.locks import check_unlocked
 from tfmlc.io.stores import StoredPath, check_bucket, located, search_store
@@ -118,11 +118,12 @@ def plan_batch(
         raise UserError("give either an output or in_place")
     if not inputs:
         raise UserError("there is nothing to restore: give photos, videos or folders")
+    fold = output is not None and not isinstance(output, StoredPath) and ignores_case(real_path(output))
     for path in inputs:
-        if output is not None and path.is_dir() and real_path(path) == real_path(output):
+        if output is not None and path.is_dir() and identity(path, fold=fold) == identity(output, fold=fold):
             raise UserError(f"{output} is also the input folder: choose another output", option="in_place")
     found = _search(inputs, output, in_place=in_place)
-    jobs = _pair(found.images, output, to_file=output is not None and _is_for_a_file(output, inputs))
+    jobs = _pair(found.images, output, to_file=output is not None and _is_for_a_file(output, inputs), fold=fold)
     if compare:
         jobs = _with_comparisons(jobs)
     is_folder_run = len(jobs) > 1 or any(path.is_dir() for path in inputs)
@@ -176,10 +177,10 @@ def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> F
         everything.errors += found.errors
         names = {name for source, _ in found.images for name in (source, source.with_suffix(""))}
         for source, name in found.images:
-            identity = real_path(source) if in_place else real_path(source.parent) / source.name
-            if identity in taken:
+            key = real_path(source) if in_place else real_path(source.parent) / source.name
+            if key in taken:
                 continue
-            taken.add(identity)
+            taken.add(key)
             if is_folder and _is_comparison(source, names):
                 everything.skipped["named *-compare.png (from an earlier run)"] += 1
             elif is_folder and is_video_name(source) and not has_pyav():
@@ -209,19 +210,18 @@ def _is_comparison(source: Path, names: set[Path]) -> bool:
     return of in names or mark_of(source) == COMPARISON
 
 
-def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: bool) -> list[Job]:
+def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: bool, fold: bool) -> list[Job]:
     jobs: list[Job] = []
     taken: dict[object, Path] = {}
-    fold = output is not None and not isinstance(output, StoredPath) and ignores_case(real_path(output))
-    sources = {real_path(source) for source, _ in images}
+    sources = {identity(source, fold=fold) for source, _ in images}
     for (source, _), name in zip(images, _names_of_results([name for _, name in images], fold=fold), strict=True):
         target = source if output is None else output if to_file else output / name
-        if output is not None and real_path(target) in sources:
+        becomes = identity(target, fold=fold)
+        if output is not None and becomes in sources:
             raise UserError(
                 f"{target} is also an input and would be overwritten: choose another output", option="in_place"
             )
-        identity = one_name(real_path(target)) if fold else real_path(target)
-        if (other := taken.setdefault(identity, source)) != source:
+        if (other := taken.setdefault(becomes, source)) != source:
             way_out = "rename one" if other.parent == source.parent else "give the folder that has both"
             raise UserError(f"{other} and {source} would both become {target}: {way_out}")
         jobs.append(Job(source, target))

@@ -14,7 +14,7 @@ from tfmlc.deblur.marks import Mark, fingerprint_of
 from tfmlc.deblur.pieces import FRAMES, Pieces, folder_of
 from tfmlc.deblur.temporal import RestoredFrame, check_temporal, smoothed
 from tfmlc.errors import UserError
-from tfmlc.io.files import real_path, replaced
+from tfmlc.io.files import identity, replaced
 from tfmlc.io.locks import folder_lock
 from tfmlc.io.video.decoding import Damage
 from tfmlc.io.video.encoding import CONTAINERS, CodecName, Encoding, choose_encoding, encode
@@ -109,7 +109,7 @@ def deblur_video(
     check_output(output)
     check_temporal(settings.temporal)
     video = read_properties(source)
-    if real_path(source) == real_path(output):
+    if identity(source) == identity(output):
         raise UserError(f"{output} is also the source: choose another output")
     if deblurrer is None:
         from tfmlc.deblur.deblurrer import Deblurrer

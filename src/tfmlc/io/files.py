@@ -93,6 +93,20 @@ def ignores_case(folder: Path) -> bool:
     return False
 
 
+def identity(path: Path, *, fold: bool | None = None) -> Path | str:
+    """Return what all names of one file have in common: links are resolved, and case is ignored where the disk does.
+
+    Args:
+        path: The file or folder, which need not exist.
+        fold: Whether the file system ignores case; None looks.
+
+    Returns:
+        The same for the names of one file only. Hard links are two files.
+    """
+    real = real_path(path)
+    return one_name(real) if (ignores_case(real) if fold is None else fold) else real
+
+
 def _kind_of_special(path: Path) -> str | None:
     """Describe what a path is if it is not a regular file."""
     try:

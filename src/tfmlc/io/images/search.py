@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfmlc.errors import UserError
-from tfmlc.io.files import real_path
+from tfmlc.io.files import identity, real_path
 from tfmlc.io.images.formats import FORMATS, is_image_name, kind_of_file, kind_of_name
 
 
@@ -64,7 +64,7 @@ def search_images(
     if not path.is_dir():
         return Found([(path, Path(path.name if is_wanted(path) else f"{path.name}.png"))])
     found = Found()
-    inside = real_path(leave_out) if leave_out is not None else None
+    inside = identity(leave_out) if leave_out is not None else None
     for file in _files(path, inside, found):
         if is_wanted(file):
             found.images.append((file, file.relative_to(path)))
@@ -90,19 +90,19 @@ def nothing_found(path: Path, found: Found) -> UserError:
     return UserError(f"no images in {path}: {there}")
 
 
-def _files(folder: Path, leave_out: Path | None, found: Found) -> Iterator[Path]:
+def _files(folder: Path, leave_out: Path | str | None, found: Found) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         found.errors.append(f"cannot search {error.filename}: {(error.strerror or str(error)).lower()}")
 
     for name, folders, files in os.walk(folder, onerror=unreadable):
         place = Path(name)
-        if leave_out is not None and leave_out == real_path(place):
+        if leave_out is not None and leave_out == identity(place):
             folders.clear()
             continue
         folders[:] = [inner for inner in folders if not inner.startswith(".")]
         found.skipped["behind a link to a folder"] += sum((place / inner).is_symlink() for inner in folders)
         for file in (place / inner for inner in files if not inner.startswith(".")):
-            if leave_out is None or not file.is_symlink() or leave_out not in real_path(file).parents:
+            if leave_out is None or not file.is_symlink() or leave_out not in map(identity, real_path(file).parents):
                 yield file
     found.skipped += Counter()  # removes counts of zero
 
