@@ -360,6 +360,12 @@ def test_photos_that_are_named_one_by_one_need_no_lock(tmp_path: Path, deblurrer
         assert done(run(deblurrer, photo)) == {"a.png"}
 
 
+def test_a_folder_that_is_given_under_two_names_is_locked_once(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    first, second = save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.png")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    assert done(run(deblurrer, first, tmp_path / "link" / second.name)) == {"a.png", "b.png"}
+
+
 # Interruptions.
 
 

@@ -127,15 +127,15 @@ def plan_batch(
     if compare:
         jobs = _with_comparisons(jobs)
     is_folder_run = len(jobs) > 1 or any(path.is_dir() for path in inputs)
-    folders: set[Path] = set()
+    folders: dict[Path | str, Path] = {}
     if is_folder_run:
-        folders = {path if path.is_dir() else path.parent for path in inputs} if output is None else {output}
-    for folder in folders:
+        used = [path if path.is_dir() else path.parent for path in inputs] if output is None else [output]
+        folders = {identity(folder): folder for folder in used}  # a link to a folder is the folder
+    locked = tuple(sorted(folders.values()))
+    for folder in locked:
         if not isinstance(folder, StoredPath):
             check_unlocked(folder)
-    return Batch(
-        tuple(jobs), tuple(sorted(folders)), found.skipped, tuple(found.errors), is_folder_run, in_place=in_place
-    )
+    return Batch(tuple(jobs), locked, found.skipped, tuple(found.errors), is_folder_run, in_place=in_place)
 
 
 def _is_for_a_file(output: Path, inputs: Sequence[Path]) -> bool:
