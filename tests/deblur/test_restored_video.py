@@ -210,6 +210,22 @@ def test_pieces_of_other_settings_are_not_used(tmp_path: Path) -> None:
     assert network.seen == 10
 
 
+def test_a_damaged_piece_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut a piece can hold zeros beside the record that says it is complete."""
+    monkeypatch.setattr(pieces, "FRAMES", 3)
+    monkeypatch.setattr("tfmlc.deblur.video.FRAMES", 3)
+    source, target, network = write_clip(tmp_path / "a.mp4"), tmp_path / "b.mp4", Nothing()
+    deblur_video(source, tmp_path / "whole.mp4", deblurrer=Deblurrer(network))
+    network.seen, network.fails_at = 0, 10
+    with pytest.raises(KeyboardInterrupt):
+        deblur_video(source, target, deblurrer=Deblurrer(network))
+    damaged = folder_of(target) / "000001.mkv"
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    network.fails_at = None
+    deblur_video(source, target, deblurrer=Deblurrer(network))
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
 # The blend against flicker.
 
 

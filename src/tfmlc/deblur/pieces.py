@@ -14,7 +14,7 @@ from typing import Any
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.deblur.temporal import RestoredFrame
 from tfmlc.errors import UserError
-from tfmlc.io.files import TEMPORARY, read_json, real_path, write_atomically
+from tfmlc.io.files import TEMPORARY, file_sha256, flush, read_json, real_path, write_atomically
 from tfmlc.io.video.muxing import Piece
 from tfmlc.typed import is_record
 
@@ -40,9 +40,13 @@ class Tally:
 
 @dataclass
 class Record(Tally):
-    """The record of one piece: also the time and duration of each frame. Its file says that the piece is complete."""
+    """The record of one piece: also the time and duration of each frame, and the SHA-256 of the piece.
+
+    A piece is complete if its file and that of its record are there and agree. After a power cut they may not.
+    """
 
     times: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    sha256: str = ""
 
 
 class Pieces:
@@ -84,24 +88,25 @@ class Pieces:
                 record.times.append((frame.pts, frame.duration))
                 yield frame
 
-        encode(self._file(self.done, ".mkv"), recorded())
+        piece = self._file(self.done, ".mkv")
+        encode(piece, recorded())
+        flush(piece)
+        record.sha256 = file_sha256(piece)
         write_atomically(self._file(self.done, ".json"), json.dumps(asdict(record)).encode())
         self._add(record)
         return record.frames
 
     def record(self, number: int) -> Record | None:
         """Return the record of a piece; None if the piece is not complete."""
-        file = self._file(number, ".json")
-        if not file.exists() or not self._file(number, ".mkv").exists():
-            return None
-        found = self._read(file)
-        return None if found is None else Record(**found)
+        piece, file = self._file(number, ".mkv"), self._file(number, ".json")
+        found = self._read(file) if file.exists() and piece.exists() else None
+        return Record(**found) if is_record(found) and found.get("sha256") == file_sha256(piece) else None
 
     def __iter__(self) -> Iterator[Piece]:
         for number in range(self.done):
             record = self.record(number)
             if record is None:
-                raise UserError(f"a piece of the video was removed from {self.folder} during the run: run it again")
+                raise UserError(f"a piece of the video in {self.folder} was lost during the run: run it again")
             yield Piece(self._file(number, ".mkv"), record.times)
 
     def remove(self) -> None:

@@ -14,7 +14,7 @@ from tfmlc.deblur.marks import Mark, fingerprint_of
 from tfmlc.deblur.pieces import FRAMES, Pieces, folder_of
 from tfmlc.deblur.temporal import RestoredFrame, check_temporal, smoothed
 from tfmlc.errors import UserError
-from tfmlc.io.files import identity, replaced
+from tfmlc.io.files import flush, identity, replaced
 from tfmlc.io.locks import folder_lock
 from tfmlc.io.video.decoding import Damage
 from tfmlc.io.video.encoding import CONTAINERS, CodecName, Encoding, choose_encoding, encode
@@ -148,6 +148,7 @@ def restore_video(
             if tally.kept < tally.frames:
                 with replaced(target, by_way_of=pieces.folder) as temporary:
                     join(video, pieces, temporary, suffix, str(mark))
+                    flush(temporary)  # before the pieces are removed
             pieces.remove()
     finally:
         with suppress(OSError):

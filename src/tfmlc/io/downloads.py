@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tfmlc.errors import UserError
+from tfmlc.io.files import file_sha256
 from tfmlc.io.locks import file_lock
 from tfmlc.runtime.progress import Progress
 
@@ -49,11 +49,11 @@ def download(url: str, path: Path, sha256: str = "") -> str:
         raise UserError(f"cannot download {url}: give an address that starts with https://")
     with file_lock(path, wait=True):
         if path.exists():  # another process has fetched it in the meantime
-            return _sha256(path)
+            return file_sha256(path)
         part = path.with_name(path.name + PART)
         try:
             _receive(url, part)
-            received = _sha256(part)
+            received = file_sha256(part)
         except HTTPError as error:
             reason = "the server has no such file" if error.code == NOT_FOUND else f"the server answers {error.reason}"
             raise UserError(f"cannot download {url}: {reason} (status {error.code})") from error
@@ -114,11 +114,6 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO, start: int) -> None:
             progress.update(round(done / MEGABYTE))
     if total is not None and done < total:
         raise OSError(f"the connection ended after {done} of {total} bytes; the same command continues there")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reason(error: BaseException) -> str:

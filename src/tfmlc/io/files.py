@@ -148,6 +148,18 @@ def parse_json(text: str, source: object) -> Any:
         raise UserError(f"{source} is not JSON: {str(error)[:200]}") from error
 
 
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush(path: Path) -> None:
+    """Return when the content of a file is on the disk, so that a power cut does not lose it."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file completely or not at all.
 
@@ -216,8 +228,7 @@ def replaced(path: Path, *, by_way_of: Path | None = None) -> Generator[Path]:
         _being_written.add(name)
         yield temporary
         if path.exists():
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())  # the new content is on the disk before it replaces the old
+            flush(temporary)  # before it replaces the old content
             _copy_standing(path, temporary)
         temporary.replace(path)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tfmlc.errors import UserError
-from tfmlc.io.files import append_line, inside, one_name, parse_json, read_utf8, write_atomically
+from tfmlc.io.files import append_line, file_sha256, inside, one_name, parse_json, read_utf8, write_atomically
 
 MANIFEST = "manifest.jsonl"
 FORMER_KEYS = {"clip": "video", "film": "video"}  # in sets that earlier versions made
@@ -95,12 +94,6 @@ def distinct_stems(names: Sequence[Path]) -> list[Path]:
         taken.add(one_name(stem))
         stems.append(stem)
     return stems
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_whole(folder: Path, row: dict[str, Any]) -> bool:
