@@ -45,8 +45,8 @@ def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
         pixels = read_image(path, allow_large=allow_large).pixels
         return measure_pixels(pixels)
     from tfmlc.io.video.by_pyav import decode_stored
-    from tfmlc.io.video.decoding import Damage
-    from tfmlc.io.video.pixels import to_rgb, upright
+    from tfmlc.io.video.decoding import Damage, upright
+    from tfmlc.io.video.pixels import to_rgb
 
     frames = read_properties(path).frames
     every = max(1, frames // FRAMES) if frames else EVERY

@@ -12,8 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from tfmlc.errors import UserError
-from tfmlc.io.video.decoding import Damage, Frame, broken_promise
-from tfmlc.io.video.pixels import upright
+from tfmlc.io.video.decoding import Damage, Frame, broken_promise, upright
 
 if TYPE_CHECKING:
     from av.codec import CodecContext

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 Frame = NDArray[np.uint8]
 OnBad = Literal["stop", "skip"]
@@ -23,3 +26,8 @@ class Damage:
 def broken_promise(found: int, promised: int) -> Damage:
     """Return the damage of a video with fewer frames than its header says."""
     return Damage(f"ends after {found} of {promised} frames: it is cut off or damaged")
+
+
+def upright(pixels: NDArray[Any], frame: VideoFrame) -> NDArray[Any]:
+    """Return the pixels of a stored frame as they are shown: phones store how they were held."""
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))

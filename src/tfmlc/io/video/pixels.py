@@ -28,11 +28,6 @@ def to_rgb(frame: VideoFrame) -> NDArray[Any]:
     )
 
 
-def upright(pixels: NDArray[Any], frame: VideoFrame) -> NDArray[Any]:
-    """Return the pixels of a stored frame as they are shown: phones store how they were held."""
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
-
-
 def from_rgb(pixels: NDArray[Any], video: VideoProperties, pix_fmt: str) -> VideoFrame:
     """Return RGB pixels ``h w 3`` as a frame in a pixel format, with the colours of a video."""
     from av.video.frame import VideoFrame
