@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -74,7 +74,8 @@ class Cluster:
     ) -> Generator[tuple[Item, Result | None]]:
         """Run a function on many items, in one worker per GPU or per ``cores`` cores.
 
-        An item is run again, by a new worker, if its worker died. Its work must therefore be harmless to repeat.
+        An item is run again, by a new worker, if its worker died. Its work must therefore be harmless to repeat. Very
+        many items are handed out in blocks; those that were lost with their block are run again one by one.
 
         Args:
             start: Called once in each worker; it returns the function for the items. It must be possible to pickle it.
@@ -95,11 +96,11 @@ class Cluster:
             left = dict(enumerate(items))
             try:
                 arguments = ray.put(start), str(Path.cwd()), self.cores
-                for row in _pipeline(arguments, items, resources, count).iter_rows():
-                    number, result = row["box"].value
-                    if isinstance(result, UserError):
-                        raise result
-                    yield left.pop(number), result
+                for blocks in sorted({min(len(items), MOST_BLOCKS), len(items)}):  # at last each item in its own
+                    for number, result in _results(arguments, left, blocks, resources, count):
+                        if isinstance(result, UserError):
+                            raise result
+                        yield left.pop(number), result
             except ray.exceptions.RayError as error:
                 why = " ".join(str(error).split())
                 raise UserError(f"the Ray cluster stopped the work, finished work is kept: {why}") from error
@@ -125,12 +126,17 @@ def _caller() -> Callable[[Callable[[], Result]], Result]:
     return lambda job: job()
 
 
-def _pipeline(arguments: tuple[Any, ...], items: Sequence[Any], resources: dict[str, Any], count: int) -> Any:
+def _results(
+    arguments: tuple[Any, ...], items: Mapping[int, Any], blocks: int, resources: dict[str, Any], count: int
+) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the result of each item, except those in whose block the workers died."""
+    if not items:
+        return
     data: Any = import_module("ray.data")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it repeats with traces what the outcomes say
-    rows = [{"box": _Box(numbered)} for numbered in enumerate(items)]
+    rows = [{"box": _Box(numbered)} for numbered in items.items()]
     count = min(count, len(rows))
-    source = data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
+    source = data.from_items(rows, override_num_blocks=min(len(rows), blocks))
     source.context.max_errored_blocks = -1  # an item that ends its workers does not end the run
     source.context.enable_progress_bars = source.context.print_on_execution_start = False
     # one task at a time: what waits behind an item that ends its workers would count as tried, too
@@ -138,7 +144,9 @@ def _pipeline(arguments: tuple[Any, ...], items: Sequence[Any], resources: dict[
     retries: dict[str, Any] = {"max_task_retries": RETRIES}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args`")  # no other parameter takes the retries
-        return source.map(_Worker, compute=pool, fn_constructor_args=arguments, **resources, **retries)
+        made = source.map(_Worker, compute=pool, fn_constructor_args=arguments, **resources, **retries)
+    for row in made.iter_rows():
+        yield row["box"].value
 
 
 @contextmanager
