@@ -226,6 +226,22 @@ def test_a_damaged_piece_is_made_again(tmp_path: Path, monkeypatch: pytest.Monke
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_the_pieces_of_a_video_are_private(tmp_path: Path) -> None:
+    source, target, network = write_clip(tmp_path / "a.mp4"), tmp_path / "new" / "b.mp4", Nothing()
+    network.fails_at = 5
+    before = os.umask(0o022)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            deblur_video(source, target, deblurrer=Deblurrer(network))
+        network.fails_at = None
+        modes = [folder_of(target).stat().st_mode, target.parent.stat().st_mode]
+        deblur_video(source, target, deblurrer=Deblurrer(network))
+    finally:
+        os.umask(before)
+    assert [oct(mode & 0o777) for mode in (*modes, target.stat().st_mode)] == ["0o700", "0o755", "0o644"]
+
+
 # The blend against flicker.
 
 

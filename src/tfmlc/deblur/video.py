@@ -139,7 +139,7 @@ def restore_video(
     size = video.path.stat().st_size
     mark = Mark(fingerprint(deblurrer, settings), size)
     try:
-        with folder_lock(folder_of(target)):
+        with folder_lock(folder_of(target), private=True):
             plan = {"mark": str(mark), "changed": video.path.stat().st_mtime_ns, "encoding": asdict(encoding)}
             pieces = Pieces(target, plan, lambda: deblurrer.tile_for(video.height, video.width))
             damages: list[Damage] = []

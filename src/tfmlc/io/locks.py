@@ -20,7 +20,7 @@ WAIT_FOREVER_S = -1
 LEASE_S = 300.0  # several times as long as a network file system may keep an old time of a file
 
 
-def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[None]:
+def folder_lock(folder: Path, *, wait: bool = False, private: bool = False) -> AbstractContextManager[None]:
     """Lock a folder for one run; a missing folder is created.
 
     The operating system releases the lock when the process ends, so the file of a killed run blocks nobody. Temporary
@@ -29,6 +29,7 @@ def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[N
     Args:
         folder: The folder.
         wait: Whether to wait until another run ends.
+        private: Whether other users cannot read the folder, if it is created.
 
     Raises:
         UserError: If another run uses the folder, or it cannot be written.
@@ -39,7 +40,8 @@ def folder_lock(folder: Path, *, wait: bool = False) -> AbstractContextManager[N
         ...     (Path(folder) / LOCK).exists()
         True
     """
-    return _hold(folder / LOCK, f"in {folder}: wait for it, or choose another folder", wait=wait, below=True)
+    where = f"in {folder}: wait for it, or choose another folder"
+    return _hold(folder / LOCK, where, wait=wait, below=True, mode=0o700 if private else 0o777)
 
 
 def file_lock(file: Path, *, wait: bool = False) -> AbstractContextManager[None]:
@@ -52,10 +54,10 @@ def file_lock(file: Path, *, wait: bool = False) -> AbstractContextManager[None]
 
 
 @contextmanager
-def _hold(path: Path, where: str, *, wait: bool = False, below: bool = False) -> Generator[None]:
+def _hold(path: Path, where: str, *, wait: bool = False, below: bool = False, mode: int = 0o777) -> Generator[None]:
     lock = FileLock(path, timeout=WAIT_FOREVER_S if wait else 0)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode, parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise UserError(f"another run of tfmlc{_holder(path)} is working {where}") from None
