@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby
@@ -32,7 +34,7 @@ from tfmlc.deblur.marks import mark_of
 from tfmlc.deblur.pieces import folder_of
 from tfmlc.deblur.temporal import RestoredFrame, smoothed
 from tfmlc.errors import UserError
-from tfmlc.io.files import MACHINE, TEMPORARY
+from tfmlc.io.files import MACHINE, TEMPORARY, replaced
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.video import read_properties
 from tfmlc.io.video.by_pyav import decode, decode_stored
@@ -195,6 +197,31 @@ def test_what_a_killed_run_left_half_joined_is_removed(tmp_path: Path, monkeypat
     deblur_video(source, target, deblurrer=Deblurrer(Nothing()))
     assert places == [folder]
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_the_pieces_of_a_video_that_is_done_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    """A run can be killed after its result has its name, and before it removes the pieces."""
+    (tmp_path / "in").mkdir()
+    source, output = write_clip(tmp_path / "in" / "a.mp4"), tmp_path / "out"
+    target, network = source if in_place else output / "a.mp4", Nothing()
+    with monkeypatch.context() as killed:
+        killed.setattr("tfmlc.deblur.video.replaced", interrupted_at_its_end)
+        with pytest.raises(KeyboardInterrupt):
+            run(Deblurrer(network), source.parent, output=None if in_place else output)
+    assert (folder_of(target) / "plan.json").exists()
+    (outcome,) = run(Deblurrer(network), source.parent, output=None if in_place else output).values()
+    assert (outcome.done_before, network.seen) == (True, 10)
+    assert [path.name for path in target.parent.iterdir()] == ["a.mp4"]
+
+
+@contextmanager
+def interrupted_at_its_end(path: Path, **options: Any) -> Iterator[Path]:
+    with replaced(path, **options) as temporary:
+        yield temporary
+    raise KeyboardInterrupt
 
 
 def test_pieces_of_other_settings_are_not_used(tmp_path: Path) -> None:

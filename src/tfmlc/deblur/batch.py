@@ -10,6 +10,7 @@ from tfmlc.deblur.comparison import frame_of, frame_to_show, side_by_side
 from tfmlc.deblur.frames import frames_fingerprint, restore_frames
 from tfmlc.deblur.keeping import date, keep, not_blurred, video_not_blurred, write_result
 from tfmlc.deblur.marks import Mark, mark_of
+from tfmlc.deblur.pieces import remove_pieces
 from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.deblur.stored import by_copies
@@ -94,6 +95,8 @@ def file_restorer(
 
     def restore_copy(job: Job, show: OnFrame | None) -> Outcome:
         if is_done(job):
+            if job.is_video:
+                remove_pieces(job.target)
             return Outcome(job, done_before=True)
         if job.is_video:
             return restore_video_file(deblurrer, job, video, show, least_px=least_px)

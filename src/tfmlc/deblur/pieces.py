@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,7 @@ from tfmlc.deblur.sharpness import sharpness
 from tfmlc.deblur.temporal import RestoredFrame
 from tfmlc.errors import UserError
 from tfmlc.io.files import TEMPORARY, file_sha256, flush, read_json, real_path, write_atomically
+from tfmlc.io.locks import folder_lock
 from tfmlc.io.video.muxing import Piece
 from tfmlc.typed import is_record
 
@@ -111,8 +113,7 @@ class Pieces:
 
     def remove(self) -> None:
         """Remove the pieces, but not the lock of the folder."""
-        for old in (*self.folder.glob("[0-9]*"), self.folder / PLAN):
-            old.unlink(missing_ok=True)
+        _empty(self.folder)
 
     def _add(self, record: Record) -> None:
         self.tally += record
@@ -126,6 +127,21 @@ class Pieces:
             return read_json(file)
         except UserError:  # damaged: it is made again
             return None
+
+
+def remove_pieces(target: Path) -> None:
+    """Remove the folder for the pieces of a result that is complete; a run was killed before it did."""
+    folder = folder_of(target)
+    if folder.exists():
+        with suppress(UserError, OSError):  # another run is working there
+            with folder_lock(folder):
+                _empty(folder)
+            folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    for old in (*folder.glob("[0-9]*"), folder / PLAN):
+        old.unlink(missing_ok=True)
 
 
 def folder_of(target: Path) -> Path:
