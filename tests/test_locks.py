@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import typer
 from tfmlc.cli.tree import one_line_errors
 from tfmlc.errors import UserError
 from tfmlc.io import locks
-from tfmlc.io.files import MACHINE, TEMPORARY, append_line, replaced
+from tfmlc.io.files import MACHINE, TEMPORARY, append_line, replaced, temporary_folder
 from tfmlc.io.locks import LOCK, claimed, file_lock, folder_lock
 
 HOLD = """
@@ -119,6 +121,20 @@ def test_what_killed_runs_left_is_removed_by_the_next_holder(tmp_path: Path) -> 
     kept = {lives, elsewhere}
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "below"}
     assert {path.name for path in (tmp_path / "below").iterdir()} == {*kept, "a"}
+
+
+def test_a_temporary_folder_that_a_killed_process_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    for process in (dead.pid, os.getppid()):
+        (tmp_path / f"{TEMPORARY}{process}-0a1b2c3d-{MACHINE}" / "in").mkdir(parents=True)
+    with temporary_folder() as first, temporary_folder() as second:
+        assert first.is_dir()
+        assert stat.S_IMODE(second.stat().st_mode) == 0o700 or os.name == "nt"
+    assert [path.name for path in tmp_path.iterdir()] == [f"{TEMPORARY}{os.getppid()}-0a1b2c3d-{MACHINE}"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")

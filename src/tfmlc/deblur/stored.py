@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tfmlc.deblur.marks import COMPARISON, mark_of
 from tfmlc.deblur.planning import Job, Outcome
 from tfmlc.errors import UserError
-from tfmlc.io.files import TEMPORARY
+from tfmlc.io.files import temporary_folder
 from tfmlc.io.stores import StoredPath
 
 
@@ -29,10 +28,10 @@ def by_copies(restore: Callable[[Job], Outcome], job: Job) -> Outcome:
     if not any(isinstance(path, StoredPath) for path in (job.source, job.target)):
         return restore(job)
     try:
-        with TemporaryDirectory(prefix=TEMPORARY) as folder:
+        with temporary_folder() as folder:
             names = {job.source: "in", job.target: "out", job.comparison: "beside"}
             copies = {
-                path: Path(folder, place, path.name) if isinstance(path, StoredPath) else path
+                path: folder / place / path.name if isinstance(path, StoredPath) else path
                 for path, place in names.items()
                 if path is not None
             }

@@ -7,8 +7,10 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import stat
+import tempfile
 import unicodedata
 from collections.abc import Generator
 from pathlib import Path, PurePath, PureWindowsPath
@@ -238,13 +240,29 @@ def replaced(path: Path, *, by_way_of: Path | None = None) -> Generator[Path]:
         _being_written.discard(name)
 
 
-def remove_leftovers(folder: Path, *, below: bool = False, of_all_machines: bool = False) -> None:
+@contextlib.contextmanager
+def temporary_folder() -> Generator[Path]:
+    """Give a private folder, which is removed at the end. Those that killed processes left are removed first."""
+    remove_leftovers(Path(tempfile.gettempdir()), folders=True)
+    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-", suffix=f"-{MACHINE}") as folder:
+        name = Path(folder).name
+        _being_written.add(name)
+        try:
+            yield Path(folder)
+        finally:
+            _being_written.discard(name)
+
+
+def remove_leftovers(
+    folder: Path, *, below: bool = False, of_all_machines: bool = False, folders: bool = False
+) -> None:
     """Remove temporary files that killed processes left in a folder; those of running processes stay.
 
     Args:
         folder: The folder.
         below: Whether to look into its subfolders, too.
         of_all_machines: Whether no other machine is writing in the folder, so that its files are also leftovers.
+        folders: Whether to remove temporary folders, too.
     """
     for path in folder.glob(f"{'**/' if below else ''}{TEMPORARY}*-*"):
         process, *_, machine = f"{path.name.removeprefix(TEMPORARY)}-{MACHINE}".split("-")[:3]
@@ -252,7 +270,7 @@ def remove_leftovers(folder: Path, *, below: bool = False, of_all_machines: bool
             continue
         if _is_dead(int(process), path.name) if machine == MACHINE else of_all_machines:
             with contextlib.suppress(OSError):
-                path.unlink()
+                shutil.rmtree(path) if folders and path.is_dir() else path.unlink()
 
 
 def _is_dead(process: int, name: str) -> bool:
