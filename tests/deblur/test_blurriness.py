@@ -166,6 +166,18 @@ def test_only_what_is_blurred_is_restored(folder: Path, tmp_path: Path) -> None:
         assert ((tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()) == same
 
 
+@pytest.mark.parametrize(("name", "other"), [("a.jpeg", "b.jpg"), ("a.tif", "b.TIFF"), ("a.mp4", "b.m4v")])
+def test_what_is_kept_is_copied_under_another_suffix_of_its_format(
+    tmp_path: Path, sharp: np.ndarray, name: str, other: str
+) -> None:
+    source = tmp_path / name
+    write_clip(source) if name == "a.mp4" else write_image(source, Image(sharp))
+    source.write_bytes(source.read_bytes() + bytes(8))
+    result = tfmlc("deblur", source, "-o", tmp_path / other, "--only-blurry", "--blurry-px", 1000)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / other).read_bytes() == source.read_bytes()
+
+
 def test_frames_and_files_in_place_that_are_not_blurred_stay(folder: Path, tmp_path: Path) -> None:
     (folder / "broken.png").unlink()
     before = (folder / "sharp.jpg").read_bytes()

@@ -16,7 +16,8 @@ from tfmlc.deblur.planning import Job, Outcome
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.errors import UserError
 from tfmlc.io.files import real_path, replaced
-from tfmlc.io.images import Image, Pixels, write_image
+from tfmlc.io.images import FORMATS, Image, Pixels, write_image
+from tfmlc.io.video import CONTAINERS
 
 
 def not_blurred(pixels: Pixels, least_px: float) -> str:
@@ -108,4 +109,10 @@ def keep(job: Job, reason: Literal["fault", "not blurred"], why: str, image: Ima
 
 
 def _alike(one: Path, other: Path) -> bool:
-    return one.suffix.lower() == other.suffix.lower()
+    """Whether two names are of one format, as .jpg and .jpeg are."""
+    return _format(one) == _format(other)
+
+
+def _format(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return FORMATS.get(suffix) or CONTAINERS.get(suffix, suffix)
