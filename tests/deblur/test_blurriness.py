@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import av
@@ -152,6 +153,21 @@ def test_what_is_missing_or_would_be_mixed_up_is_one_line(folder: Path, tmp_path
     result = tfmlc("blurriness", folder / "sharp.jpg", tmp_path / "sharp.jpg", "--map", tmp_path / "maps")
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert "same map" in result.stderr
+
+
+def test_a_limit_without_its_option_is_one_line(folder: Path, tmp_path: Path) -> None:
+    result = tfmlc("deblur", folder, "-o", tmp_path / "out", "--blurry-px", 8)
+    said = "tfmlc: --blurry-px needs --only-blurry: without it all files are restored\n"
+    assert (result.exit_code, result.stderr) == (2, said)
+
+
+def test_a_video_without_pyav_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_clip(tmp_path / "a.mp4", Clip(sound=None))
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "tfmlc.io.video.by_pyav", raising=False)
+    result = tfmlc("blurriness", source)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "pip install 'tfmlc[video]'" in result.stderr
 
 
 def test_only_what_is_blurred_is_restored(folder: Path, tmp_path: Path) -> None:

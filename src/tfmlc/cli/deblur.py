@@ -56,7 +56,12 @@ Temporal = Annotated[
 OnlyBlurry = Annotated[
     bool, typer.Option("--only-blurry", help="Copy what is not blurred unchanged (see tfmlc blurriness).")
 ]
-BlurryPx = Annotated[float, typer.Option(min=0, help="Blurred is what has this score or more, in px of motion.")]
+BlurryPx = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help=f"With --only-blurry: the least score of what is blurred, in px of motion. Default: {BLURRY_PX:g}."
+    ),
+]
 Guard = Annotated[bool, typer.Option("--guard/--no-guard", help="Keep files whose result has a fault, such as a mesh.")]
 Frames = Annotated[bool, typer.Option("--frames", help="The images in a folder are the frames of a video.")]
 KEPT = {"fault": "their results had faults", "not blurred": "they are not blurred"}
@@ -75,7 +80,7 @@ def deblur(
     compare: Compare = False,
     in_place: InPlace = False,
     only_blurry: OnlyBlurry = False,
-    blurry_px: BlurryPx = BLURRY_PX,
+    blurry_px: BlurryPx = None,
     guard: Guard = True,
     again: Again = False,
     yes_large: YesLarge = False,
@@ -94,13 +99,14 @@ def deblur(
         from tfmlc.deblur.batch import plan_batch, run_batch
 
         _check_options(output, in_place=in_place, again=again, frames_by_ray=frames and ray is not None)
+        least_px = _least_px(blurry_px, only_blurry=only_blurry)
         batch = plan_batch(inputs, output, in_place=in_place, compare=compare)
         from tfmlc.deblur import VideoSettings
         from tfmlc.deblur.clustered import Make, run_on_cluster
         from tfmlc.deblur.strength import network_of
 
         make = Make(network_of(model, strength), device, precision, tile, best, guard)
-        video, least_px = VideoSettings(codec, quality, temporal), blurry_px if only_blurry else 0.0
+        video = VideoSettings(codec, quality, temporal)
         if cluster := find_cluster(ray, ray_cores):
             run = partial(run_on_cluster, cluster, make, batch)
         else:
@@ -132,6 +138,17 @@ def _check_options(output: Path | None, *, in_place: bool, again: bool, frames_b
         raise UserError("--again cannot be used with --in-place: the originals of restored files are gone")
     if frames_by_ray:
         raise UserError("--frames cannot be used with --ray: each frame needs its neighbours")
+
+
+def _least_px(blurry_px: float | None, *, only_blurry: bool) -> float:
+    """Return the score from which on files are restored; 0 restores all."""
+    from tfmlc.errors import UserError
+
+    if only_blurry:
+        return BLURRY_PX if blurry_px is None else blurry_px
+    if blurry_px is not None:
+        raise UserError("--blurry-px needs --only-blurry: without it all files are restored")
+    return 0.0
 
 
 def _described(outcome: Outcome, batch: Batch) -> str:

@@ -44,11 +44,11 @@ def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
     if not is_video_name(path):
         pixels = read_image(path, allow_large=allow_large).pixels
         return measure_pixels(pixels)
+    frames = read_properties(path).frames  # says what to install if PyAV is missing
     from tfmlc.io.video.by_pyav import decode_stored
     from tfmlc.io.video.decoding import Damage, upright
     from tfmlc.io.video.pixels import to_rgb
 
-    frames = read_properties(path).frames
     every = max(1, frames // FRAMES) if frames else EVERY
     decoded = (item for item in decode_stored(path) if not isinstance(item, Damage))
     found: list[Measured] = []
