@@ -474,6 +474,17 @@ def test_a_video_that_ends_in_a_frame_keeps_what_decodes(tmp_path: Path, deblurr
     assert np.abs(shown[:, :320] - shown[:, 324:]).mean() < 4  # the same frame
 
 
+@pytest.mark.parametrize("sound", [None, "mp2"])
+def test_a_clock_that_jumps_back_is_refused_at_once(tmp_path: Path, sound: str | None) -> None:
+    """As in two files that were joined by copying: 20 frames would get the times of 10."""
+    whole, network = write_clip(tmp_path / "a.mpg", Clip(codec="mpeg2video", sound=sound)), Nothing()
+    (tmp_path / "joined.mpg").write_bytes(whole.read_bytes() * 2)
+    with pytest.raises(UserError, match=r"joined\.mpg jumps back at 0\.\d+ s, .* -i joined\.mpg -c copy"):
+        deblur_video(tmp_path / "joined.mpg", tmp_path / "b.mkv", deblurrer=Deblurrer(network))
+    assert network.seen == 0
+    assert deblur_video(whole, tmp_path / "b.mkv", deblurrer=Deblurrer(network)).frames == 10
+
+
 def test_a_container_that_cannot_hold_the_sound_is_refused_at_once(tmp_path: Path) -> None:
     network = Nothing()
     source = write_clip(tmp_path / "a.mp4")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import merge
@@ -25,6 +26,7 @@ OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")  
 ALPHA = "alpha_mode"  # metadata that would be wrong of frames without transparency
 APPLE = "com.apple."  # keys that MP4 and MOV hold only in a metadata atom of their own
 IN_APPLE_PLAYERS = "hvc1"  # the tag with which they play HEVC
+BACK_FRAMES = 3  # by which the times of damaged videos can be out of order
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,32 @@ def check_streams(source: Path, suffix: str) -> list[str]:
         for kind, count in left_out.items()
     ]
     return [*notes, *(["its transparency is left out"] if transparent else [])]
+
+
+def check_clock(video: VideoProperties) -> None:
+    """Check that the times of a video do not jump back; its packets are read for that, but no frame is decoded.
+
+    Args:
+        video: The properties of the video.
+
+    Raises:
+        UserError: If a time is earlier than the one before by more than a few frames.
+    """
+    from av.error import FFmpegError
+
+    least = round(BACK_FRAMES / video.rate / video.time_base)
+    with open_video(video.path) as container, suppress(FFmpegError, OSError):  # the decoder tells of damage
+        stream, last = container.streams.best("video"), None
+        for packet in container.demux(stream):
+            if packet.dts is None:
+                continue
+            if last is not None and packet.dts < last - least:
+                raise UserError(
+                    f"the clock of {video.path} jumps back at {float(last * video.time_base):.2f} s, as in files that "
+                    f"are joined by copying: write it with new times first, for example with "
+                    f"ffmpeg -fflags +genpts -i {video.path.name} -c copy new.mkv"
+                )
+            last = packet.dts
 
 
 def _is_transparent(stream: Any) -> bool:
