@@ -19,7 +19,7 @@ from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.io.weights import shipped_models
 from tfmlc.networks import Network, build_network, load_network
-from tfmlc.networks.onnx import _converted, export_onnx
+from tfmlc.networks.onnx import _converted, _largest_difference, export_onnx
 
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
 pytestmark = pytest.mark.heavy
@@ -122,3 +122,20 @@ def test_the_shipped_model_by_the_command(tmp_path: Path) -> None:
     assert_equal(network, path)
     said = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert (said["licence"], said["sha256"]) == (network.info.licence, network.info.sha256)
+
+
+def test_values_that_are_not_finite_are_found_at_any_size_and_in_any_precision(
+    exported: tuple[Network, Path], tmp_path: Path
+) -> None:
+    class Sometimes(Network):
+        def restore(self, blurry: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(stage * (1.0 if blurry.shape[-1] > 50 else torch.nan) for stage in exported[0].restore(blurry))
+
+    network = Sometimes(step=exported[0].size_multiple, floats_per_px=1, head=2)
+    network.register_parameter("any", torch.nn.Parameter(torch.zeros(1)))
+    assert np.isnan(_largest_difference(network, exported[1].read_bytes()))
+    broken = gentle(build_network("hinet", width=4, depth=2, normalised_levels=(1, 1))).eval()
+    torch.nn.init.constant_(broken.get_parameter("last.bias"), torch.nan)
+    with pytest.raises(UserError, match="its graph is off by nan"):
+        export_onnx(tmp_path / "model.onnx", broken, precision="int8")
+    assert not list(tmp_path.iterdir())

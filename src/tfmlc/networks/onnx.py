@@ -51,7 +51,8 @@ def export_onnx(path: str | Path, network: Network, *, precision: Precision = "f
         The largest difference between the values of the file and those of the network.
 
     Raises:
-        UserError: If the network cannot be exported, the exported one differs from it, or the file cannot be written.
+        UserError: If the network cannot be exported, the exported one differs from it or returns values that are not
+            finite, or the file cannot be written.
         ModuleNotFoundError: If the extra ``onnx`` is not installed.
 
     Example:
@@ -70,7 +71,7 @@ def export_onnx(path: str | Path, network: Network, *, precision: Precision = "f
         difference = _largest_difference(network, content)
     finally:
         network.train(was_training)
-    if precision == "fp32" and not difference <= CLOSE:
+    if not np.isfinite(difference) or (precision == "fp32" and difference > CLOSE):
         raise UserError(
             f"{network.info.name or 'the network'} cannot be exported: its graph is off by {difference:.2g}"
         )
@@ -143,7 +144,7 @@ def _largest_difference(network: Network, content: bytes) -> float:
         with torch.inference_mode():
             wanted = network(torch.from_numpy(blurry).to(weight))[-1].float().cpu().numpy()
         found.append(float(np.abs(session.run([OUTPUT], {INPUT: blurry})[0] - wanted).max()))
-    return max(found)
+    return float(np.max(found))  # unlike max it returns NaN if one of them is
 
 
 __all__ = ["export_onnx"]
