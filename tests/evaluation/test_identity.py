@@ -179,14 +179,17 @@ def test_an_output_that_would_hit_another_file(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=said):
             evaluate({"blurry": tmp_path / name}, dataset)
     (tmp_path / "notes.csv").write_text("mine,1\n")
+    (tmp_path / "labels.csv").write_text("image,label\n0.bmp,cat\n")
     (tmp_path / "mine.json").write_text('{"mine": 1}')
     with pytest.raises(UserError, match=r"notes\.csv would be replaced by the scores of each image"):
         evaluate({"blurry": tmp_path / "notes.json"}, dataset)
+    with pytest.raises(UserError, match=r"labels\.csv would be replaced by the scores of each image"):
+        evaluate({"blurry": tmp_path / "labels.json"}, dataset)
     with pytest.raises(UserError, match=r"mine\.json is not a scores file"):
         evaluate({"blurry": tmp_path / "mine.json"}, dataset, overwrite=True)
     with pytest.raises(UserError, match="would both go to"):
         evaluate({"blurry": tmp_path / "a.json", str(dataset / "sharp"): tmp_path / "a.json"}, dataset)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "notes.csv", "set"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.csv", "mine.json", "notes.csv", "set"]
 
 
 def test_a_report_does_not_hit_the_scores_of_every_image(tmp_path: Path) -> None:
@@ -196,6 +199,28 @@ def test_a_report_does_not_hit_the_scores_of_every_image(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"set\.csv holds the scores of each image"):
         write_report([tmp_path / "set.json"], tmp_path)
     assert (tmp_path / "set.csv").read_bytes() == before
+    evaluate({"blurry": tmp_path / "other.json"}, dataset)
+    with pytest.raises(UserError, match=r"set\.csv holds the scores of each image"):
+        write_report([tmp_path / "other.json"], tmp_path)
+    assert not (tmp_path / "set.md").exists()
+    write_report([tmp_path / "other.json"], tmp_path / "out")
+    write_report([tmp_path / "other.json"], tmp_path / "out")  # its own tables are replaced
+
+
+def test_labels_that_differ_in_a_slash_share_no_folder_and_no_table(tmp_path: Path) -> None:
+    places = [tmp_path / "A" / "test", tmp_path / "B" / "test", tmp_path / "A-test"]
+    datasets = [make_pairs(place, 10 + 20 * number) for number, place in enumerate(places)]
+    evaluate({"blurry": tmp_path / "s.json"}, datasets, restoring=RestoreSettings(save=True))
+    scores = read_scores(tmp_path / "s.json")
+    assert len({item.images for item in scores}) == 3
+    for item, dataset in zip(scores, datasets, strict=True):
+        assert item.images is not None
+        assert np.array_equal(read_rgb8(item.images / "0.png"), read_rgb8(dataset / "blur" / "0.bmp"))
+    write_report([tmp_path / "s.json"], tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("*.csv"))) == 3
+    earlier = tmp_path / "s.images" / "B-test"
+    Place(tmp_path / "s.json", "B/test").images.rename(earlier)
+    assert read_scores(tmp_path / "s.json")[1].images == earlier
 
 
 def test_datasets_of_one_name_are_not_one_table(tmp_path: Path) -> None:

@@ -67,13 +67,41 @@ def test_one_file_that_needs_nothing_else(tmp_path: Path, pairs: Path, files: li
 def test_text_of_scores_is_escaped(tmp_path: Path, pairs: Path, files: list[Path]) -> None:
     evil = "<script>alert(1)</script><!--"
     for path in files:
-        path.write_text(path.read_text().replace("0.png", f"{evil.replace('/', '')}.png").replace("finished", evil))
-    for path in pairs.rglob("0.png"):
+        text = path.read_text().replace("0.png", f"{evil.replace('/', '')}.png").replace("finished", evil)
+        path.write_text(json.dumps({**json.loads(text), "dataset_sha256": None}))
+    for path in tmp_path.rglob("0.png"):
         path.rename(path.with_name(f"{evil.replace('/', '')}.png"))
     page = write_report(files, tmp_path / "out", pairs).read_text()
     assert "alert(1)" in page
+    assert 'class="gallery"' in page
     assert "<script>alert" not in page
     assert "script><!--" not in page
+
+
+@pytest.mark.parametrize("name", ["sharp", "blurry"])
+def test_results_in_a_folder_named_like_the_input_or_the_truth(tmp_path: Path, pairs: Path, name: str) -> None:
+    done = (tmp_path / "finished").rename(tmp_path / name)
+    models = {"blurry": tmp_path / "blurry.json", str(done): tmp_path / f"{name}-done.json"}
+    evaluate(models, pairs, restoring=RestoreSettings(save=True))
+    label = f"{tmp_path.name}/{name}"
+    page = write_report(list(models.values()), tmp_path / "out", pairs).read_text()
+    (data, *_) = re.findall(r'class="data">(.*)</script>', page)
+    assert set(json.loads(data)["wide"]) == {"blurry", label, "sharp"}
+    earlier = models[str(done)]
+    earlier.write_text(earlier.read_text().replace(f'"{label}"', f'"{name}"'))
+    assert [item.label for item in distinct(read_scores(earlier))] == [f"{name}-done"]
+    assert not read_scores(earlier)[0].is_input
+
+
+def test_images_that_were_not_scored_are_said(tmp_path: Path, pairs: Path, files: list[Path]) -> None:
+    other = shutil.copytree(pairs, tmp_path / "other")
+    write_image(other / "blur" / "0.png", Image(make_photo(96, 128)))
+    with pytest.raises(UserError, match="other has other images than were scored"):
+        write_report(files, tmp_path / "out", other)
+    assert not (tmp_path / "out").exists()
+    evaluate({"blurry": tmp_path / "both.json"}, [pairs, other], restoring=RestoreSettings(save=True))
+    page = write_report([tmp_path / "both.json"], tmp_path / "out", pairs).read_text()
+    assert page.count('class="gallery"') == page.count("has other images than were scored") == 1
 
 
 def test_a_large_set_shows_images_spread_over_the_gain() -> None:

@@ -14,7 +14,7 @@ from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import DataSet, check_output, find_datasets
 from tfmlc.evaluation.record import Place, Record, Scoring, images_of
 from tfmlc.evaluation.scoring import score_on_cluster, score_pairs
-from tfmlc.evaluation.sources import BLURRY, DEFAULTS, RestoreSettings, Source, find_source
+from tfmlc.evaluation.sources import BLURRY, DEFAULTS, RestoreSettings, Source, find_source, name_in_reports
 from tfmlc.evaluation.tables import csv_text
 from tfmlc.io.files import remove_leftovers, write_atomically
 from tfmlc.io.locks import file_lock
@@ -114,7 +114,7 @@ def _sources(model: str, datasets: Sequence[DataSet], restoring: RestoreSettings
     """Return the source of a model for each dataset; a folder of restored images has a subfolder per dataset."""
     if len(datasets) == 1 or model == BLURRY or not Path(model).is_dir():
         return [find_source(model, datasets[0].pairs, restoring, floats=floats)] * len(datasets)
-    name = Path(model).resolve().name
+    name = name_in_reports(Path(model).resolve())
     found = [find_source(str(Path(model) / one.label), one.pairs, restoring, floats=floats) for one in datasets]
     return [replace(source, info=source.info | {"model": name}) for source in found]
 

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tfmlc.data.datasets.choice import evenly
-from tfmlc.data.datasets.pairs import Pair, find_pairs, read_pair
+from tfmlc.data.datasets.pairs import Pair, read_pair
 from tfmlc.evaluation.identity import DataSet
 from tfmlc.evaluation.scores import Scores, gain, psnr_column
+from tfmlc.evaluation.sources import BLURRY, SHARP
 from tfmlc.evaluation.tables import digits, higher_is_better
 from tfmlc.io.images import read_rgb8
 from tfmlc.runtime.progress import Progress
 
 MOST_IMAGES = 100  # on the page, so that it stays small
 WIDE_PX, CROP_PX, THUMBNAIL_PX, QUALITY = 960, 224, 80, 85
-BEFORE, SHARP, GAIN = "blurry", "sharp", "gain"
+GAIN = "gain"
 Image8 = NDArray[np.uint8]
 
 
@@ -75,7 +76,15 @@ class Gallery:
         return {"metrics": self.metrics, "images": images}
 
 
-def build_gallery(scores: Sequence[Scores], dataset: Path) -> Gallery | None:
+def is_scored_on(scores: Sequence[Scores], dataset: DataSet) -> bool:
+    """Whether the scores of some models are of a dataset as it is now; reads every file if the names are the same."""
+    if not {pair.name for pair in dataset.pairs} >= scores[0].per_image.keys():
+        return False
+    known = next(filter(None, (item.info.get("dataset_sha256") for item in scores)), None)
+    return known is None or known == dataset.sha256()
+
+
+def build_gallery(scores: Sequence[Scores], dataset: DataSet) -> Gallery | None:
     """Read and encode the images of a dataset, at most 100, which are evenly spread over the gain of the last model.
 
     Args:
@@ -83,19 +92,16 @@ def build_gallery(scores: Sequence[Scores], dataset: Path) -> Gallery | None:
         dataset: The dataset.
 
     Returns:
-        The gallery; None if no results were kept, or the dataset is another one or has changed.
+        The gallery; None if no results were kept.
     """
     models = [(item, item.images) for item in scores if item.images is not None]
-    pairs = {pair.name: pair for pair in find_pairs(dataset)}
-    if not models or not pairs.keys() >= models[-1][0].per_image.keys():
+    if not models:
         return None
-    last = models[-1][0]
-    if (known := last.info.get("dataset_sha256")) and known != DataSet("", dataset, list(pairs.values())).sha256():
-        return None  # the images have changed since
+    pairs, last = {pair.name: pair for pair in dataset.pairs}, models[-1][0]
     before = next((item for item in scores if item.is_input), None)
     column = psnr_column([last] if before is None else [before, last])
     chosen = examples(before, last, column)
-    labels = [BEFORE, *(item.label for item, _ in models if not item.is_input), SHARP]
+    labels = [BLURRY, *(item.label for item, _ in models if not item.is_input), SHARP]
     images: list[GalleryImage] = []
     with Progress("images of the report", len(chosen)) as progress:
         for name in sorted(chosen, key=list(pairs).index):
@@ -139,7 +145,7 @@ def _encoded(
 ) -> GalleryImage:
     blurry, sharp = read_pair(pair)
     file = Path(pair.name).with_suffix(".png")
-    shown = {BEFORE: blurry, **{label: read_rgb8(folder / file) for label, folder in folders.items()}, SHARP: sharp}
+    shown = {BLURRY: blurry, **{label: read_rgb8(folder / file) for label, folder in folders.items()}, SHARP: sharp}
     last = [*shown.values()][-2]
     area = changed_place(blurry, last)
     return GalleryImage(

@@ -76,7 +76,14 @@ class Place:
 def images_of(output: Path, section: str | None = None) -> Path:
     """Return the folder of the restored images of a scores file."""
     folder = output.with_suffix(".images")
-    return folder if section is None else folder / section.replace("/", "-")
+    return folder if section is None else folder / quote(section, safe="")  # two labels never share a folder
+
+
+def saved_images(output: Path, section: str | None = None) -> Path | None:
+    """Return the folder of the restored images of a scores file if there is one, also of an earlier version."""
+    folder = images_of(output, section)
+    earlier = folder if section is None else folder.with_name(section.replace("/", "-"))
+    return next((place for place in (folder, earlier) if place.is_dir()), None)
 
 
 class Record:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfmlc.data.datasets.pairs import find_pairs
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import WHY_NOT_FINITE
-from tfmlc.evaluation.gallery import build_gallery
+from tfmlc.evaluation.gallery import build_gallery, is_scored_on
+from tfmlc.evaluation.identity import DataSet
 from tfmlc.evaluation.plots import LPIPS, svg_before_and_after, svg_of_models
 from tfmlc.evaluation.scores import Scores, by_dataset, distinct, gain, psnr_column, read_scores
-from tfmlc.evaluation.tables import Table, arrow, beside_published, build_table, digits
+from tfmlc.evaluation.tables import Table, arrow, beside_published, build_table, digits, is_own_csv
 from tfmlc.io.files import write_atomically
 
 HERE = Path(__file__).parent
@@ -30,24 +32,30 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
         The path of the page.
 
     Raises:
-        UserError: If a file is not a scores file, is of another version, or its means do not fit its images.
+        UserError: If a file is not a scores file, is of another version, or its means do not fit its images; if the
+            dataset has other images than were scored; or if a table would replace the scores of each image.
     """
     from jinja2 import Environment, StrictUndefined
 
     files = list({path.resolve(): path for path in files}.values())  # a file that is given twice counts once
-    scores = distinct([item for path in files for item in read_scores(path)])
+    kinds = by_dataset(distinct([item for path in files for item in read_scores(path)]))
+    targets = {name: output / name.replace("%", "%25").replace("/", "%2F") for name in kinds}  # none shares a name
+    _check_tables([Path(f"{target}.csv") for target in targets.values()], files)
+    shown = None if dataset is None else DataSet("", dataset, find_pairs(dataset))
+    matching = [name for name, inside in kinds.items() if shown is not None and is_scored_on(inside, shown)]
+    if shown is not None and not matching:
+        raise UserError(f"{dataset} has other images than were scored, or they have changed: give what was scored")
     sections: list[dict[str, Any]] = []
-    for name, inside in by_dataset(scores).items():
+    for name, inside in kinds.items():
         inside.sort(key=lambda item: not item.is_input)
         table = build_table(
             [(item.label, item.mean) for item in inside], [item.label for item in inside if item.is_input]
         )
         for suffix, text in ((".md", table.as_markdown()), (".tex", table.as_latex()), (".csv", table.as_csv())):
-            target = output / f"{name.replace('/', '-')}{suffix}"
-            if target.resolve() in {path.with_suffix(".csv").resolve() for path in files}:
-                raise UserError(f"{target} holds the scores of each image: choose another folder for the report, -o")
-            write_atomically(target, text.encode(errors="backslashreplace"))
-        sections.append(_section(name, inside, table, dataset))
+            write_atomically(Path(f"{targets[name]}{suffix}"), text.encode(errors="backslashreplace"))
+        gallery = build_gallery(inside, shown) if shown is not None and name in matching else None
+        other = shown is not None and name not in matching
+        sections.append({**_section(name, inside, table), "gallery": gallery, "other": other})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template, style, script = (
         (HERE / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html.jinja", "css", "js")
@@ -60,7 +68,15 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
     return path
 
 
-def _section(name: str, scores: Sequence[Scores], table: Table, dataset: Path | None) -> dict[str, Any]:
+def _check_tables(tables: Sequence[Path], files: Sequence[Path]) -> None:
+    """Raise UserError if a table would replace the scores of each image, which lie beside a scores file."""
+    given = {path.with_suffix(".csv").resolve() for path in files}
+    for table in tables:
+        if table.resolve() in given or is_own_csv(table):
+            raise UserError(f"{table} holds the scores of each image: choose another folder for the report, -o")
+
+
+def _section(name: str, scores: Sequence[Scores], table: Table) -> dict[str, Any]:
     return {
         "name": name,
         "images": len(scores[0].per_image),
@@ -68,7 +84,6 @@ def _section(name: str, scores: Sequence[Scores], table: Table, dataset: Path | 
         "published": published_values(scores),
         "plane": draw_plane(scores),
         "scatter": draw_scatter(scores),
-        "gallery": build_gallery(scores, dataset) if dataset is not None else None,
         "failures": failures(scores),
         "scores": scores,
         "rehearsal": any(item.is_rehearsal for item in scores),

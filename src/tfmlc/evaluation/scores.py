@@ -13,8 +13,8 @@ import numpy as np
 
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import read_sections, shortest_names
-from tfmlc.evaluation.record import FORMAT, images_of
-from tfmlc.evaluation.sources import BLURRY
+from tfmlc.evaluation.record import FORMAT, saved_images
+from tfmlc.evaluation.sources import BLURRY, SHARP, name_in_reports
 from tfmlc.evaluation.tables import higher_is_better
 
 
@@ -48,7 +48,7 @@ class Scores:
     @property
     def is_input(self) -> bool:
         """Whether the scores are those of the blurry images."""
-        return self.info["model"] == BLURRY
+        return self.info["model"] == BLURRY and not self.info.get("restored_sha256")
 
 
 def read_scores(path: Path) -> list[Scores]:
@@ -62,8 +62,8 @@ def read_scores(path: Path) -> list[Scores]:
         mean: dict[str, float | None] = content["mean"]
         rows: dict[str, dict[str, float | None]] = content["per_image"]
         _check_means(path, mean, rows)
-        images = images_of(path, content["dataset"] if len(sections) > 1 else None)
-        kept = content.get("images_saved", True) and images.is_dir()
+        images = saved_images(path, content["dataset"] if len(sections) > 1 else None)
+        kept = content.get("images_saved", True)
         label = f"rehearsal: {content['model']}" if content.get("rehearsal") else content["model"]
         scores.append(Scores(path, label, content["dataset"], mean, rows, images if kept else None, content))
     return scores
@@ -101,13 +101,19 @@ def _same_images(one: Scores, other: Scores) -> bool:
 def distinct(scores: list[Scores]) -> list[Scores]:
     """Give each file a unique label: the model's name, or what tells the files apart if several have the same model."""
     seen = Counter((item.dataset, item.label) for item in scores)
-    alike = [item for item in scores if seen[item.dataset, item.label] > 1]
+    alike = [item for item in scores if seen[item.dataset, item.label] > 1 or _is_taken(item.label, item)]
     paths = list(dict.fromkeys(item.path.with_suffix("").absolute() for item in alike))
     names = dict(zip(paths, shortest_names(paths), strict=True))
     for item in alike:
-        name = names[item.path.with_suffix("").absolute()]
+        path = item.path.with_suffix("").absolute()
+        name = name_in_reports(path) if _is_taken(names[path], item) else names[path]
         item.label = f"rehearsal: {name}" if item.is_rehearsal else name
     return scores
+
+
+def _is_taken(label: str, item: Scores) -> bool:
+    """Whether a label would be that of the input or of the truth in a report, which the item is not."""
+    return label in (BLURRY, SHARP) and not item.is_input
 
 
 def psnr_column(scores: Sequence[Scores]) -> str:

@@ -27,7 +27,7 @@ from tfmlc.networks.local_statistics import with_local_statistics
 from tfmlc.runtime.cluster import Cluster
 from tfmlc.runtime.device import Precision, choose_device
 
-BLURRY, TLC = "blurry", "+tlc"
+BLURRY, SHARP, TLC = "blurry", "sharp", "+tlc"
 Restored = NDArray[Any]
 Restore = Callable[[Pair, NDArray[np.uint8], OnUnreliable], Restored]
 
@@ -93,12 +93,13 @@ def find_source(
         return Source(model, {"model": BLURRY}, lambda _, blurry, __: blurry)
     if Path(model).is_dir():
         files = _restored_files(Path(model), pairs)
-        info = {"model": Path(model).resolve().name, "restored_sha256": files_sha256(Path(model), files.values())}
+        name = name_in_reports(Path(model).resolve())
+        info = {"model": name, "restored_sha256": files_sha256(Path(model), files.values())}
         return Source(model, info, lambda pair, blurry, _: _read_restored(files[pair.name], blurry), files=files)
     plain = model.removesuffix(TLC)
     network = load_network(find_model(plain))
     info: dict[str, Any] = {
-        "model": (Path(plain).name if Path(plain).exists() else plain) + model[len(plain) :],
+        "model": (name_in_reports(Path(plain).absolute()) if Path(plain).exists() else plain) + model[len(plain) :],
         "network": network.info.name,
         "sha256": network.info.sha256 or tensors_sha256(network.state_dict()),
     }
@@ -128,6 +129,15 @@ def _as_official(network: Network, _: Pair, blurry: NDArray[np.uint8], __: OnUnr
     restored = official_inference(network, to_tensor(blurry)[None].to(device))[0].clamp(0, 1)
     pixels = np.ascontiguousarray(restored.permute(1, 2, 0).cpu().numpy(), np.float32)
     return pixels if floats else np.rint(pixels * 255).astype(np.uint8)
+
+
+def name_in_reports(path: Path) -> str:
+    """Return the name of a model's file or folder; with its parent if reports name the input or the truth like it.
+
+    >>> name_in_reports(Path("/mine/model")), name_in_reports(Path("/mine/sharp"))
+    ('model', 'mine/sharp')
+    """
+    return "/".join(path.parts[-2:]) if path.name in (BLURRY, SHARP) else path.name
 
 
 def _restored_files(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from tfmlc.metrics.registry import METRICS
 
 LATEX_SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#"})
+OWN_HEAD = re.compile("(set,)?image,(.*,)?seconds")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def is_own_csv(path: Path) -> bool:
     """Whether a file is the CSV that is written beside a scores file."""
     try:
         with path.open(encoding="utf-8") as file:
-            return file.readline(100).partition(",")[0] in ("set", "image")
+            return OWN_HEAD.fullmatch(file.readline(10_000).rstrip()) is not None
     except (OSError, UnicodeDecodeError):
         return False
 
