@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from conftest import make_photo
 from tfmlc.cli import app
 from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.batch import plan_batch, run_batch
+from tfmlc.io.files import MACHINE, TEMPORARY
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.stores import StoredPath
 
@@ -55,9 +58,15 @@ def test_a_bucket_becomes_what_a_folder_becomes(photos: Path, tmp_path: Path, st
     assert store.cat_file("bucket/other/a-compare.png") == own
 
 
-def test_from_a_bucket_to_the_disk_and_back(photos: Path, tmp_path: Path, store: Any) -> None:
+def test_from_a_bucket_to_the_disk_and_back(
+    photos: Path, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    left = tmp_path / "temporary" / f"{TEMPORARY}{os.getpid()}-0a1b2c3d-{MACHINE}"  # by a killed worker
+    (left / "in").mkdir(parents=True)
     said = CliRunner().invoke(app, ["deblur", "s3://bucket/in/a.jpg", "-o", str(tmp_path / "a.jpg")])
     assert (said.exit_code, "s3://bucket/in/a.jpg -> " in said.output) == (0, True)
+    assert not left.exists()
     said = CliRunner().invoke(app, ["deblur", str(photos / "a.jpg"), "-o", "s3://bucket/there.jpg"])
     assert said.exit_code == 0
     assert store.cat_file("bucket/there.jpg") == (tmp_path / "a.jpg").read_bytes()
