@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -65,6 +66,22 @@ def test_gopro(tmp_path: Path) -> None:
         (scene / "blur").rename(scene / "other")
     with pytest.raises(UserError, match=r"has no folder blur, but blur_gamma: set data\.blur_kind=blur_gamma"):
         find_pairs(root, split="train")
+
+
+def test_train_and_test_with_images_are_no_scenes(tmp_path: Path) -> None:
+    for part, name in (("train", "a.png"), ("test", "b.png")):
+        for side, image in (("blur", BLURRY), ("sharp", SHARP)):
+            put(tmp_path / part / side / name, image)
+    assert [pair.name for pair in find_pairs(tmp_path, split="train")] == ["a.png"]
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["b.png"]
+    assert count_remark(tmp_path, "train", find_pairs(tmp_path, split="train")) is None
+    put(tmp_path / "scene" / "sharp" / "c.png", SHARP)
+    with pytest.raises(UserError, match=r"has scenes \(scene\) beside train or test"):
+        find_pairs(tmp_path)
+    rmtree(tmp_path / "scene")
+    rmtree(tmp_path / "test")
+    with pytest.raises(UserError, match=r"test has no folders blur and sharp: add the test part"):
+        find_pairs(tmp_path)
 
 
 def test_realblur(tmp_path: Path) -> None:

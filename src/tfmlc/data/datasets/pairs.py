@@ -18,6 +18,7 @@ from tfmlc.io.images import find_images, read_rgb8, read_size
 
 Split = Literal["train", "test"]
 BlurKind = Literal["blur", "blur_gamma"]
+PARTS: tuple[Split, ...] = ("train", "test")
 LOOKED_AT = 8  # pairs whose pixels are read to find out whether blurry and sharp images are swapped
 
 
@@ -49,8 +50,8 @@ def find_pairs(folder: Path, *, split: Split = "test", blur: BlurKind = "blur") 
     """Return the pairs of a dataset, in natural order.
 
     Args:
-        folder: A folder with ``blur/`` and ``sharp/``, which contain the same names; GOPRO_Large, HIDE or RealBlur as
-            they are distributed; or one of RealBlur's lists.
+        folder: A folder with ``blur/`` and ``sharp/``, which contain the same names, or with these in ``train/`` and
+            ``test/``; GOPRO_Large, HIDE or RealBlur as they are distributed; or one of RealBlur's lists.
         split: The part of the dataset, if the folder contains both.
         blur: Only for GoPro: ``"blur"`` is the average of stored values, ``"blur_gamma"`` that of linear light.
 
@@ -85,7 +86,7 @@ def layout_of(folder: Path) -> str:
     for name, layout in LAYOUTS.items():
         if layout.looks_like(folder):
             return name
-    if any((folder / part).is_dir() for part in ("train", "test")) or any(folder.glob("GOPR*")):
+    if any((folder / part).is_dir() for part in PARTS) or any(folder.glob("GOPR*")):
         raise UserError(
             f"{folder} contains frames but no pairs (is it GOPRO_Large_all?): "
             "make pairs with tfmlc synthesize pairs, or download GOPRO_Large"
@@ -171,17 +172,33 @@ def _named(folder: Path) -> dict[str, Path]:
     return {name.as_posix(): path for path, name in find_images(folder)}  # the same names on every system
 
 
-def _plain(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa: ARG001
-    sides = folder / blur if (folder / blur).is_dir() else folder / "blur", folder / "sharp"
+def _has_sides(folder: Path) -> bool:
+    return all((folder / side).is_dir() for side in ("blur", "sharp"))
+
+
+def _is_plain(folder: Path) -> bool:
+    return any(_has_sides(place) for place in (folder, *(folder / part for part in PARTS)))
+
+
+def _plain(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:
+    inside = folder if _has_sides(folder) else folder / split
+    if inside != folder and (scenes := _scenes(folder)):
+        raise UserError(
+            f"{folder} has scenes ({scenes[0].name}) beside train or test with images: move one of them away"
+        )
+    if not _has_sides(inside):
+        raise UserError(f"{inside} has no folders blur and sharp: add the {split} part, or give the folder of one part")
+    sides = inside / blur if (inside / blur).is_dir() else inside / "blur", inside / "sharp"
     return _partners(_named(sides[0]), _named(sides[1]), sides)
 
 
 def _scenes(folder: Path) -> list[Path]:
-    return [scene.parent for scene in sorted(folder.glob("*/sharp")) if scene.is_dir()]
+    sides = sorted(folder.glob("*/sharp"))
+    return [side.parent for side in sides if side.is_dir() and side.parent.name not in PARTS]
 
 
 def _is_gopro(folder: Path) -> bool:
-    return any(_scenes(part) for part in (folder, folder / "train", folder / "test"))
+    return any(_scenes(place) for place in (folder, *(folder / part for part in PARTS)))
 
 
 def _gopro(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:
@@ -243,7 +260,7 @@ def _hide(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:  # noqa: AR
 
 
 LAYOUTS: dict[str, Layout] = {
-    "blur and sharp": Layout(lambda folder: all((folder / side).is_dir() for side in ("blur", "sharp")), _plain, {}),
+    "blur and sharp": Layout(_is_plain, _plain, {}),
     "GoPro": Layout(_is_gopro, _gopro, {"train": 2103, "test": 1111}),
     "RealBlur": Layout(_is_realblur, _realblur, {"train": 3758, "test": 980}),
     "HIDE": Layout(lambda folder: (folder / "GT").is_dir(), _hide, {"train": 6397, "test": 2025}),
