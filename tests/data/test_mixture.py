@@ -8,8 +8,10 @@ from pickle import PicklingError
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from conftest import make_photo
+from tfmlc.config import checked
 from tfmlc.data.datasets.mixture import Mixture, PreparedPairs, _save, prepare, turned_spectrum
 from tfmlc.data.datasets.synthetic import SyntheticPairs
 from tfmlc.data.synthesis.blur import BlurConfig
@@ -64,6 +66,33 @@ def test_prepared_pairs_are_not_used_for_other_photos(tmp_path: Path) -> None:
     build_dataset(config, Draw(4, 0), tmp_path / "run")
     write_image(photos / "2.png", Image(make_photo(96, 96)))
     with pytest.raises(UserError, match="was prepared with other settings or photos: remove it"):
+        build_dataset(config, Draw(4, 0), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "photos: [p]",
+        "pairs: p",
+        "exclude: [REDS_001*]",
+        "only: [a]",
+        "blur_kind: blur_gamma",
+        "crop_px: 512",
+        "fraction: 0.5",
+        "scale: [1, 1]",
+        "saturation: 0.2",
+        "blur: {strength_px: [1, 2]}",
+        "easy: {}",
+        "prepare: 4",
+    ],
+)
+def test_a_setting_beside_sources_is_refused(tmp_path: Path, photos: Path, setting: str) -> None:
+    beside = yaml.safe_load(f"{{{setting}}}")
+    config = checked(DataConfig, {"sources": {"one": {"photos": [photos]}}, **beside})
+    name = next(iter(beside))
+    with pytest.raises(
+        UserError, match=rf"replaces data\.{name}: move it into a source, as data\.sources\.one\.{name}"
+    ):
         build_dataset(config, Draw(4, 0), tmp_path / "run")
 
 

@@ -167,6 +167,7 @@ def test_a_mixture_of_sources_with_a_motion_task(tmp_path: Path, photos: Path) -
         f"network={{name: spectral-unet, sizes: {sizes}}}",
         f"data.sources={{made: {{photos: [{photos}], prepare: 4, prepared_px: 80, {blur}}}, "
         f"fly: {{photos: [{photos}], exclude: ['0.png'], {blur}}}, pairs: {{pairs: {pairs}, fraction: 0.5}}}}",
+        "data.blur={}",
         "data.patch_px=64",
         "blur_heads=0.5",
         "mesh=0.03",
@@ -177,5 +178,5 @@ def test_a_mixture_of_sources_with_a_motion_task(tmp_path: Path, photos: Path) -
     assert load_network(weights).info.name == "spectral-unet"
     assert [row["step"] for row in read_state(tmp_path / "run" / STATE)[1].schedule["scores"]] == [4, 8]
     both = [*settings, f"data.photos=[{photos}]"]
-    with pytest.raises(UserError, match="sources replaces"):
+    with pytest.raises(UserError, match=r"sources replaces data\.photos"):
         train_network(load_recipe("smoke", both), tmp_path / "other")

@@ -121,14 +121,22 @@ def build_dataset(data: DataConfig, draw: Draw, folder: Path) -> Pairs:
     """
     if not data.sources:
         return _build_source(data, "photos", data, draw, folder)
-    if data.photos or data.pairs is not None:
-        raise UserError("data.sources replaces data.photos and data.pairs: move these into one of the sources")
+    _check_beside_sources(data)
     sources = {
         name: (source.fraction, _build_source(source, name, data, draw, folder))
         for name, source in data.sources.items()
     }
     spectrum = None if draw.cell_px is None else (len(FREQUENCIES), data.patch_px // draw.cell_px)
     return Mixture(sources, length=draw.length, seed=draw.seed, spectrum=spectrum)
+
+
+def _check_beside_sources(data: DataConfig) -> None:
+    """Raise UserError if a setting of a source is set beside the sources, where nothing would read it."""
+    given, first = data.model_dump(), next(iter(data.sources))
+    for name, default in SourceConfig().model_dump().items():
+        if given[name] != default:
+            hint = f"move it into a source, as data.sources.{first}.{name}, and leave data.{name} at its default"
+            raise UserError(f"data.sources replaces data.{name}: {hint}")
 
 
 def _build_source(source: SourceConfig, name: str, data: DataConfig, draw: Draw, folder: Path) -> Pairs:
