@@ -96,6 +96,17 @@ def test_a_setting_beside_sources_is_refused(tmp_path: Path, photos: Path, setti
         build_dataset(config, Draw(4, 0), tmp_path / "run")
 
 
+def test_prepared_pairs_are_the_same_for_every_seed(tmp_path: Path, photos: Path) -> None:
+    config = DataConfig(photos=[photos], prepare=2, prepared_px=64, patch_px=32)
+    found: list[bytes] = []
+    for seed in (0, 1):
+        dataset = build_dataset(config, Draw(4, seed), tmp_path / str(seed) / "run")
+        assert isinstance(dataset, PreparedPairs)
+        assert dataset.seed == seed
+        found.append((dataset.folder / "00000.npy").read_bytes())
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("kept", [0, 50, 5000])
 def test_a_block_that_is_cut_off_is_one_line(tmp_path: Path, photos: Path, kept: int) -> None:
     prepare(synthetic(photos), 2, tmp_path / "prepared", {}, workers=1)

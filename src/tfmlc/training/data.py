@@ -22,6 +22,7 @@ from tfmlc.io.images import find_images
 from tfmlc.runtime.progress import Progress
 
 Pairs = Dataset[tuple[Tensor, ...]]
+PREPARED_SEED = 0  # whatever the seed of the run is: several runs read the same prepared pairs
 
 
 class SourceConfig(Config):
@@ -47,7 +48,7 @@ class SourceConfig(Config):
     prepare: int | None = Field(
         default=None,
         ge=1,
-        description="photos: number of pairs that are made once and then read from disk; None: all on the fly",
+        description="photos: number of pairs that are made once, with seed 0, and then read from disk; None: none",
     )
     prepared_px: int = Field(
         default=224, ge=16, description="photos: side of the prepared pairs; each use takes a random patch of a pair"
@@ -106,7 +107,8 @@ class Draw:
 def build_dataset(data: DataConfig, draw: Draw, folder: Path) -> Pairs:
     """Build the dataset of a run, with one pair for every item of every batch.
 
-    Pairs are checked first. They are cut into crops, or prepared, if the settings say so.
+    Pairs are checked first. They are cut into crops, or prepared, if the settings say so. Prepared pairs are always
+    made with seed 0, so that runs with different seeds share them. The seed of a run chooses their order and patches.
 
     Args:
         data: The settings of the data.
@@ -169,7 +171,7 @@ def _synthetic(source: SourceConfig, name: str, data: DataConfig, draw: Draw, fo
         Blurs(source.blur, easy=source.easy, easy_fraction=source.easy_fraction),
         patch_px=data.patch_px if source.prepare is None else source.prepared_px,
         length=draw.length,
-        seed=draw.seed,
+        seed=draw.seed if source.prepare is None else PREPARED_SEED,
         scale=source.scale,
         cell_px=draw.cell_px,
     )
