@@ -107,6 +107,13 @@ def test_prepared_pairs_are_the_same_for_every_seed(tmp_path: Path, photos: Path
     assert found[0] == found[1]
 
 
+def test_a_patch_that_is_larger_than_the_prepared_pairs_is_refused() -> None:
+    sources = {"one": {"photos": ["photos"], "prepare": 2, "prepared_px": 64}}
+    for data in ({"sources": sources}, sources["one"]):
+        with pytest.raises(UserError, match=r"prepared_px=64 is smaller than patch_px=96"):
+            checked(DataConfig, {"patch_px": 96, **data})
+
+
 @pytest.mark.parametrize("kept", [0, 50, 5000])
 def test_a_block_that_is_cut_off_is_one_line(tmp_path: Path, photos: Path, kept: int) -> None:
     prepare(synthetic(photos), 2, tmp_path / "prepared", {}, workers=1)

@@ -86,6 +86,8 @@ class DataConfig(SourceConfig):
         for source in (self, *self.sources.values()):
             if source.crop_px is not None and source.crop_px < self.patch_px:
                 raise ValueError(f"crop_px={source.crop_px} is smaller than patch_px={self.patch_px}")
+            if source.prepare is not None and source.prepared_px < self.patch_px:
+                raise ValueError(f"prepared_px={source.prepared_px} is smaller than patch_px={self.patch_px}")
         return self
 
 
