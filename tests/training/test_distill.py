@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
@@ -42,6 +43,16 @@ def test_a_student_is_trained_and_named(tmp_path: Path) -> None:
     assert distill(config, tmp_path / "run").read_bytes() == before
     with pytest.raises(UserError, match=r"data\.patch_px=60 must be a multiple of 14"):
         distill(config.model_copy(update={"data": config.data.model_copy(update={"patch_px": 60})}), tmp_path / "other")
+
+
+@pytest.mark.heavy
+def test_the_seed_draws_the_student(tmp_path: Path) -> None:
+    found: list[bytes] = []
+    for seed in (1, 2):
+        config = config_of(tmp_path / "photos", seed=seed, steps=1, learning_rate=1e-9)
+        found.append(distill(config, tmp_path / str(seed)).read_bytes())
+    first, second = (load(content) for content in found)
+    assert not any(torch.allclose(first[key], second[key]) for key in first if first[key].ndim == 4)
 
 
 def test_features_are_measured_in_the_spread_of_the_teachers() -> None:

@@ -180,3 +180,18 @@ def test_a_mixture_of_sources_with_a_motion_task(tmp_path: Path, photos: Path) -
     both = [*settings, f"data.photos=[{photos}]"]
     with pytest.raises(UserError, match=r"sources replaces data\.photos"):
         train_network(load_recipe("smoke", both), tmp_path / "other")
+
+
+def test_the_seed_draws_the_initial_weights(tmp_path: Path, photos: Path) -> None:
+    settings = ["loop.steps=1", "loop.learning_rate=1e-9", "loop.trackers=[]", "blur_heads=1"]
+    states: list[dict[str, torch.Tensor]] = []
+    for number, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(number)  # what else the process has drawn does not matter
+        run = tmp_path / str(number)
+        train_network(recipe(photos, *settings, f"loop.seed={seed}"), run)
+        states.append(load_file(run / STATE))
+    for part in ("network.", "heads."):
+        weights = [key for key, value in states[0].items() if key.startswith(f"weights.{part}") and value.std() > 1e-6]
+        assert weights
+        assert all(torch.equal(states[0][key], states[1][key]) for key in weights)
+        assert not any(torch.allclose(states[0][key], states[2][key]) for key in weights)

@@ -68,7 +68,7 @@ def distill(config: DistillConfig, folder: Path) -> Path:
         if config.data.patch_px % teacher.patch_px:
             raise UserError(f"data.patch_px={config.data.patch_px} must be a multiple of {teacher.patch_px}")
         dataset = build_dataset(config.data, Draw(config.loop.steps * config.loop.batch_size, config.loop.seed), folder)
-        student = build_backbone(config.student, config.start)
+        student = build_backbone(config.student, config.start, seed=config.loop.seed)
         student.requires_grad_(True)
         accelerator = make_accelerator(config.loop, folder)
         device = accelerator.device

@@ -40,4 +40,4 @@ class LoopConfig(Config):
     trackers: list[Literal["tensorboard", "wandb"]] = Field(
         default=["tensorboard"], description="tools that log the run"
     )
-    seed: int = Field(default=0, description="seed of everything random")
+    seed: int = Field(default=0, description="seed of everything random but prepared pairs")

@@ -102,7 +102,7 @@ def train_network(config: TrainConfig, folder: Path, *, stop_at: int | None = No
 
 
 def _train(config: TrainConfig, folder: Path, *, stop_at: int | None, force: bool) -> Path:
-    network = start_network(config.network)
+    network = start_network(config.network, config.loop.seed)
     config, _ = resolved(config)
     accelerator = make_accelerator(config.loop, folder)
     module, cell_px = with_motion_task(network, config)
@@ -159,6 +159,7 @@ def with_motion_task(network: Network, config: TrainConfig) -> tuple[nn.Module, 
         raise UserError(
             f"with blur_heads, data.patch_px={config.data.patch_px} must be a multiple of {network.size_multiple}"
         )
+    torch.manual_seed(config.loop.seed)
     module = motion_task(network)
     return module, module.cell_px
 
@@ -198,11 +199,12 @@ def resolved(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
     return checked(TrainConfig, json.loads(json.dumps(values))), remarks
 
 
-def start_network(config: NetworkConfig) -> Network:
+def start_network(config: NetworkConfig, seed: int = 0) -> Network:
     """Build the network with the weights of ``config.start``, or with random weights.
 
     Args:
         config: The settings of the network.
+        seed: The seed of random weights.
 
     Returns:
         The network, in training mode.
@@ -216,7 +218,7 @@ def start_network(config: NetworkConfig) -> Network:
         ('HINet', True)
     """
     if config.start is None:
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return build_network(config.name, **config.sizes)
     path = find_model(config.start)
     if not path.is_file():
@@ -230,7 +232,8 @@ def start_network(config: NetworkConfig) -> Network:
             f"network.start={config.start} contains {network.info.name} weights, but the recipe trains {config.name}: "
             f"set network.name={network.info.name}, or name another file"
         )
-    return _with_head(network, config.sizes.get("head", 0)) if "head" not in network.info.hyperparameters else network
+    head = config.sizes.get("head", 0)
+    return _with_head(network, head, seed) if head and "head" not in network.info.hyperparameters else network
 
 
 def _same_family(name: str, other: str) -> bool:
@@ -238,11 +241,9 @@ def _same_family(name: str, other: str) -> bool:
     return family_of(name) == family_of(other) if known else name == other  # one of spandrel's is trained as itself
 
 
-def _with_head(network: Network, head: int) -> Network:
+def _with_head(network: Network, head: int, seed: int) -> Network:
     """Return the network with a new head of ``head`` channels, which changes no result before it is trained."""
-    if not head:
-        return network
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     headed = build_network(network.info.name, **network.info.hyperparameters, head=head).train()
     headed.load_state_dict(network.state_dict(), strict=False)
     return headed
