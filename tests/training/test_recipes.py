@@ -83,6 +83,17 @@ def test_every_preset_runs_on_gopros_layout(name: str, gopro: Path, tmp_path: Pa
     assert load_network(weights).info.name == name.split("-", maxsplit=1)[0]
 
 
+def test_the_stages_of_the_default_model_follow_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = start_network(load_recipe("default").network)
+    path = tmp_path / "runs" / "default" / "weights.safetensors"  # where tfmlc train default writes
+    path.parent.mkdir(parents=True)
+    save_network(path, first, origin="test", licence="CC0-1.0")
+    second = start_network(load_recipe("default-genuine").network)
+    assert torch.equal(second.get_parameter("conv_01.weight"), first.get_parameter("conv_01.weight"))
+    assert second.get_parameter("head.conv_1.weight").shape[0] == 16
+
+
 @pytest.mark.heavy
 def test_a_preset_of_a_mixture_names_the_folders_it_lacks_and_runs_with_them(gopro: Path, tmp_path: Path) -> None:
     photos = gopro / "train" / "GOPR0372_07_00" / "sharp"

@@ -108,8 +108,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loop": {**MUON, "steps": 9000, "warmup_steps": 50},
         "blur_heads": 1.0,
     },
-    "default-genuine": {  # a head at full resolution; genuine pairs beside synthetic blur
-        "network": {"name": "hinet", "start": "default-psnr", "sizes": {"head": 16}},
+    "default-genuine": {  # continues with a head at full resolution and genuine pairs
+        "network": {"name": "hinet", "start": "runs/default/weights.safetensors", "sizes": {"head": 16}},
         "data": GENUINE,
         "loop": {
             **MUON,
@@ -122,7 +122,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "mesh": 0.03,
     },
-    "default-perceptual": {  # finetunes the model above with a feature loss whose backbone may be used freely
+    "default-perceptual": {  # finetunes the shipped result of it with a feature loss whose backbone is free
         "network": {"name": "hinet", "start": "default-psnr"},
         "data": GENUINE,
         "loss": PROJECTED_DINOV2,

@@ -223,8 +223,8 @@ def start_network(config: NetworkConfig, seed: int = 0) -> Network:
     path = find_model(config.start)
     if not path.is_file():
         raise UserError(
-            f"network.start names the weights file {path}, which does not exist: download the official GoPro weights "
-            f"of {config.name} from its authors, or name another file"
+            f"network.start names the weights file {path}, which does not exist: train it first, download the "
+            f"official GoPro weights of {config.name} from its authors, or name another file"
         )
     network = load_network(path).train()
     if not _same_family(network.info.name, config.name):
