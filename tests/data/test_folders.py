@@ -64,7 +64,7 @@ def test_gopro(tmp_path: Path) -> None:
     check_pairs(train)
     for scene in (root / "train").iterdir():
         (scene / "blur").rename(scene / "other")
-    with pytest.raises(UserError, match=r"has no folder blur, but blur_gamma: set data\.blur_kind=blur_gamma"):
+    with pytest.raises(UserError, match=r"has no folder blur, but blur_gamma: choose the blur kind blur_gamma"):
         find_pairs(root, split="train")
 
 

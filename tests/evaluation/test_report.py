@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from conftest import cells, make_photo
+from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.gallery import changed_place, examples
@@ -49,6 +51,25 @@ def files(tmp_path: Path, pairs: Path) -> list[Path]:
     protocols, kept = ["gopro-hinet", "realblur-ecc"], RestoreSettings(save=True)
     evaluate(models, pairs, metrics=["ssim_2d"], protocols=protocols, restoring=kept)
     return list(models.values())
+
+
+def test_the_kind_of_blur_that_is_scored_is_shown(tmp_path: Path) -> None:
+    sharp, scene = make_photo(96, 128), tmp_path / "gopro" / "GOPR0001"
+    for side, image in (("blur", sharp // 2), ("blur_gamma", sharp // 3), ("sharp", sharp)):
+        write_image(scene / side / "a.png", Image(image))
+    write_image(tmp_path / "done" / "GOPR0001" / "a.png", Image(sharp // 4 * 3))
+    psnrs: list[float] = []
+    for kind in ("blur", "blur_gamma"):
+        for model in ("blurry", str(tmp_path / "done")):
+            arguments = ["evaluate", model, str(scene.parent), "-o", str(tmp_path / f"{kind}.json"), "--overwrite"]
+            result = CliRunner().invoke(app, [*arguments, "--save", "--blur-kind", kind])
+            assert result.exit_code == 0, result.output
+            found = read_scores(tmp_path / f"{kind}.json")
+            psnrs.append(found[0].mean["gopro-hinet/psnr"] or 0)
+        page = write_report([tmp_path / f"{kind}.json"], tmp_path / "out", scene.parent).read_text()
+        assert "GOPR0001/a.png" in page
+    assert psnrs[0] > psnrs[2] + 1
+    assert psnrs[1] == psnrs[3]
 
 
 def test_one_file_that_needs_nothing_else(tmp_path: Path, pairs: Path, files: list[Path]) -> None:

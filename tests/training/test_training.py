@@ -195,3 +195,27 @@ def test_the_seed_draws_the_initial_weights(tmp_path: Path, photos: Path) -> Non
         assert weights
         assert all(torch.equal(states[0][key], states[1][key]) for key in weights)
         assert not any(torch.allclose(states[0][key], states[2][key]) for key in weights)
+
+
+def test_the_last_step_is_validated_and_patterns_must_match(tmp_path: Path, photos: Path) -> None:
+    for side in ("blur", "sharp"):
+        write_image(tmp_path / "set" / side / "a.png", Image(make_photo(80, 90)))
+    settings = [f"validation.pairs={tmp_path / 'set'}", "loop.trackers=[]"]
+    for every, steps in ((1000, [8]), (5, [5, 8])):
+        run = tmp_path / str(every)
+        train_network(recipe(photos, *settings, f"validation.every_steps={every}"), run)
+        assert [row["step"] for row in read_state(run / STATE)[1].schedule["scores"]] == steps
+    with pytest.raises(UserError, match=r"validation\.only=\['b\*'\] match no pair of .*set"):
+        train_network(recipe(photos, *settings, "validation.only=[b*]"), tmp_path / "none")
+
+
+def test_validation_reads_the_kind_of_blur_that_is_trained(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for side in ("blur_gamma", "sharp"):
+            write_image(tmp_path / "gopro" / part / "GOPR0001" / side / "a.png", Image(make_photo(80, 90)))
+    settings = [f"data.pairs={tmp_path / 'gopro'}", f"validation.pairs={tmp_path / 'gopro'}", "loop.steps=1"]
+    settings += ["data.blur_kind=blur_gamma", "loop.trackers=[]"]
+    train_network(load_recipe("smoke", settings), tmp_path / "run")
+    assert (tmp_path / "run" / "best.safetensors").is_file()
+    with pytest.raises(UserError, match=r"has no folder blur, but blur_gamma"):
+        train_network(load_recipe("smoke", [*settings, "validation.blur_kind=blur"]), tmp_path / "other")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,6 +33,17 @@ Metrics = Annotated[
     str,
     typer.Option(help="More metrics, separated by commas: periodicity, lpips, dists, niqe, brisque, pi, pieapp, ..."),
 ]
+Official = Annotated[
+    bool,
+    typer.Option(
+        "--official",
+        help="Restore as the official code of the network does, in fp32: HINet in crops of 256 px, others the "
+        "whole image. Default: as 'tfmlc deblur' does.",
+    ),
+]
+Blur = Annotated[
+    Literal["blur", "blur_gamma"], typer.Option(help="GoPro: blur averages stored values, blur_gamma linear light.")
+]
 PaperRow = Annotated[
     str | None,
     typer.Option(help="Row of the paper to compare with: table1/NETWORK/LOSS/SET, table2/BACKBONE or table3/BLOCK."),
@@ -49,14 +60,8 @@ def evaluate(
     tile: Tile = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    official: Annotated[
-        bool,
-        typer.Option(
-            "--official",
-            help="Restore as the official code of the network does, in fp32: HINet in crops of 256 px, others the "
-            "whole image. Default: as 'tfmlc deblur' does.",
-        ),
-    ] = False,
+    official: Official = False,
+    blur_kind: Blur = "blur",
     tlc: Annotated[
         bool, typer.Option("--tlc", help="Also score the model with local statistics (TLC), in NAME-tlc.json.")
     ] = False,
@@ -82,7 +87,7 @@ def evaluate(
             datasets,
             metrics=[name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"],  # the protocol's
             protocols=_protocols(protocol, published or ()),
-            restoring=RestoreSettings(device, precision, tile, save, find_cluster(ray, ray_cores), official),
+            restoring=RestoreSettings(device, precision, tile, save, find_cluster(ray, ray_cores), official, blur_kind),
             overwrite=overwrite,
             more=None if published is None else {"published": published},
         )

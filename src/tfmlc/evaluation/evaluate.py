@@ -20,7 +20,6 @@ from tfmlc.io.files import remove_leftovers, write_atomically
 from tfmlc.io.locks import file_lock
 from tfmlc.metrics.protocols import PROTOCOLS, find_protocols
 from tfmlc.metrics.registry import unavailable
-from tfmlc.runtime.cluster import Cluster
 from tfmlc.runtime.progress import Progress
 
 WHY_NOT_FINITE = "it is not defined for images of one colour or equal to the sharp ones"
@@ -49,7 +48,7 @@ def evaluate(
         dataset: One or several datasets. With several, the file has the scores of each under ``"sets"``.
         metrics: Names of metrics.
         protocols: Names of protocols. Their scores are called ``PROTOCOL/psnr`` and ``PROTOCOL/ssim``.
-        restoring: The device, precision and tiles, whether the restored images are kept, and who restores and scores.
+        restoring: Device, precision, tiles, kind of blur, whether the results are kept, and who restores and scores.
         overwrite: Whether to replace scores of another model or dataset.
         more: More entries for the file.
 
@@ -65,7 +64,7 @@ def evaluate(
     kept = [name for name in metrics if name not in missing]
     protocols = [name for name in protocols if not ("cw_ssim" in missing and name == "tfmlc-paper-mprnet")]
     scoring = Scoring(kept, protocols, missing, restoring.save)
-    datasets = find_datasets([dataset] if isinstance(dataset, Path) else dataset)
+    datasets = find_datasets([dataset] if isinstance(dataset, Path) else dataset, restoring.blur_kind)
     _check_distinct(models)
 
     floats = not all(PROTOCOLS[name].rounded for name in protocols)
@@ -76,7 +75,7 @@ def evaluate(
         for output in models.values():
             held.enter_context(file_lock(output))
             remove_leftovers(images_of(output), below=True)
-        return _score_all(models, datasets, sources, scoring, more or {}, restoring.cluster)
+        return _score_all(models, datasets, sources, scoring, more or {}, restoring)
 
 
 def _score_all(
@@ -85,7 +84,7 @@ def _score_all(
     sources: Mapping[str, Sequence[Source]],
     scoring: Scoring,
     more: Mapping[str, Any],
-    cluster: Cluster | None,
+    restoring: RestoreSettings,
 ) -> dict[str, Result]:
     results: dict[str, dict[str, Result]] = {model: {} for model in models}
     records: list[Record] = []
@@ -98,10 +97,10 @@ def _score_all(
                 model: Record(sources[model][number], Place(output, section), found, scoring, progress.say)
                 for model, output in models.items()
             }
-            score = score_pairs if cluster is None else partial(score_on_cluster, cluster)
+            score = score_pairs if restoring.cluster is None else partial(score_on_cluster, restoring.cluster)
             score(list(made.values()), found.pairs, progress)
             for model, record in made.items():
-                results[model][found.label] = record.result(**more)
+                results[model][found.label] = record.result(blur_kind=restoring.blur_kind, **more)
             _tell_swapped(found, results[next(iter(models))][found.label]["swapped"], progress.say)
         records += made.values()
     written = {model: _write(output, list(results[model].items())) for model, output in models.items()}

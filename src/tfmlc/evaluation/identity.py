@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tfmlc.data.datasets.pairs import Pair, check_stems, find_pairs
+from tfmlc.data.datasets.pairs import BlurKind, Pair, check_stems, find_pairs
 from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.tables import is_own_csv
@@ -58,7 +58,7 @@ class DataSet:
         return dataset_sha256({pair.name: pair_sha256(pair) for pair in self.pairs})
 
 
-def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
+def find_datasets(folders: Sequence[Path], blur_kind: BlurKind = "blur") -> list[DataSet]:
     """Find the datasets in folders; folders of the same name get labels with as much of their path as is needed.
 
     Raises UserError if a folder is given twice, two pairs have the same stem, or ``find_pairs`` finds no pairs.
@@ -70,7 +70,10 @@ def find_datasets(folders: Sequence[Path]) -> list[DataSet]:
     labels = shortest_names(
         [place.absolute() if place.name not in ("", "..") else place.resolve() for place in folders]
     )
-    datasets = [DataSet(label, folder, find_pairs(folder)) for label, folder in zip(labels, folders, strict=True)]
+    datasets = [
+        DataSet(label, folder, find_pairs(folder, blur=blur_kind))
+        for label, folder in zip(labels, folders, strict=True)
+    ]
     for dataset in datasets:
         check_stems(dataset.pairs)
     return datasets
@@ -99,6 +102,7 @@ class Section(BaseModel):
     mean: dict[str, float | None]
     per_image: dict[str, dict[str, float | None]]
     sha256: str | None = None
+    blur_kind: BlurKind = "blur"
     dataset_sha256: str | None = None
     not_finite: dict[str, int] = {}
     unavailable: dict[str, str] = {}

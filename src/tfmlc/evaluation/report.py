@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfmlc.data.datasets.pairs import find_pairs
+from tfmlc.data.datasets.pairs import BlurKind, find_pairs
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import WHY_NOT_FINITE
 from tfmlc.evaluation.gallery import build_gallery, is_scored_on
@@ -41,9 +41,9 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
     kinds = by_dataset(distinct([item for path in files for item in read_scores(path)]))
     targets = {name: output / name.replace("%", "%25").replace("/", "%2F") for name in kinds}  # none shares a name
     _check_tables([Path(f"{target}.csv") for target in targets.values()], files)
-    shown = None if dataset is None else DataSet("", dataset, find_pairs(dataset))
-    matching = [name for name, inside in kinds.items() if shown is not None and is_scored_on(inside, shown)]
-    if shown is not None and not matching:
+    shown = {} if dataset is None else {name: _dataset_of(inside, dataset) for name, inside in kinds.items()}
+    matching = [name for name, found in shown.items() if is_scored_on(kinds[name], found)]
+    if shown and not matching:
         raise UserError(f"{dataset} has other images than were scored, or they have changed: give what was scored")
     sections: list[dict[str, Any]] = []
     for name, inside in kinds.items():
@@ -53,8 +53,8 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
         )
         for suffix, text in ((".md", table.as_markdown()), (".tex", table.as_latex()), (".csv", table.as_csv())):
             write_atomically(Path(f"{targets[name]}{suffix}"), text.encode(errors="backslashreplace"))
-        gallery = build_gallery(inside, shown) if shown is not None and name in matching else None
-        other = shown is not None and name not in matching
+        gallery = build_gallery(inside, shown[name]) if name in matching else None
+        other = name in shown and name not in matching
         sections.append({**_section(name, inside, table), "gallery": gallery, "other": other})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template, style, script = (
@@ -66,6 +66,11 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
     path = output / "report.html"
     write_atomically(path, page.encode(errors="backslashreplace"))
     return path
+
+
+def _dataset_of(scores: Sequence[Scores], folder: Path) -> DataSet:
+    kind: BlurKind = scores[0].info.get("blur_kind", "blur")
+    return DataSet("", folder, find_pairs(folder, blur=kind))
 
 
 def _check_tables(tables: Sequence[Path], files: Sequence[Path]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tfmlc.data.datasets.pairs import Pair
+from tfmlc.data.datasets.pairs import BlurKind, Pair
 from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.deblurrer import OnUnreliable
 from tfmlc.errors import UserError, different_sizes
@@ -44,6 +44,7 @@ class RestoreSettings:
         cluster: The Ray cluster that restores and scores, instead of this machine alone.
         official: Whether to restore as the official code of the network does, in fp32: HINet in crops of 256 px, others
             the whole image. Numbers of papers were made like that. Otherwise the deblurrer restores.
+        blur_kind: Only for GoPro: which blurry images are restored, as in ``find_pairs``.
     """
 
     device: str = "auto"
@@ -52,6 +53,7 @@ class RestoreSettings:
     save: bool = False
     cluster: Cluster | None = None
     official: bool = False
+    blur_kind: BlurKind = "blur"
 
     def __post_init__(self) -> None:
         """Raise UserError if the official way is combined with settings that it has not."""

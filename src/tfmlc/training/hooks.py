@@ -14,7 +14,8 @@ from torch import nn
 
 from tfmlc.config import Config
 from tfmlc.data.datasets.choice import evenly
-from tfmlc.data.datasets.pairs import chosen_pairs, find_pairs, read_pair
+from tfmlc.data.datasets.pairs import BlurKind, Pair, chosen_pairs, find_pairs, read_pair
+from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.metrics.registry import METRICS, check_available, score_images
@@ -33,12 +34,22 @@ class ValidationConfig(Config):
 
     pairs: Path | None = Field(default=None, description="folder of pairs; None: no validation")
     only: list[str] = Field(default_factory=list[str], description="name patterns of the pairs to use; empty: all")
-    every_steps: int = Field(default=1000, ge=1, description="steps between two validations")
+    blur_kind: BlurKind | None = Field(default=None, description="GoPro only: blur or blur_gamma; None: data.blur_kind")
+    every_steps: int = Field(default=1000, ge=1, description="steps between two validations; one more is at the end")
     images: int = Field(default=8, ge=1, description="number of images, spread evenly over the folder")
     crop_px: int = Field(default=512, ge=16, description="side of the central crop of each image")
     metrics: list[str] = Field(
         default=["psnr"], min_length=1, description="metrics to compute; the first one determines the best weights"
     )
+
+    def find_pairs(self, blur_kind: BlurKind) -> list[Pair]:
+        """Return the pairs to use, of the given kind if the settings have none; raises UserError if there are none."""
+        if self.pairs is None:
+            return []
+        pairs = chosen_pairs(find_pairs(self.pairs, blur=self.blur_kind or blur_kind), self.only)
+        if not pairs:
+            raise UserError(f"the patterns validation.only={self.only} match no pair of {self.pairs}: change them")
+        return pairs
 
 
 class Export(Hook):
@@ -63,7 +74,7 @@ class Export(Hook):
 
 
 class Validation(Hook):
-    """Scores the averaged weights on validation pairs, every ``every_steps``.
+    """Scores the averaged weights on validation pairs, every ``every_steps`` and at the last step.
 
     The folder of the run gets ``samples/step-STEP-NUMBER.png`` (blurry, restored and sharp side by side) and, whenever
     the first metric improves, ``best.safetensors``. The trackers and the state of the run get the scores.
@@ -72,24 +83,25 @@ class Validation(Hook):
         config: The settings of the validation.
         network: A network of the same architecture, which gets the averaged weights.
         licence: The licence of the weights, stored with them.
+        blur_kind: GoPro's kind of blur, if the settings of the validation have none.
 
     Raises:
         UserError: If a metric is not available, or the pairs cannot be read.
     """
 
-    def __init__(self, config: ValidationConfig, network: Network, licence: str) -> None:
+    def __init__(self, config: ValidationConfig, network: Network, licence: str, blur_kind: BlurKind = "blur") -> None:
         super().__init__()
         self.config, self.network, self.licence = config, network, licence
         self.state = {"scores": []}
         self.images: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
         if config.pairs is not None:
             check_available(config.metrics)
-            pairs = chosen_pairs(find_pairs(config.pairs), config.only)
+            pairs = config.find_pairs(blur_kind)
             self.images = [centred(read_pair(pair), config.crop_px) for pair in evenly(pairs, config.images)]
 
     def after_step(self, loop: Loop) -> None:
-        """Validate if the step is a multiple of ``every_steps`` and there are pairs."""
-        if not self.images or loop.step % self.config.every_steps:
+        """Validate if there are pairs, and the step is a multiple of ``every_steps`` or the last one."""
+        if not self.images or (loop.step % self.config.every_steps and loop.step < loop.config.steps):
             return
         network = average(loop, self.network)  # every process must call this
         if not loop.accelerator.is_main_process:

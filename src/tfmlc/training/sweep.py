@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from tfmlc.config import checked
-from tfmlc.data.datasets.pairs import find_pairs
 from tfmlc.errors import UserError
 from tfmlc.evaluation.plots import draw_sweep
 from tfmlc.results import write_result
@@ -37,7 +36,7 @@ def sweep_ratios(config: TrainConfig, folder: Path, ratios: str) -> str:
         raise UserError("--sweep needs a feature loss: set loss.kind, for example loss.kind=fmlc")
     if config.validation.pairs is None:
         raise UserError("--sweep needs validation.pairs=FOLDER: pairs that the network is not trained on")
-    find_pairs(config.validation.pairs)
+    config.validation.find_pairs(config.data.blur_kind)
     try:
         wanted = sorted({float(ratio) for ratio in ratios.split(",")})
     except ValueError as error:

@@ -117,7 +117,7 @@ def _train(config: TrainConfig, folder: Path, *, stop_at: int | None, force: boo
         Task(module, objective, dataset),
         config.loop,
         folder,
-        hooks=[Validation(config.validation, averaged, config.licence), export],
+        hooks=[Validation(config.validation, averaged, config.licence, config.data.blur_kind), export],
         recipe=config.model_dump(mode="json", exclude={"loop", "licence"}),
         accelerator=accelerator,
     ).resume(force=force)

@@ -210,7 +210,8 @@ def _gopro(folder: Path, split: Split, blur: BlurKind) -> list[Pair]:
     for scene in scenes:
         if not (scene / blur).is_dir():
             there = [kind for kind in ("blur", "blur_gamma") if (scene / kind).is_dir()]
-            other = f", but {there[0]}: set data.blur_kind={there[0]}" if there else ""
+            hint = "in training data.blur_kind or validation.blur_kind"
+            other = f", but {there[0]}: choose the blur kind {there[0]} ({hint})" if there else ""
             raise UserError(f"{scene} has no folder {blur}{other}")
         sides = scene / blur, scene / "sharp"
         found = _partners(_named(sides[0]), _named(sides[1]), sides)
