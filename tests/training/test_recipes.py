@@ -16,7 +16,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.losses import Adapter, FeatureMatchingLoss, MadeFor, charbonnier, edge, psnr_loss
 from tfmlc.metrics.registry import METRICS
-from tfmlc.networks import build_network, load_network, save_network
+from tfmlc.networks import NETWORKS, build_network, load_network, save_network
 from tfmlc.training.objective import Restoration, balanced_weight
 from tfmlc.training.presets import PRESETS, load_recipe, scale_to
 from tfmlc.training.sweep import sweep_ratios
@@ -81,6 +81,18 @@ def test_every_preset_runs_on_gopros_layout(name: str, gopro: Path, tmp_path: Pa
         settings += ["loss.backbone=dinov2-vit-s14", "loss.adapter_mode=token"]
     weights = train_network(load_recipe(name, settings, smoke=True), tmp_path / "run")
     assert load_network(weights).info.name == name.split("-", maxsplit=1)[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # no crops, which the real run would cut anew
+
+
+def test_a_smoke_run_prepares_nothing_and_has_a_size_for_every_network(tmp_path: Path) -> None:
+    data = load_recipe("default-genuine", smoke=True).data
+    assert {(source.prepare, source.crop_px) for source in data.sources.values()} == {(None, None)}
+    for name in NETWORKS:
+        (tmp_path / "a.yaml").write_text(f"network: {{name: {name}}}")
+        network = load_recipe(str(tmp_path / "a.yaml"), smoke=True).network
+        assert build_network(name, **network.sizes)(torch.zeros(1, 3, 64, 64))[-1].shape == (1, 3, 64, 64)
+    (tmp_path / "a.yaml").write_text("network: {name: SwinIR, start: swinir.pth}")
+    assert load_recipe(str(tmp_path / "a.yaml"), smoke=True).network.start == "swinir.pth"
 
 
 def test_the_stages_of_the_default_model_follow_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

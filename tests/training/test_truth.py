@@ -113,3 +113,10 @@ def test_a_run_says_what_it_leaves_out(tmp_path: Path, photos: Path, capsys: pyt
         load_recipe("smoke", [f"data.photos=[{photos}]", "loop.steps=1", "loop.trackers=[]"]), tmp_path / "run"
     )
     assert "1 of 4 photos are too small for data.patch_px=48 and are left out (icon.png)" in capsys.readouterr().err
+
+
+def test_a_smoke_run_says_that_it_passed(tmp_path: Path, photos: Path) -> None:
+    settings = ["train", "default-first", f"data.photos=[{photos}]", "loop.workers=0", "--smoke"]
+    shown = CliRunner().invoke(app, [*settings, "-o", str(tmp_path / "run")])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.splitlines()[-1] == "the smoke run passed all 8 steps: leave out --smoke to train"

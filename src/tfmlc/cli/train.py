@@ -24,9 +24,7 @@ def train(
         Path | None, typer.Option("-o", "--output", help="Folder of the run. Default: runs/NAME.")
     ] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and exit.")] = False,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="Run for seconds only, to check that everything works.")
-    ] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Run for seconds, to check that everything works.")] = False,
     batch: Annotated[
         int | None,
         typer.Option("--scale-to", min=1, help="Change the batch size; steps and learning rate are scaled with it."),
@@ -65,5 +63,7 @@ def train(
             said = sweep_ratios(config, folder, sweep)
         else:
             said = f"weights: {train_network(config, folder, force=force)}"
+        if smoke:
+            said += f"\nthe smoke run passed all {config.loop.steps} steps: leave out --smoke to train"
         if is_first_process():
             show(*said.splitlines())

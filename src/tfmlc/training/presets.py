@@ -9,6 +9,7 @@ from typing import Any
 
 from tfmlc.config import checked, override, read_yaml
 from tfmlc.errors import unknown_name
+from tfmlc.networks import NETWORKS
 from tfmlc.training.train import TrainConfig
 
 QUARTER_RESOLUTION_HINET: dict[str, Any] = {
@@ -145,10 +146,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-SMALLEST: dict[str, dict[str, Any]] = {
+SMALLEST: dict[str, dict[str, Any]] = {  # by family
     "hinet": {"width": 8, "depth": 3, "normalised_levels": [1, 2]},
     "mprnet": {"width": 8, "unet_step": 4, "original_step": 4},
     "nafnet": {"width": 8, "middle_blocks": 1, "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]},
+    "spectral-unet": {
+        "widths": [8, 8],
+        "encoder_blocks": [1, 1],
+        "decoder_blocks": [1],
+        "code": 8,
+        "head": [4, 4, 4],
+    },
 }
 
 
@@ -159,8 +167,9 @@ def load_recipe(recipe: str, settings: Iterable[str] = (), *, smoke: bool = Fals
         recipe: The name of a preset, or a file ``.yaml`` or ``.yml``.
         settings: Settings ``key=value`` that replace those of the recipe.
         smoke: Whether to reduce the recipe to a run of seconds: a small network, random weights everywhere, and eight
-            steps with small patches. Such a run only shows that everything works with the data. ``settings`` are
-            applied after this.
+            steps with small patches. No crops are cut and no pairs are prepared, so that the real
+            run finds none of other settings. Such a run only shows that everything works with the data. ``settings``
+            are applied after this.
 
     Returns:
         The settings of the run.
@@ -185,14 +194,12 @@ def load_recipe(recipe: str, settings: Iterable[str] = (), *, smoke: bool = Fals
 
 
 def _smoke(config: TrainConfig) -> list[str]:
-    sizes = SMALLEST[config.network.name.split("-")[0]]
-    changes = [f"network={{name: {config.network.name}, sizes: {json.dumps(sizes)}}}", "data.patch_px=64"]
+    name, changes = config.network.name, ["data.patch_px=64"]
+    if name in NETWORKS:  # another one has no sizes to choose: it keeps its weights file
+        changes += [f"network={{name: {name}, sizes: {json.dumps(SMALLEST[NETWORKS[name].family])}}}"]
     sources = {f"data.sources.{name}": source for name, source in config.data.sources.items()}
     for place, source in {"data": config.data, **sources}.items():
-        if source.crop_px is not None:
-            changes += [f"{place}.crop_px=128", f"{place}.crop_step_px=256"]
-        if source.prepare is not None:
-            changes += [f"{place}.prepare=4"]
+        changes += [f"{place}.{key}=null" for key in ("crop_px", "prepare") if getattr(source, key) is not None]
     if config.loss.kind in ("fmlc", "tfmlc"):
         changes += ["loss.weights=random"]
     if config.loss.kind == "tfmlc":
