@@ -11,9 +11,10 @@ FULL_BOX_BYTES = 4  # version and flags
 
 @dataclass(frozen=True)
 class Box:
-    """A box: its type, and the start and the end of its content."""
+    """A box: its type and where that stands, and the start and the end of its content."""
 
     kind: bytes
+    kind_at: int
     start: int
     stop: int
 
@@ -80,6 +81,18 @@ class Items:
             return None
         primaries, transfer, matrix = struct.unpack_from(">HHH", colours, 4)
         return primaries, transfer, matrix, colours[10] >> 7
+
+    def without_metadata(self) -> bytes:
+        """Return the content with no metadata linked to an image, for decoders that would read texts of any bytes."""
+        content = bytearray(self.content)
+        found = list(boxes(self.content))
+        for kind in (b"meta", b"iref"):
+            full = [box for box in found if box.kind == kind]
+            found = [part for box in full for part in boxes(self.content, box.start + FULL_BOX_BYTES, box.stop)]
+        for link in found:
+            if link.kind == b"cdsc":
+                content[link.kind_at : link.kind_at + 4] = b"none"
+        return bytes(content)
 
     def _read(self) -> None:
         meta = next((box for box in boxes(self.content) if box.kind == b"meta"), None)
@@ -172,5 +185,5 @@ def boxes(content: bytes, start: int = 0, stop: int | None = None) -> Iterator[B
         size = stop - start if size == 0 else size
         if size < head or start + size > stop:
             return
-        yield Box(content[start + 4 : start + 8], start + head, start + size)
+        yield Box(content[start + 4 : start + 8], start + 4, start + head, start + size)
         start += size

@@ -40,7 +40,7 @@ def read_heic(content: bytes) -> Image:
         raise UserError(f"is a HEIC photo: {FOR_HEIC}") from error
     head = head_of_heic(content)
     items = Items(content)
-    file: Any = pi_heif.open_heif(io.BytesIO(content), convert_hdr_to_8bit=False)
+    file: Any = pi_heif.open_heif(io.BytesIO(items.without_metadata()), convert_hdr_to_8bit=False)
     info: dict[str, Any] = file.info
     pixels = np.array(file)  # a copy, because the decoder frees its memory with the file
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
