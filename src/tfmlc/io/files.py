@@ -143,11 +143,16 @@ def read_json(path: Path) -> Any:
 def parse_json(text: str, source: object) -> Any:
     """Return the content of a JSON text; raises UserError, which names the source, if it is not valid."""
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # file names that are not UTF-8 are stored like that; other halves have no meaning
+            json.dumps(content, ensure_ascii=False).encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UserError(f"{source} is damaged: it has half a character, {error.object[error.start]!a}") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{source} is not JSON: {error.msg} in line {error.lineno}") from error
     except (RecursionError, ValueError) as error:  # the latter for a number with too many digits
         raise UserError(f"{source} is not JSON: {str(error)[:200]}") from error
+    return content
 
 
 def file_sha256(path: Path) -> str:
