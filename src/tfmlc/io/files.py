@@ -137,22 +137,24 @@ def read_utf8(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file; raises UserError if it is not valid."""
-    return parse_json(read_utf8(path), path)
+    text = read_utf8(path)
+    content = parse_json(text, path)
+    if "\\ud" in text.lower():  # file names that are not UTF-8 are stored like that; other halves have no meaning
+        try:
+            json.dumps(content, ensure_ascii=False).encode(errors="surrogateescape")
+        except UnicodeEncodeError as error:
+            raise UserError(f"{path} is damaged: it has half a character, {error.object[error.start]!a}") from error
+    return content
 
 
 def parse_json(text: str, source: object) -> Any:
     """Return the content of a JSON text; raises UserError, which names the source, if it is not valid."""
     try:
-        content = json.loads(text)
-        if "\\ud" in text.lower():  # file names that are not UTF-8 are stored like that; other halves have no meaning
-            json.dumps(content, ensure_ascii=False).encode(errors="surrogateescape")
-    except UnicodeEncodeError as error:
-        raise UserError(f"{source} is damaged: it has half a character, {error.object[error.start]!a}") from error
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{source} is not JSON: {error.msg} in line {error.lineno}") from error
     except (RecursionError, ValueError) as error:  # the latter for a number with too many digits
         raise UserError(f"{source} is not JSON: {str(error)[:200]}") from error
-    return content
 
 
 def file_sha256(path: Path) -> str:
