@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,15 +17,7 @@ from tfmlc.io.images import Image, write_image
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.skipif(find_spec("gradio") is None, reason="needs gradio"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """The loops of Gradio are closed while their warnings are ignored."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 from urllib.error import HTTPError
@@ -21,16 +19,8 @@ from tfmlc.cli import app
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.skipif(find_spec("gradio") is None, reason="needs gradio"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 looked_up: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """The loops of Gradio are closed while their warnings are ignored."""
-    yield
-    gc.collect()
 
 
 def _record(event: str, arguments: tuple[Any, ...]) -> None:
