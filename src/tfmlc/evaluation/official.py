@@ -1,8 +1,8 @@
 """How the official code of a network restores an image, written anew, for comparable scores and times.
 
 HINet's code cuts the image into crops of 256 px that just cover it, runs at most eight at a time and takes the uniform
-mean where crops overlap. MPRNet's and NAFNet's code run the whole image, padded to the network's size multiple. All of
-it is fp32, in torch's default memory format.
+mean where crops overlap. MPRNet's and NAFNet's code run the whole image, which each network pads in its own way. All
+of it is fp32, in torch's default memory format.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from tfmlc.networks import Network
 from tfmlc.networks.catalog import family_of
@@ -37,14 +36,7 @@ def official_inference(network: Network, blurry: Tensor) -> Tensor:
     """
     if family_of(network.info.name) == "hinet":
         return _by_crops(network, blurry)
-    return _whole(network, blurry)
-
-
-def _whole(network: Network, blurry: Tensor) -> Tensor:
-    height, width = blurry.shape[-2:]
-    step = network.size_multiple
-    padded = functional.pad(blurry, (0, -width % step, 0, -height % step), mode="reflect")
-    return network(padded)[-1][..., :height, :width]
+    return network(blurry)[-1]
 
 
 def _by_crops(network: Network, blurry: Tensor) -> Tensor:
