@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from typing import Any
 from tfmlc.app.limits import MB, PORT, Limits
 from tfmlc.app.turns import MOST_WAITING
 from tfmlc.errors import UserError
+from tfmlc.runtime.processes import environment
 
 TEMPORARY_FOLDER = "GRADIO_TEMP_DIR"
 FONTS, MONOSPACED = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")  # those that the machine has
@@ -65,7 +65,7 @@ def serving(limits: Limits, *, host: str = "127.0.0.1", port: int = PORT) -> Gen
     with TemporaryDirectory(prefix="tfmlc-app-", ignore_cleanup_errors=True) as folder:
         root = Path(folder).resolve()  # only this user can read it
         direct = dict.fromkeys(("NO_PROXY", "no_proxy"), "*")  # Gradio asks its own page whether it is there
-        with _environment({TEMPORARY_FOLDER: str(root), **direct}):
+        with environment({TEMPORARY_FOLDER: str(root), **direct}):
             from tfmlc.app.page import Page
 
             blocks = Page(root, limits).blocks
@@ -106,17 +106,3 @@ def _launch(blocks: Any, limits: Limits, host: str, port: int) -> None:
         ) from error
     except Exception as error:  # Gradio and the packages below it raise many types
         raise UserError(f"cannot serve at {host}, port {port}: {error or type(error).__name__}") from error
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Generator[None]:
-    """Set environment variables within a context."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import warnings
 from collections.abc import Generator
 from threading import Lock
 from typing import Any
+
+from tfmlc.runtime.processes import environment
 
 FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _one_at_a_time = Lock()
@@ -20,15 +21,8 @@ def tensors_only() -> Generator[None]:
 
     One thread at a time is inside, because the variable that forces torch belongs to the whole process.
     """
-    with _one_at_a_time:
-        before = os.environ.get(FORCED)
-        os.environ[FORCED] = "1"
-        try:
-            yield
-        finally:
-            os.environ.pop(FORCED, None)
-            if before is not None:
-                os.environ[FORCED] = before
+    with _one_at_a_time, environment({FORCED: "1"}):
+        yield
 
 
 def pyiqa_metric(name: str, **options: Any) -> Any:

@@ -11,10 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tfmlc.data.datasets.pairs import BlurKind, Pair, check_stems, find_pairs
-from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.tables import is_own_csv
-from tfmlc.io.files import read_json
+from tfmlc.io.files import file_sha256, read_json
 from tfmlc.typed import is_record
 
 MODEL_KEYS = ("sha256", "restored_sha256", "local_statistics")

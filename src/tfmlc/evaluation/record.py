@@ -13,11 +13,10 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from tfmlc.data.datasets.pairs import Pair
-from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import DataSet, dataset_sha256, pair_sha256
 from tfmlc.evaluation.sources import Source
-from tfmlc.io.files import append_line, parse_json, write_atomically
+from tfmlc.io.files import append_line, file_sha256, parse_json, write_atomically
 from tfmlc.metrics.fidelity import psnr_of
 from tfmlc.metrics.protocols import PROTOCOLS
 from tfmlc.results import provenance

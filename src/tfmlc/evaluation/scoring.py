@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.data.datasets.pairs import Pair, detail, read_pair
-from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError
 from tfmlc.evaluation.identity import pair_sha256
 from tfmlc.evaluation.record import Place, Record, Row, Scoring
 from tfmlc.evaluation.sources import Restored, Source
+from tfmlc.io.files import file_sha256
 from tfmlc.io.images import Image, write_image
 from tfmlc.metrics.protocols import PROTOCOLS
 from tfmlc.metrics.registry import score_images

@@ -13,8 +13,9 @@ import numpy as np
 from tfmlc.data.datasets.choice import split_by_size
 from tfmlc.data.datasets.triplet_sources import JoinedTriplets, StoredTriplets, SyntheticTriplets, TripletSource
 from tfmlc.data.datasets.triplets import Triplet, find_triplets, split_by_video
-from tfmlc.data.synthesis.manifest import MANIFEST, file_sha256
+from tfmlc.data.synthesis.manifest import MANIFEST
 from tfmlc.errors import UserError
+from tfmlc.io.files import file_sha256
 from tfmlc.io.images import find_images
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.adapt_config import AdaptConfig

@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 
 from tfmlc.data.datasets.pairs import Pair, find_pairs, read_pair
 from tfmlc.data.datasets.synthetic import random_turn
-from tfmlc.data.synthesis.manifest import MANIFEST, Manifest, distinct_stems, file_sha256, read_manifest
+from tfmlc.data.synthesis.manifest import MANIFEST, Manifest, distinct_stems, read_manifest
 from tfmlc.errors import UserError
+from tfmlc.io.files import file_sha256
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.locks import folder_lock

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfmlc.data.datasets.pairs import LAYOUTS, Split, check_pairs, find_pairs
-from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.errors import UserError, unknown_name
+from tfmlc.io.files import file_sha256
 from tfmlc.io.images import FORMATS
 
 SPLITS: tuple[Split, ...] = ("train", "test")

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.data.synthesis.blur import BlurConfig, blur_levels
-from tfmlc.data.synthesis.manifest import file_sha256
 from tfmlc.data.synthesis.planning import SyntheticImage
 from tfmlc.data.synthesis.videos import VideoBlurConfig, VideoWindow, video_windows
 from tfmlc.data.synthesis.windows import BlurWindow
 from tfmlc.errors import in_one_line
+from tfmlc.io.files import file_sha256
 from tfmlc.io.images import Image, read_rgb8, write_image
 from tfmlc.io.video import Video
 
