@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfmlc.data.datasets.pairs import BlurKind, find_pairs
 from tfmlc.errors import UserError
@@ -15,6 +16,9 @@ from tfmlc.evaluation.plots import LPIPS, svg_before_and_after, svg_of_models
 from tfmlc.evaluation.scores import Scores, by_dataset, distinct, gain, psnr_column, read_scores
 from tfmlc.evaluation.tables import Table, arrow, beside_published, build_table, digits, is_own_csv
 from tfmlc.io.files import write_atomically
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 HERE = Path(__file__).parent
 
@@ -35,8 +39,6 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
         UserError: If a file is not a scores file, is of another version, or its means do not fit its images; if the
             dataset has other images than were scored; or if a table would replace the scores of each image.
     """
-    from jinja2 import Environment, StrictUndefined
-
     files = list({path.resolve(): path for path in files}.values())  # a file that is given twice counts once
     kinds = by_dataset(distinct([item for path in files for item in read_scores(path)]))
     targets = {name: output / name.replace("%", "%25").replace("/", "%2F") for name in kinds}  # none shares a name
@@ -56,16 +58,25 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
         gallery = build_gallery(inside, shown[name]) if name in matching else None
         other = name in shown and name not in matching
         sections.append({**_section(name, inside, table), "gallery": gallery, "other": other})
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template, style, script = (
-        (HERE / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html.jinja", "css", "js")
-    )
-    page = environment.from_string(template).render(
+    style, script = (_text(kind) for kind in ("css", "js"))
+    page = _template().render(
         sections=sections, arrow=arrow, digits=digits, images=dataset is not None, style=style, script=script
     )
     path = output / "report.html"
     write_atomically(path, page.encode(errors="backslashreplace"))
     return path
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_text("html.jinja"))
+
+
+def _text(kind: str) -> str:
+    return (HERE / f"report.{kind}").read_text(encoding="utf-8")
 
 
 def _dataset_of(scores: Sequence[Scores], folder: Path) -> DataSet:
