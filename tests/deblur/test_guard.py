@@ -62,6 +62,16 @@ def test_planted_faults_are_found(photo: np.ndarray, name: str, dtype: type) -> 
     assert find_fault(before, before) == ""
 
 
+def test_a_tile_from_elsewhere_is_found_though_its_brightness_fits(photo: np.ndarray) -> None:
+    spots = np.random.default_rng(1).normal(0, 40, (HEIGHT // 25, WIDTH // 25, 1)).astype(np.float32)
+    spotted = np.clip(photo + cv2.resize(spots, (WIDTH, HEIGHT))[..., None], 0, 255).astype(np.uint8)
+    turned = with_tile(spotted, spotted[TILE][::-1, ::-1])
+    flat = with_tile(spotted, spotted[TILE].mean(axis=(0, 1)).astype(np.uint8))
+    assert measure(spotted, turned).faults == ("part",)
+    assert "part" in measure(spotted, flat).faults
+    assert not measure(cv2.blur(spotted, (25, 1)), spotted).faults
+
+
 def test_one_wrong_tile_is_found(photo: np.ndarray) -> None:
     changed = photo.copy()
     changed[128:384, 512:768] = photo[100:356, 40:296]

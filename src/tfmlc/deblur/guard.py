@@ -26,7 +26,8 @@ LEAST_LEVELS = 0.1  # of 255; a fainter mesh is not visible
 CERTAIN, LIKELY = 5.0, 3.0  # times what chance gives: a mesh for sure, and one if the periodicity says so, too
 AROUND_PX, OVERSHOOT, MOST_PIXELS = 32, 0.1, 0.15  # halos exceed the range around them by 0.1
 MOST_CHANGE, MOST_CHANGE_OF_CELL = 0.04, 0.17  # of the mean of a channel; sharp sides of genuine pairs reach 0.14
-CONTRAST, LEAST_GAIN = 0.05, 0.2  # where the image varies so much, the result varies in the same way
+CONTRAST, LEAST_EXPLAINED = 0.05, 0.5  # where the image varies so much, a blur of the result explains half of it
+RIDGE = 1e-3  # keeps the weights of that blur small where the result hardly varies
 
 WORDS = {
     "mesh": f"the result has a mesh of {PERIOD_PX} px that the image does not have",
@@ -47,7 +48,7 @@ class Measures:
         halo: The fraction of pixels that lie far outside the range of the image around them, in the worst crop.
         colour: The change of the mean of the channel that changes most.
         cell: The same of the worst cell.
-        gain: How much of the variation of the image the result shows, in the worst cell.
+        explained: How much of the variation of the image a blur of the result explains, in the worst cell.
     """
 
     mesh: float
@@ -56,7 +57,7 @@ class Measures:
     halo: float
     colour: float
     cell: float
-    gain: float
+    explained: float
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ class Measures:
         least = LIKELY if self.mesh > MOST_TIMES else CERTAIN
         found = {
             "colour": self.colour > MOST_CHANGE,
-            "part": self.cell > MOST_CHANGE_OF_CELL or self.gain < LEAST_GAIN,
+            "part": self.cell > MOST_CHANGE_OF_CELL or self.explained < LEAST_EXPLAINED,
             "mesh": self.mesh_certainty > least and self.mesh_levels > LEAST_LEVELS,
             "halo": self.halo > MOST_PIXELS,
         }
@@ -108,7 +109,7 @@ def measure(blurry: Pixels, restored: Pixels, crops: int = CROPS) -> Measures:
         halo=halo,
         colour=float(np.abs(change.mean(axis=(0, 1))).max()),
         cell=float(np.abs(_around(change)).max()),
-        gain=_least_gain(before.mean(axis=2), after.mean(axis=2)),
+        explained=_least_explained(before.mean(axis=2), after.mean(axis=2)),
     )
 
 
@@ -127,12 +128,43 @@ def _around(small: ImageF) -> ImageF:
     return np.asarray(cv2.blur(small, cell, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _least_gain(before: ImageF, after: ImageF) -> float:
-    """Return the least slope of the result over the image within a cell, among cells with contrast; 1 without any."""
-    middle = _around(before)
-    variance = _around(before * before) - middle * middle
-    gain = (_around(before * after) - middle * _around(after)) / np.maximum(variance, CONTRAST**2)
-    return float(gain[variance > CONTRAST**2].min(initial=1))
+def _least_explained(before: ImageF, after: ImageF) -> float:
+    """Return how much of the image a blur of the result explains, in the worst cell with contrast; 1 without any.
+
+    The blur of a cell is the best 3x3 filter of averaged squares, by least squares. One that is negative on the whole
+    explains nothing. Sharp images explain their blurry versions also after long motion, which a plain correlation
+    does not show.
+    """
+    height, width = before.shape
+    rows, columns = (min(CELL_PX // AVERAGED_PX, side) for side in before.shape)
+    padded = np.pad(after, 1, mode="edge")
+    shifted = np.stack([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=-1)
+    least = 1.0
+    for top in _starts(height, rows):
+        cells = [slice(left, left + columns) for left in _starts(width, columns)]
+        image = np.stack([before[top : top + rows, cell].reshape(-1) for cell in cells])
+        result = np.stack([shifted[top : top + rows, cell].reshape(-1, 9) for cell in cells])
+        varied = image.var(axis=1) > CONTRAST**2
+        if varied.any():
+            least = min(least, float(_explained(image[varied], result[varied]).min()))
+    return least
+
+
+def _explained(image: ImageF, result: ImageF) -> ImageF:
+    """Return the explained part of the variance for each cell: images ``n k``, shifted results ``n k 9``."""
+    image = image - image.mean(axis=1, keepdims=True)
+    result = result - result.mean(axis=1, keepdims=True)
+    transposed = result.transpose(0, 2, 1)
+    ridge = RIDGE * image.shape[1] * np.eye(9, dtype=np.float32)
+    weights: ImageF = np.linalg.solve(transposed @ result + ridge, transposed @ image[..., None])
+    left = np.square(image - (result @ weights)[..., 0]).sum(axis=1) / np.square(image).sum(axis=1)
+    left[weights.sum(axis=(1, 2)) <= 0] = 1
+    return np.asarray(1 - left, np.float32)
+
+
+def _starts(whole: int, part: int) -> list[int]:
+    """Return where parts that overlap by half begin, the last one at the end."""
+    return [*range(0, whole - part, max(1, part // 2)), whole - part]
 
 
 def _crops(blurry: Pixels, restored: Pixels, small: ImageF, count: int) -> Iterator[tuple[Pixels, Pixels]]:
