@@ -1,6 +1,7 @@
 """How well the blurriness tells sharp images from blurred ones, and where it finds motion that is known.
 
-python benchmarks/blurriness.py ../shared/data
+tfmlc synthesize pairs ../shared/data/sharp_eval/kodak24 -o sets/kodak24      the same for gopro
+python benchmarks/blurriness.py ../shared/data sets/
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.data.synthesis.blur import BlurConfig, blur_image
 from tfmlc.deblur import blurriness
 from tfmlc.deblur.blur_meter import CELL_PX
@@ -73,10 +75,10 @@ def median(values: list[float]) -> float:
 
 
 def pairs(folder: Path, progress: Progress) -> dict[str, Any]:
-    scores = {
-        side: [blurriness(read_rgb8(path)).score_px for path, _ in find_images(folder / side)]
-        for side in ("sharp", "blur")
-    }
+    scores: dict[str, list[float]] = {"blur": [], "sharp": []}
+    for pair in find_pairs(folder):
+        for side, image in zip(scores, read_pair(pair), strict=True):
+            scores[side].append(blurriness(image).score_px)
     progress.advance()
     medians = {f"median_{side}": median(found) for side, found in scores.items()}
     return {"images": len(scores["sharp"]), **told(scores["sharp"], scores["blur"]), **medians}
@@ -106,10 +108,11 @@ def regions(files: list[Path], progress: Progress) -> dict[str, Any]:
     return {"images": len(files), "median_overlap": median(overlaps), "median_auc_of_cells": median(areas)}
 
 
-def main(data: Path) -> None:
+def main(data: Path, made: Path) -> None:
     sets = {name: [path for path, _ in find_images(data / "sharp_eval" / name)] for name in ("kodak24", "gopro")}
-    with Progress("images", 2 * sum(map(len, sets.values())) + len(sets["gopro"]) + 1) as progress:
+    with Progress("images", 2 * sum(map(len, sets.values())) + len(sets["gopro"]) + 3) as progress:
         found: dict[str, Any] = {"pairs_test": pairs(data / "pairs_test", progress)}
+        found |= {f"{name}, synthesized": pairs(made / name, progress) for name in sets}
         print(found, flush=True)
         for name, files in sets.items():
             found[name] = seeded(files, progress)
@@ -122,4 +125,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

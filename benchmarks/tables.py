@@ -458,10 +458,12 @@ def planted_table() -> str:
 def blurriness_table() -> str:
     content = _read("blurriness.json")
     titles = {
+        "pairs_test": "genuine pairs",
+        "kodak24, synthesized": "Kodak, blurred by `tfmlc synthesize pairs`",
+        "gopro, synthesized": "GoPro frames, blurred by `tfmlc synthesize pairs`",
         "kodak24": "Kodak, seeded motion",
         "gopro": "GoPro frames, seeded motion",
         "gopro, half size": "GoPro frames of half size, seeded motion",
-        "pairs_test": "genuine pairs",
     }
     rows: list[list[object]] = []
     for name, title in titles.items():

@@ -156,10 +156,10 @@ def _explained(image: ImageF, result: ImageF) -> ImageF:
     result = result - result.mean(axis=1, keepdims=True)
     transposed = result.transpose(0, 2, 1)
     ridge = RIDGE * image.shape[1] * np.eye(9, dtype=np.float32)
-    weights: ImageF = np.linalg.solve(transposed @ result + ridge, transposed @ image[..., None])
-    left = np.square(image - (result @ weights)[..., 0]).sum(axis=1) / np.square(image).sum(axis=1)
-    left[weights.sum(axis=(1, 2)) <= 0] = 1
-    return np.asarray(1 - left, np.float32)
+    weights = np.asarray(np.linalg.solve(transposed @ result + ridge, transposed @ image[..., None]), np.float32)
+    rest = image - (result @ weights)[..., 0]
+    explained = 1 - np.square(rest).sum(axis=1) / np.square(image).sum(axis=1)
+    return np.where(weights.sum(axis=(1, 2)) > 0, explained, np.float32(0))
 
 
 def _starts(whole: int, part: int) -> list[int]:
