@@ -1,4 +1,4 @@
-# make demo     set everything up, deblur the example photo
+# make demo     set everything up, deblur two example photos
 # make test     set everything up, run the tests; make test-all runs the heavy ones and those of several processes too
 # make check    set everything up, then style, types, tables and layers
 # make audit    ask PyPI about known faults of the installed packages; make sbom lists the packages in sbom.json
@@ -31,7 +31,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 	@touch $@
 
 demo: .venv/base
-	$(BIN)/tfmlc deblur examples/taxi.png -o demo --compare
+	$(BIN)/tfmlc deblur examples/flower.jpg examples/taxi.png -o demo --compare
 
 test: .venv/all
 	$(BIN)/python -m pytest -n auto --dist worksteal
