@@ -72,6 +72,15 @@ def test_a_tile_from_elsewhere_is_found_though_its_brightness_fits(photo: np.nda
     assert not measure(cv2.blur(spotted, (25, 1)), spotted).faults
 
 
+def test_swapped_colours_are_found_though_all_means_stay() -> None:
+    tint = np.random.default_rng(2).normal(0, 25, (HEIGHT // 25, WIDTH // 25, 1)).astype(np.float32)
+    image = 128 + cv2.resize(tint, (WIDTH, HEIGHT))[..., None] * np.array([1, 0, -1], np.float32)
+    image = np.clip(image - image.mean(axis=(0, 1)) + 128, 0, 255).astype(np.uint8)
+    found = measure(image, image[..., ::-1].copy())
+    assert found.colour < 0.01
+    assert found.explained == 0
+
+
 def test_one_wrong_tile_is_found(photo: np.ndarray) -> None:
     changed = photo.copy()
     changed[128:384, 512:768] = photo[100:356, 40:296]

@@ -26,7 +26,7 @@ LEAST_LEVELS = 0.1  # of 255; a fainter mesh is not visible
 CERTAIN, LIKELY = 5.0, 3.0  # times what chance gives: a mesh for sure, and one if the periodicity says so, too
 AROUND_PX, OVERSHOOT, MOST_PIXELS = 32, 0.1, 0.15  # halos exceed the range around them by 0.1
 MOST_CHANGE, MOST_CHANGE_OF_CELL = 0.04, 0.17  # of the mean of a channel; sharp sides of genuine pairs reach 0.14
-CONTRAST, LEAST_EXPLAINED = 0.05, 0.5  # where the image varies so much, a blur of the result explains half of it
+CONTRAST, LEAST_EXPLAINED = 0.05, 0.4  # where the image varies so much, a blur of the result explains so much of it
 RIDGE = 1e-3  # keeps the weights of that blur small where the result hardly varies
 
 WORDS = {
@@ -109,7 +109,7 @@ def measure(blurry: Pixels, restored: Pixels, crops: int = CROPS) -> Measures:
         halo=halo,
         colour=float(np.abs(change.mean(axis=(0, 1))).max()),
         cell=float(np.abs(_around(change)).max()),
-        explained=_least_explained(before.mean(axis=2), after.mean(axis=2)),
+        explained=min(map(_least_explained, _planes(before), _planes(after))),
     )
 
 
@@ -126,6 +126,15 @@ def _around(small: ImageF) -> ImageF:
     """Return the means of the cells around all averaged squares."""
     cell = (CELL_PX // AVERAGED_PX,) * 2
     return np.asarray(cv2.blur(small, cell, borderType=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _planes(small: ImageF) -> list[ImageF]:
+    """Return the grey and, of a colour image, the differences of red and blue, and of green and both."""
+    grey = small.mean(axis=2)
+    if small.shape[2] == 1:
+        return [grey]
+    red, green, blue = np.moveaxis(small, 2, 0)
+    return [grey, red - blue, green - (red + blue) / 2]
 
 
 def _least_explained(before: ImageF, after: ImageF) -> float:
