@@ -25,6 +25,7 @@ from tfmlc.evaluation.report import write_report
 from tfmlc.evaluation.scores import Scores, distinct, read_scores
 from tfmlc.evaluation.sources import RestoreSettings
 from tfmlc.evaluation.tables import build_table
+from tfmlc.io.files import read_json
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.reproduce.paper import find_values
 
@@ -112,6 +113,15 @@ def test_results_in_a_folder_named_like_the_input_or_the_truth(tmp_path: Path, p
     earlier.write_text(earlier.read_text().replace(f'"{label}"', f'"{name}"'))
     assert [item.label for item in distinct(read_scores(earlier))] == [f"{name}-done"]
     assert not read_scores(earlier)[0].is_input
+
+
+def test_a_dataset_of_any_name_has_tables(tmp_path: Path, files: list[Path]) -> None:
+    for path in files:
+        content = read_json(path)
+        content["dataset"] = 'a\0b/c:"d"%\n'
+        path.write_text(json.dumps(content))
+    write_report(files, tmp_path / "report")
+    assert (tmp_path / "report" / "a%00b%2Fc%3A%22d%22%25%0A.csv").is_file()
 
 
 def test_images_that_were_not_scored_are_said(tmp_path: Path, pairs: Path, files: list[Path]) -> None:

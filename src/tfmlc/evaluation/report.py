@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 HERE = Path(__file__).parent
+UNFIT = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]')  # what some file system does not take in a name
 
 
 def write_report(files: Sequence[Path], output: Path, dataset: Path | None = None) -> Path:
@@ -41,7 +43,7 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
     """
     files = list({path.resolve(): path for path in files}.values())  # a file that is given twice counts once
     kinds = by_dataset(distinct([item for path in files for item in read_scores(path)]))
-    targets = {name: output / name.replace("%", "%25").replace("/", "%2F") for name in kinds}  # none shares a name
+    targets = {name: output / UNFIT.sub(_escaped, name) for name in kinds}  # none shares a name
     _check_tables([Path(f"{target}.csv") for target in targets.values()], files)
     shown = {} if dataset is None else {name: _dataset_of(inside, dataset) for name, inside in kinds.items()}
     matching = [name for name, found in shown.items() if is_scored_on(kinds[name], found)]
@@ -65,6 +67,10 @@ def write_report(files: Sequence[Path], output: Path, dataset: Path | None = Non
     path = output / "report.html"
     write_atomically(path, page.encode(errors="backslashreplace"))
     return path
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"%{ord(found[0]):02X}"
 
 
 @cache
