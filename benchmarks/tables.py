@@ -190,7 +190,7 @@ def synthesis_table() -> str:
 def steps_table() -> str:
     content = _read("bench/step.json")
     rows = [[row["network"], row["loss"], f"{row['seconds']:.2f}", f"{row['relative']:.2f}"] for row in content["rows"]]
-    table = markdown(["network", "loss", "seconds", "relative to pixels only"], rows, labels=2)
+    table = markdown(["network", "loss", "seconds", "relative to the control"], rows, labels=2)
     precision = content["rows"][0]["precision"]
     return _with(f"One image of 256 px, {precision}, {content['device']}, commit {content['commit']}.", table)
 

@@ -136,9 +136,9 @@ def test_a_training_step_is_measured_under_each_loss(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(step, "MEASURED", {"hinet, width 4": ("hinet", {"width": 4, "depth": 2})})
     features = {"kind": "fmlc", "backbone": "alexnet", "block": 1, "weights": "random"}
-    monkeypatch.setattr(step, "LOSSES", {"pixels only": {"kind": "control"}, "FMLC": features})
+    monkeypatch.setattr(step, "LOSSES", {"control": {"kind": "control"}, "FMLC": features})
     costs, lines = bench("step", "--repeats", 1)
-    assert [row["loss"] for row in costs["rows"]] == ["pixels only", "FMLC"]
+    assert [row["loss"] for row in costs["rows"]] == ["control", "FMLC"]
     assert costs["rows"][0]["relative"] == 1
     assert len(lines) == 2
 
@@ -148,7 +148,7 @@ def test_the_operations_and_the_memory_of_a_step_are_counted(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(step, "MEASURED", {"hinet, width 8": ("hinet", {"width": 8, "depth": 2})})
     features = {"kind": "fmlc", "backbone": "alexnet", "block": 1, "weights": "random"}
-    monkeypatch.setattr(step, "LOSSES", {"pixels only": {"kind": "control"}, "FMLC": features})
+    monkeypatch.setattr(step, "LOSSES", {"control": {"kind": "control"}, "FMLC": features})
     monkeypatch.setattr(step, "TABLE_LOSSES", {})
     costs, lines = bench("step", "--count")
     plain, more = costs["rows"]

@@ -77,7 +77,7 @@ def test_hours_and_memory_grow_with_the_recipe(monkeypatch: pytest.MonkeyPatch, 
     }
     (file := tmp_path / "step_counts.json").write_text(json.dumps({"rows": [row]}))
     (tmp_path / "step.json").write_text(
-        json.dumps({"rows": [{"network": "hinet, width 64", "loss": "pixels only", "seconds": 3}]})
+        json.dumps({"rows": [{"network": "hinet, width 64", "loss": "control", "seconds": 3}]})
     )
     monkeypatch.setattr(module, "INSTALLED", tmp_path)
     run = next(cell.run for cell in cells_of("table1", "clip-vit-b16") if cell.run.name == "hinet-control")

@@ -25,7 +25,7 @@ MEASURED: dict[str, tuple[str, dict[str, Any]]] = {
     "mprnet-lite": ("mprnet-lite", {}),
 }
 LOSSES: dict[str, dict[str, Any]] = {
-    "pixels only": {"kind": "control"},
+    "control": {"kind": "control"},
     "FMLC": {"kind": "fmlc", "weights": "random"},
     "TFMLC, flatten": {"kind": "tfmlc", "weights": "random", "adapter": "random"},
     "TFMLC, token": {"kind": "tfmlc", "weights": "random", "adapter": "random", "adapter_mode": "token"},

@@ -65,9 +65,7 @@ def models_blend(
     one: Annotated[str, typer.Argument(help="Name of a model or a weights file.")],
     other: Annotated[str, typer.Argument(help="A model that was finetuned from ONE.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")],
-    factor: Annotated[
-        float, typer.Option("--factor", "--share", help="Blend factor: 0 gives ONE, 1 gives OTHER.")
-    ] = 0.5,
+    factor: Annotated[float, typer.Option("--factor", help="Blend factor: 0 gives ONE, 1 gives OTHER.")] = 0.5,
     onto: Annotated[str | None, typer.Option(help="Apply the change from ONE to OTHER to this model instead.")] = None,
     half: Half = False,
 ) -> None:

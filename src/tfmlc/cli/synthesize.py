@@ -12,7 +12,7 @@ from tfmlc.cli.tree import Ray, RayCores, Seed, WithRay, check_unlocked, find_cl
 Values = dict[str, object]
 Images = Annotated[
     Literal["photos", "frames"],
-    typer.Option("--images", "--pictures", help="Whether the images in a folder are photos or the frames of a video."),
+    typer.Option("--images", help="Whether the images in a folder are photos or the frames of a video."),
 ]
 Strength = Annotated[
     tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Photos: range of the motion, in px.")
@@ -66,7 +66,7 @@ def synthesize_pairs(
     ray: Ray = None,
     ray_cores: RayCores = None,
 ) -> None:
-    """Create pairs of blurry and sharp images in GoPro's folder layout.
+    """Create pairs of blurry and sharp images, in folders blur/ and sharp/.
 
     Frames of videos are averaged. Photos are blurred by simulated camera motion.
     """

@@ -91,7 +91,7 @@ def step_costs() -> list[StepCost]:
 def slowness(network: str) -> float:
     """Return the time of an operation of a network relative to one of HINet, as measured with the pixel loss."""
     times = read_record(_results("step.json"), StepTimes, "a result of tfmlc bench step", "measure again").rows
-    seconds = {row.network: row.seconds for row in times if row.loss == "pixels only"}
+    seconds = {row.network: row.seconds for row in times if row.loss == "control"}
     tflop = {row.network: row.tflop for row in step_costs() if row.kind == "control"}
     return (seconds[network] / tflop[network]) / (seconds[REFERENCE] / tflop[REFERENCE])
 
