@@ -48,7 +48,7 @@ def check_streams(source: Path, suffix: str) -> list[str]:
         Notes about streams of other kinds and about transparency, which are left out.
 
     Raises:
-        UserError: If the container cannot hold an audio or subtitle stream.
+        UserError: If the container cannot hold an audio or subtitle stream, or its codec is not known.
     """
     left_out: Counter[str] = Counter()
     with open_video(source) as container:
@@ -57,10 +57,7 @@ def check_streams(source: Path, suffix: str) -> list[str]:
             if stream is chosen or _fits(stream, suffix):
                 continue
             if stream.type in ("audio", "subtitle"):
-                codec = stream.codec_context.codec.canonical_name
-                others = " or ".join(other for other in CONTAINERS if _fits(stream, other))
-                remedy = f"use an output in {others}" if others else "convert the file to .mkv first"
-                raise UserError(f"{source}: {suffix} cannot hold its {stream.type} stream ({codec}): {remedy}")
+                raise _does_not_fit(source, stream, suffix)
             left_out[stream.type] += 1
         transparent = _is_transparent(chosen)
     notes = [
@@ -68,6 +65,19 @@ def check_streams(source: Path, suffix: str) -> list[str]:
         for kind, count in left_out.items()
     ]
     return [*notes, *(["its transparency is left out"] if transparent else [])]
+
+
+def _does_not_fit(source: Path, stream: Any, suffix: str) -> UserError:
+    if stream.codec_context is None:
+        return UserError(
+            f"{source}: the codec of its {stream.type} stream {stream.index} is not known: copy the file without that "
+            f"stream first, for example with ffmpeg -i {source.name} -map 0 -map -0:{stream.index} -c copy "
+            f"new{source.suffix}"
+        )
+    codec = stream.codec_context.codec.canonical_name
+    others = " or ".join(other for other in CONTAINERS if _fits(stream, other))
+    remedy = f"use an output in {others}" if others else "convert the file to .mkv first"
+    return UserError(f"{source}: {suffix} cannot hold its {stream.type} stream ({codec}): {remedy}")
 
 
 def check_clock(video: VideoProperties) -> None:
