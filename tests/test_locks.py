@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -30,8 +31,8 @@ with folder_lock(Path(sys.argv[1])):
 """
 
 
-def holder(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLD, str(folder)]
+def holder(folder: Path, before: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "ignore", "-c", before + HOLD, str(folder)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
@@ -81,6 +82,29 @@ def test_a_forked_child_that_outlives_its_parent_does_not_block(tmp_path: Path) 
                 pass
         finally:
             os.killpg(first.pid, signal.SIGKILL)
+
+
+@pytest.mark.multiprocess
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_killed_run_does_not_block_where_files_cannot_be_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a Lustre disk that is mounted without flock. There the file itself says who holds the lock."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(file: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    without = "import errno, fcntl\ndef flock(*_): raise OSError(errno.ENOSYS, '')\nfcntl.flock = flock\n"
+    with holder(tmp_path, without) as first:
+        with pytest.raises(UserError, match=rf"\(process {first.pid} on .*; if it is dead, remove {tmp_path / LOCK}\)"):
+            folder_lock(tmp_path).__enter__()
+        first.send_signal(signal.SIGKILL)
+    assert (tmp_path / LOCK).exists()
+    with folder_lock(tmp_path), pytest.raises(UserError, match="another run"), folder_lock(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_process_is_refused_too(tmp_path: Path) -> None:

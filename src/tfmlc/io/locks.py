@@ -23,8 +23,9 @@ LEASE_S = 300.0  # several times as long as a network file system may keep an ol
 def folder_lock(folder: Path, *, wait: bool = False, private: bool = False) -> AbstractContextManager[None]:
     """Lock a folder for one run; a missing folder is created.
 
-    The operating system releases the lock when the process ends, so the file of a killed run blocks nobody. Temporary
-    files that killed runs left in the folder and below it are removed.
+    The operating system releases the lock when the process ends, so the file of a killed run blocks nobody. Where the
+    file system cannot lock, this holds for the runs of one machine. Temporary files that killed runs left in the folder
+    and below it are removed.
 
     Args:
         folder: The folder.
@@ -63,13 +64,16 @@ def _hold(path: Path, where: str, *, wait: bool = False, below: bool = False, mo
         raise UserError(f"another run of tfmlc{_holder(path)} is working {where}") from None
     except OSError as error:
         raise UserError(f"cannot write to {path.parent}: {(error.strerror or str(error)).lower()}") from error
+    by_content = hasattr(lock, "pid")  # the file system cannot lock; the file itself then says who holds the lock
     try:
-        with suppress(OSError):  # some systems also lock the content
-            path.write_text(str(os.getpid()), encoding="ascii")
+        if not by_content:
+            with suppress(OSError):  # some systems also lock the content
+                path.write_text(str(os.getpid()), encoding="ascii")
         remove_leftovers(path.parent, below=below)
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the release, so that a waiting run notices and makes a new file
+        if not by_content:
+            path.unlink(missing_ok=True)  # before the release, so that a waiting run notices and makes a new file
         lock.release()
 
 
@@ -158,7 +162,12 @@ def check_unlocked(folder: Path) -> None:
 def _holder(path: Path) -> str:
     """Return which process holds a lock, as its file says."""
     try:
-        number = path.read_text(encoding="ascii")
+        number, *more = path.read_text(encoding="ascii").splitlines() or [""]
     except (OSError, UnicodeDecodeError):
         return ""
-    return f" (process {number})" if number.isdecimal() else ""
+    if not number.isdecimal():
+        return ""
+    if not more:
+        return f" (process {number})"
+    machine = more[0].partition("?")[0]  # what follows tells containers apart
+    return f" (process {number} on {machine}; if it is dead, remove {path})"  # of another machine nobody can tell
