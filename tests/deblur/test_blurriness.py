@@ -155,6 +155,23 @@ def test_what_is_missing_or_would_be_mixed_up_is_one_line(folder: Path, tmp_path
     assert "same map" in result.stderr
 
 
+def test_no_photo_is_replaced_by_scores_or_maps(tmp_path: Path, sharp: np.ndarray) -> None:
+    for name in ("a.png", "a.png.png", "b.jpg"):
+        write_image(tmp_path / name, Image(sharp[:64, :64]))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in ("a.png", "b.jpg", "scores"):
+        result = tfmlc("blurriness", tmp_path / "a.png.png", "-o", tmp_path / name)
+        assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+        assert "ends in .csv" in result.stderr
+    for _ in range(2):  # its own maps are made again
+        result = tfmlc("blurriness", tmp_path / "a.png", tmp_path / "b.jpg", "--map", tmp_path)
+        assert result.stderr == (
+            f"tfmlc: {tmp_path / 'a.png.png'} is not a map and would be overwritten: give another folder with --map\n"
+        )
+        assert (result.exit_code, len(result.stdout.splitlines()), (tmp_path / "b.jpg.png").exists()) == (1, 2, True)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
 def test_a_limit_without_its_option_is_one_line(folder: Path, tmp_path: Path) -> None:
     result = tfmlc("deblur", folder, "-o", tmp_path / "out", "--blurry-px", 8)
     said = "tfmlc: --blurry-px needs --only-blurry: without it all files are restored\n"

@@ -41,6 +41,8 @@ def blurriness(
         from tfmlc.io.images import skipped_line
         from tfmlc.runtime.progress import Progress
 
+        if output is not None and output.suffix.lower() != ".csv":  # it could be a photo that -o was to follow
+            raise UserError(f"cannot write the scores {output}: -o needs a name that ends in .csv")
         found = search_inputs(inputs)
         names = [name for _, name in found.images]
         if maps is not None and len(set(names)) < len(names):
@@ -80,6 +82,10 @@ def _as_csv(rows: list[tuple[Path, float]], blurry_px: float) -> bytes:
 def _write_map(path: Path, measured: Measured) -> None:
     from tfmlc.deblur.marks import COMPARISON
     from tfmlc.deblur.measuring import drawn
+    from tfmlc.deblur.planning import is_free
+    from tfmlc.errors import UserError
     from tfmlc.io.images import Image, write_image
 
+    if not is_free(path):
+        raise UserError(f"{path} is not a map and would be overwritten: give another folder with --map")
     write_image(path, Image(drawn(measured), restored=COMPARISON))

@@ -255,14 +255,17 @@ def _with_comparisons(jobs: Sequence[Job]) -> list[Job]:
         name = job.target.name
         stems = chain((job.target.stem, name), (f"{name}-{number}" for number in count(2)))  # same.jpg and same.png
         places = (_comparison_of(job.target, stem) for stem in stems)
-        beside = next(place for place in places if one_name(place) not in taken and _is_free(place))
+        beside = next(place for place in places if one_name(place) not in taken and is_free(place))
         taken.add(one_name(beside))
         compared.append(replace(job, comparison=beside))
     return compared
 
 
-def _is_free(place: Path) -> bool:
-    """Whether a comparison can be written: there is no file of the user. ``by_copies`` looks at those of stores."""
+def is_free(place: Path) -> bool:
+    """Whether a comparison or a map can be written: it replaces no file of the user.
+
+    ``by_copies`` looks at those of stores.
+    """
     return isinstance(place, StoredPath) or not os.path.lexists(place) or mark_of(place) == COMPARISON
 
 
