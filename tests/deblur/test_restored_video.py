@@ -28,7 +28,7 @@ import av
 from clips import Clip, view, write_clip
 from conftest import gentle, make_photo
 from tfmlc.cli import app
-from tfmlc.deblur import Deblurrer, VideoSettings, deblur_video, pieces, video
+from tfmlc.deblur import Deblurrer, VideoSettings, deblur_video, pieces, temporal, video
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
 from tfmlc.deblur.pieces import folder_of
@@ -292,6 +292,16 @@ def test_the_blend_removes_flicker_and_follows_the_motion() -> None:
         assert strength or np.mean(errors) > 2.5
 
 
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint16, 65535), (np.float32, 1)])
+def test_the_blend_is_the_same_at_any_depth(dtype: Any, white: int) -> None:
+    frames = flickering(Clip(128, 96), 3)
+    scale = white / 255
+    deep = [RestoredFrame((one.blurry * scale).astype(dtype), (one.pixels * scale).astype(dtype)) for one in frames]
+    for one, other in zip(smoothed(frames, 1.0), smoothed(deep, 1.0), strict=True):
+        assert other.pixels.dtype == dtype
+        assert np.abs(other.pixels / scale - one.pixels).max() < 1
+
+
 def test_the_blend_leaves_no_ghosts() -> None:
     """A thing that appears, moves fast and disappears is in no other frame; nothing goes across a cut."""
     clip = Clip(128, 96, cut_at=4)
@@ -325,6 +335,24 @@ def test_a_folder_of_frames_is_blended_and_goes_on(tmp_path: Path, deblurrer: De
     assert (tmp_path / "out" / "1.png").read_bytes() != results["1.png"]
     with pytest.raises(UserError, match="in place"):
         list(run_batch(deblurrer, plan_batch([tmp_path / "in"], in_place=True), as_frames=True))
+
+
+def test_a_frame_whose_blend_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        pixels = view(Clip(64, 48), number).astype(np.float32) / 255
+        write_image(tmp_path / "in" / f"{number}.tif", Image(np.float32(pixels)))
+    flow, calls = temporal.flow_of, iter(range(9))
+
+    def full(*frames: Any) -> Any:
+        if next(calls) == 1:
+            raise MemoryError("the memory is full")
+        return flow(*frames)
+
+    monkeypatch.setattr(temporal, "flow_of", full)
+    batch = plan_batch([tmp_path / "in"], tmp_path / "out")
+    found = list(run_batch(Deblurrer(Nothing(), precision="fp32"), batch, as_frames=True))
+    assert ["memory" in (outcome.error or "") for outcome in found] == [False, True, False]
+    assert [outcome.error for outcome in found if outcome.error] == [found[1].error]
 
 
 def test_frames_stay_together_whatever_is_between_them(tmp_path: Path) -> None:

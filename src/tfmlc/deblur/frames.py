@@ -15,7 +15,7 @@ from tfmlc.deblur.keeping import keep, not_blurred, write_result
 from tfmlc.deblur.marks import Mark, fingerprint_of
 from tfmlc.deblur.planning import Job, Outcome
 from tfmlc.deblur.sharpness import sharpness
-from tfmlc.deblur.temporal import RestoredFrame, smoothed
+from tfmlc.deblur.temporal import RestoredFrame, blended, with_neighbours
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.runtime.progress import Progress
 
@@ -81,9 +81,9 @@ def restore_frames(
                     read = frames[max(0, numbers[0] - reach) : numbers[-1] + 1 + reach]
                     wanted = {frames[number] for number in numbers}
                     restored = (_restored(deblurrer, job, made_by, allow_large, least_px) for job in read)
-                    for frame in smoothed(restored, temporal):
+                    for frame, others in with_neighbours(restored) if temporal else ((one, []) for one in restored):
                         if frame.stored.job in wanted:
-                            yield _written(frame)
+                            yield _written(frame, others, temporal)
                             progress.advance()
 
 
@@ -103,7 +103,7 @@ def _restored(deblurrer: Deblurrer, job: Job, made_by: str, allow_large: bool, l
     return RestoredFrame(image.pixels, pixels, _Restored(job, image, mark, tuple(faults)), kept=kept)
 
 
-def _written(frame: RestoredFrame) -> Outcome:
+def _written(frame: RestoredFrame, others: list[RestoredFrame], temporal: float) -> Outcome:
     restored: _Restored = frame.stored
     job, image = restored.job, restored.image
     if image is None or restored.mark is None:
@@ -111,9 +111,10 @@ def _written(frame: RestoredFrame) -> Outcome:
     try:
         if frame.kept:
             return keep(job, restored.reason, frame.kept, image)
+        frame = blended(frame, others, temporal)
         result = image.with_pixels(frame.pixels)
         if job.comparison is not None:
             write_image(job.comparison, side_by_side(image, result))
         return write_result(job, result, restored.mark, sharpness(frame.blurry), restored.faults)
-    except Exception as error:  # encoders raise many types; the other frames continue
+    except Exception as error:  # the memory can be full, and encoders raise many types; the other frames continue
         return Outcome.failed(job, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tfmlc.errors import UserError
 from tfmlc.io.images import to_depth
+from tfmlc.io.images.image import white_of
 from tfmlc.io.video.decoding import Frame
 from tfmlc.io.video.motion import LEAST_FLOW_PX, flow_of, is_cut, pull
 
@@ -56,20 +57,27 @@ def smoothed(frames: Iterable[RestoredFrame], strength: float) -> Iterator[Resto
     Yields:
         The frames in order, with blended pixels.
     """
-    if not strength:
-        yield from frames
-        return
+    for now, others in with_neighbours(frames) if strength else ((frame, []) for frame in frames):
+        yield blended(now, others, strength)
+
+
+def with_neighbours(frames: Iterable[RestoredFrame]) -> Iterator[tuple[RestoredFrame, list[RestoredFrame]]]:
+    """Yield the frames in order, each with those before and after it. One frame is read ahead."""
     before: RestoredFrame | None = None
     now: RestoredFrame | None = None
     for after in chain(frames, (None,)):
         if now is not None:
-            yield _blended(now, [one for one in (before, after) if one is not None], strength)
+            yield now, [one for one in (before, after) if one is not None]
         before, now = now, after
 
 
-def _blended(now: RestoredFrame, others: list[RestoredFrame], strength: float) -> RestoredFrame:
+def blended(now: RestoredFrame, others: Sequence[RestoredFrame], strength: float) -> RestoredFrame:
+    """Blend a frame with its neighbours, as ``smoothed`` says; without neighbours it is returned as it is."""
+    if not others:
+        return now
     total, weight = now.pixels.astype(np.float32), np.float32(1)
-    level = np.float32(np.iinfo(now.pixels.dtype).max / 255)
+    white = np.float32(white_of(now.pixels))
+    level = white / np.float32(255)
     middle = total.copy()
     for other in others:
         if now.kept or other.kept or not _same_scene(now.blurry, other.blurry):
@@ -78,16 +86,17 @@ def _blended(now: RestoredFrame, others: list[RestoredFrame], strength: float) -
         mismatch = np.abs(pull(other.blurry, flow).astype(np.float32) - now.blurry).max(axis=2) / level
         mismatch = np.asarray(cv2.blur(mismatch, (WINDOW_PX, WINDOW_PX)), np.float32)
         factor = np.float32(strength) * np.exp(-np.square(mismatch / np.float32(MATCH)))[..., None]
-        moved = pull(other.pixels, flow, cv2.INTER_CUBIC).astype(np.float32)
+        moved = np.clip(pull(other.pixels, flow, cv2.INTER_CUBIC).astype(np.float32), 0, white)  # floats overshoot
         total += factor * (middle + np.clip(moved - middle, -LARGEST_STEP * level, LARGEST_STEP * level))
         weight = weight + factor
     if np.ndim(weight) == 0:
         return now
-    return replace(now, pixels=np.rint(total / weight).astype(now.pixels.dtype))
+    mean = total / weight
+    return replace(now, pixels=(mean if mean.dtype == now.pixels.dtype else np.rint(mean)).astype(now.pixels.dtype))
 
 
 def _same_scene(now: NDArray[Any], other: NDArray[Any]) -> bool:
-    if now.shape != other.shape or now.dtype != other.dtype or now.shape[2] != 3 or now.dtype.kind != "u":
+    if now.shape != other.shape or now.dtype != other.dtype or now.shape[2] != 3:
         return False
     return min(now.shape[:2]) >= LEAST_FLOW_PX and not is_cut(_bytes(now), _bytes(other))
 
