@@ -77,6 +77,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
 
 
+def loss_in_place(path: object, losses: Iterable[str]) -> UserError:
+    """Return the error for a file that cannot be replaced without the loss of a part of it.
+
+    >>> print(loss_in_place("a.avif", ["the gain map is left out"]))
+    a.avif was not changed, because in place a part would be lost (the gain map is left out): choose another output
+    """
+    return UserError(
+        f"{path} was not changed, because in place a part would be lost ({'; '.join(losses)}): choose another output",
+        option="output",
+    )
+
+
 def different_sizes(
     first: object, first_shape: Sequence[int], second: object, second_shape: Sequence[int]
 ) -> UserError:

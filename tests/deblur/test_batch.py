@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -11,13 +12,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import PIL.Image
 import psutil
 import pytest
+import tifffile
 import torch
 
 from conftest import REPOSITORY, gentle, make_photo
+from round_trip.blocks import UNDEFINED, Tag
+from round_trip.sources import tiff
 from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
 from tfmlc.deblur.marks import mark_of
@@ -320,6 +325,49 @@ def test_a_comparison_that_is_asked_for_later_is_made(tmp_path: Path, deblurrer:
     assert not next(run_batch(deblurrer, batch)).done_before
     assert next(run_batch(deblurrer, batch)).done_before
     assert mark_of(tmp_path / "out" / "a-compare.png") == "comparison"
+
+
+def losing(name: str) -> bytes:
+    """A photo with a part that no new file of its name keeps."""
+    pixels = make_photo(40, 60)
+    png = imagecodecs.png_encode(pixels)
+    if name == "layers.tif":
+        return tiff(pixels, 2, tags=(Tag(37724, UNDEFINED, b"Adobe Photoshop Document Data Block\0"),))
+    if name == "masked.tif":
+        buffer = io.BytesIO()
+        with tifffile.TiffWriter(buffer) as file:
+            file.write(pixels, photometric="rgb", metadata=None)
+            file.write(pixels[..., 0] > 99, photometric=4, metadata=None, subfiletype=4)
+        return buffer.getvalue()
+    if name == "trailer.png":
+        return png + b"more"
+    if name == "named.jpg":
+        return imagecodecs.png_encode(np.dstack([pixels, pixels[..., :1]]))
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue() + b"a video"
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("layers.tif", "Photoshop's layers are left out"),
+        ("masked.tif", "copies or masks of the image are left out"),
+        ("trailer.png", "4 bytes after the end of the PNG are left out"),
+        ("named.jpg", "no alpha channel"),
+        ("named.png", "PNG cannot store"),
+    ],
+)
+def test_in_place_nothing_is_lost_for_good(tmp_path: Path, deblurrer: Deblurrer, name: str, lost: str) -> None:
+    content = losing(name)
+    (tmp_path / name).write_bytes(content)
+    outcome = run(deblurrer, tmp_path / name)[name]
+    assert lost in (outcome.error or "")
+    assert (outcome.error or "").endswith("): choose another output")
+    assert outcome.option == "output"
+    assert (tmp_path / name).read_bytes() == content
+    outcome = run(deblurrer, tmp_path / name, output=tmp_path / "out" / name)[name]
+    assert any(lost in note for note in outcome.notes)
 
 
 def test_heic_becomes_jpeg_and_is_not_written_in_place(tmp_path: Path, deblurrer: Deblurrer) -> None:

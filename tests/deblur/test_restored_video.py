@@ -455,6 +455,20 @@ def test_in_place_a_video_is_restored_once(tmp_path: Path, deblurrer: Deblurrer)
     assert packets_of(source, "audio") == sound
 
 
+def test_in_place_nothing_is_lost_for_good(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mkv", Clip(width=320, height=240, sound=None)).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    write_clip(tmp_path / "clear.mkv", Clip(codec="ffv1", pix_fmt="bgra", sound=None))
+    for name, lost in {"cut.mkv": "frames", "clear.mkv": "its transparency is left out"}.items():
+        before = (tmp_path / name).read_bytes()
+        network = Nothing()
+        outcome = run(Deblurrer(network), tmp_path / name)[name]
+        assert lost in (outcome.error or "")
+        assert (outcome.option, network.seen) == ("output", 0)
+        assert (tmp_path / name).read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"whole.mkv", "cut.mkv", "clear.mkv"}
+
+
 # Bad input is one line, and nothing is lost.
 
 

@@ -18,7 +18,7 @@ from tfmlc.deblur.temporal import check_temporal
 from tfmlc.deblur.video import NothingRestoredError, VideoSettings, fingerprint, restore_video
 from tfmlc.errors import UserError
 from tfmlc.io.files import real_path, remove_leftovers
-from tfmlc.io.images import read_image, write_image
+from tfmlc.io.images import check_keeps_all, read_image, write_image
 from tfmlc.io.locks import folder_lock
 from tfmlc.io.stores import StoredPath
 from tfmlc.io.video import read_properties
@@ -190,6 +190,8 @@ def restore_photo(
         mark = Mark(deblurrer.fingerprint, job.source.stat().st_size)
         if why := not_blurred(image.pixels, least_px):
             return keep(job, "not blurred", why, image)
+        if in_place:
+            check_keeps_all(job.source, image)
         faults: list[str] = []
         before = sharpness(image.pixels)
         pixels = deblurrer.restore_pixels(image.pixels, on_tile=on_tile, on_unreliable=faults.append)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tfmlc.deblur.marks import Mark, fingerprint_of
 from tfmlc.deblur.pieces import FRAMES, Pieces, folder_of
 from tfmlc.deblur.temporal import RestoredFrame, check_temporal, smoothed
-from tfmlc.errors import UserError
+from tfmlc.errors import UserError, loss_in_place
 from tfmlc.io.files import flush, identity, replaced
 from tfmlc.io.locks import folder_lock
 from tfmlc.io.video.decoding import Damage
@@ -135,8 +135,11 @@ def restore_video(
     """Restore a video; the target may be the source itself. Arguments and errors are those of ``deblur_video``."""
     suffix = target.suffix.lower()
     encoding = choose_encoding(video, suffix, settings.codec, settings.quality)
-    notes = [*check_streams(video.path, suffix), *_changes(video, encoding, suffix)]
+    streams = check_streams(video.path, suffix)
+    notes = [*streams, *_changes(video, encoding, suffix)]
     check_clock(video)
+    if target == video.path:
+        _check_keeps_all(video, streams)
     size = video.path.stat().st_size
     mark = Mark(fingerprint(deblurrer, settings), size)
     try:
@@ -161,6 +164,19 @@ def restore_video(
     return VideoResult(
         tally.frames, tally.before / tally.frames, tally.after / tally.frames, (*notes, *_damage_notes(damages))
     )
+
+
+def _check_keeps_all(video: VideoProperties, streams: Sequence[str]) -> None:
+    """Raise UserError if a video cannot replace itself without a loss: no copy of what is lost would be left.
+
+    All frames are decoded first, because damage that was found later would end a long run.
+    """
+    from tfmlc.io.video.by_pyav import decode_stored
+
+    losses = [*streams, *video.left_out]
+    losses = losses or _damage_notes([item for item in decode_stored(video.path) if isinstance(item, Damage)])
+    if losses:
+        raise loss_in_place(video.path, losses)
 
 
 def _restore(

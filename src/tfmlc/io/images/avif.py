@@ -78,6 +78,7 @@ def read_avif(content: bytes) -> Image:
     if bits > 8:
         pixels = widen(pixels, bits)
     cicp = items.cicp()
+    left_out = ("the gain map is left out",) if b"tmap" in items.types.values() else ()
     return Image(
         pixels,
         icc=items.icc(),
@@ -86,7 +87,8 @@ def read_avif(content: bytes) -> Image:
         xmp=head.xmp,
         cicp=None if cicp is None or cicp[:2] in SRGB else cicp,
         source=Source("AVIF", is_lossless=_may_be_lossless(items), size=(head.width, head.height), bits=bits),
-        notes=("the gain map is left out",) if b"tmap" in items.types.values() else (),
+        notes=left_out,
+        left_out=left_out,
     )
 
 

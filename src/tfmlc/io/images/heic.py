@@ -48,6 +48,7 @@ def read_heic(content: bytes) -> Image:
     if pixels.dtype == np.uint16:
         pixels = widen(pixels >> np.uint16(16 - bits), bits)
     cicp = items.cicp()
+    left_out = _left_out(items, len(file))
     return Image(
         pixels,
         icc=items.icc(),
@@ -56,11 +57,12 @@ def read_heic(content: bytes) -> Image:
         xmp=head.xmp,
         cicp=None if cicp is None or cicp[:2] in SRGB else cicp,
         source=Source("HEIC", is_lossless=False, size=(pixels.shape[1], pixels.shape[0]), bits=bits),
-        notes=tuple(_left_out(items, len(file))),
+        notes=left_out,
+        left_out=left_out,
     )
 
 
-def _left_out(items: Items, images: int) -> list[str]:
+def _left_out(items: Items, images: int) -> tuple[str, ...]:
     """Return lines about what a HEIC holds in addition to the image."""
     left_out: list[str] = []
     if any(GAIN_MAP in kind for kind in items.auxiliary) or b"tmap" in items.types.values():
@@ -69,4 +71,4 @@ def _left_out(items: Items, images: int) -> list[str]:
         left_out.append("the depth map is left out")
     if images > 1:
         left_out.append(f"{images - 1} further images are left out")
-    return left_out
+    return tuple(left_out)

@@ -78,6 +78,7 @@ class Image:
         parts: Parts that only a file of the same format can store.
         source: The properties of the file.
         notes: What reading has changed.
+        left_out: Those notes that name content of the file that is lost if an image without it replaces the file.
         changed: Whether the pixels differ from those of the file.
 
     Example:
@@ -99,6 +100,7 @@ class Image:
     parts: tuple[Part, ...] = ()
     source: Source | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     changed: bool = False
 
     @property

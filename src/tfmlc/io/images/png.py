@@ -99,8 +99,8 @@ def read_png(content: bytes) -> Image:
     parts = [_fitted(part, bits, named.get("PLTE") if colour == PALETTE else None) for part in parts]
     icc = unpacked(named["iCCP"].partition(b"\0")[2][1:]) if "iCCP" in named else None
     lost = [f"PNG chunk {part.name} is left out" for part in parts if not _is_carried(part, icc)]
-    if stop < len(content):
-        lost.append(f"{len(content) - stop} bytes after the end of the PNG are left out")
+    behind = len(content) - stop
+    left_out = (f"{behind} bytes after the end of the PNG are left out",) if behind > 0 else ()
     cicp = named.get("cICP")
     return Image(
         pixels,
@@ -113,7 +113,8 @@ def read_png(content: bytes) -> Image:
         cicp=(cicp[0], cicp[1], cicp[2], cicp[3]) if cicp is not None and len(cicp) == 4 else None,
         parts=tuple(part for part in parts if _is_carried(part, icc)),
         source=Source("PNG", is_lossless=True, size=(head.width, head.height), bits=bits),
-        notes=tuple(lost),
+        notes=(*lost, *left_out),
+        left_out=left_out,
     )
 
 

@@ -80,7 +80,7 @@ def read_tiff(content: bytes) -> Image:
     if tags.find(DNG_VERSION) is not None:
         raise UserError("is a camera raw photo (DNG): name it .dng")
     with tifffile.TiffFile(cast(BinaryIO, CodingTags(content))) as file:
-        page, notes = _main_page(file)
+        page, notes, left_out = _main_page(file)
         _check(page)
         planes = _planes(page, content)
         at = page.offset
@@ -95,10 +95,12 @@ def read_tiff(content: bytes) -> Image:
     photoshop = named.get(PHOTOSHOP)
     unreadable = photoshop is not None and not resources(photoshop)[0]
     photoshop = None if unreadable else photoshop
+    layers = "Photoshop's layers are left out; the merged image is kept"
+    left_out = [*left_out, layers] if LAYERS in named else left_out
     lost = {
         MAKER_NOTE_MOVED: not keeps_maker_note(kept),
         "a Photoshop block that cannot be read is left out": unreadable,
-        "Photoshop's layers are left out; the merged image is kept": LAYERS in named,
+        layers: LAYERS in named,
         "smaller copies of the image are left out": SMALLER in named,
         "64 bits per channel were reduced to 32": str(page.dtype) == "float64",
     }
@@ -114,6 +116,7 @@ def read_tiff(content: bytes) -> Image:
         extra=extra,
         source=replace(_source(page, pixels), premultiplied=premultiplied, extra_kinds=kinds),
         notes=(*notes, *(note for note, applies in lost.items() if applies)),
+        left_out=tuple(left_out),
     )
 
 
@@ -134,15 +137,20 @@ def _cmyk_to_rgb(planes: Planes, icc: bytes | None) -> tuple[Planes, bytes | Non
     return Planes(pixels, 3, planes.extra_kinds), simple.icc, simple.notes
 
 
-def _main_page(file: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[str]]:
-    """Return the full-size image, and a line about smaller copies and masks; raises UserError for several images."""
+def _main_page(file: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[str], list[str]]:
+    """Return the full-size image, a line about smaller copies and masks, and the same line if there are masks.
+
+    Raises UserError for several images.
+    """
     pages = [cast(tifffile.TiffPage, file.pages[index]) for index in range(len(file.pages))]
     full = [page for page in pages if not (page.subfiletype & (REDUCED | MASK_OF_ANOTHER))]
     if len(full) > 1:
         raise UserError(f"holds {len(full)} images: save the one you want as a separate file")
     chosen = full[0] if full else pages[0]
-    left_out = len(pages) - 1
-    return chosen, [f"{left_out} smaller copies or masks of the image are left out"] if left_out else []
+    others = len(pages) - 1
+    notes = [f"{others} smaller copies or masks of the image are left out"] if others else []
+    masked = any(page is not chosen and page.subfiletype & MASK_OF_ANOTHER for page in pages)
+    return chosen, notes, notes if masked else []
 
 
 def _check(page: tifffile.TiffPage) -> None:

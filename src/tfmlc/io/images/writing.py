@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tfmlc.errors import UserError
+from tfmlc.errors import UserError, loss_in_place
 from tfmlc.io.files import write_atomically
 from tfmlc.io.images.avif import write_avif
 from tfmlc.io.images.bmp import write_bmp
@@ -78,6 +78,23 @@ def write_image(path: str | Path, image: Image, *, fast: bool = False) -> list[s
         ) from error
     write_atomically(path, content)
     return [*image.notes, *stale, *lost, *more]
+
+
+def check_keeps_all(path: Path, image: Image) -> None:
+    """Raise UserError if an image cannot replace its file without a loss: no copy of what is lost would be left.
+
+    What a new image makes wrong, such as a thumbnail, is no loss.
+
+    Args:
+        path: The file.
+        image: The image that was read from it.
+    """
+    try:
+        _, lost = fit(image, FORMATS[path.suffix.lower()])
+    except UserError as error:
+        raise UserError(f"cannot write {path}: {error}", option=error.option) from error
+    if losses := [*image.left_out, *lost]:
+        raise loss_in_place(path, losses)
 
 
 def _current(image: Image) -> tuple[Image, list[str]]:
