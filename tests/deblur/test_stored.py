@@ -74,6 +74,14 @@ def test_from_a_bucket_to_the_disk_and_back(
     words = ["deblur", "s3://bucket/in/a.avi", "-o", "s3://bucket/kept/", "--only-blurry", "--blurry-px", "100"]
     said = CliRunner().invoke(app, words)
     assert (said.exit_code, store.find("bucket/kept")) == (0, ["bucket/kept/a.avi"]), said.output
+    words[3] = "s3://bucket/kept/a.mkv"
+    for content, code in ((store.cat_file("bucket/in/a.avi"), 0), (b"another video", 2)):
+        store.pipe("bucket/kept/a.avi", content)
+        said = CliRunner().invoke(app, words)
+        refused = "its copy would replace s3://bucket/kept/a.avi: rename that" in said.output
+        assert (said.exit_code, refused) == (code, bool(code)), said.output
+        assert store.find("bucket/kept") == ["bucket/kept/a.avi"]
+        assert store.cat_file("bucket/kept/a.avi") == content
     said = CliRunner().invoke(app, ["deblur", "s3://bucket/there.jpg", "--in-place"])
     assert (said.exit_code, "it was restored before" in said.output) == (0, True)
 

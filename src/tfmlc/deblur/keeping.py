@@ -101,11 +101,16 @@ def keep(job: Job, reason: Literal["fault", "not blurred"], why: str, image: Ima
         short = job.target.with_suffix("")  # a.avi.mkv is the result of a.avi beside a.mpg
         job = replace(job, target=short if _alike(short, job.source) else short.with_suffix(job.source.suffix))
         if job.target.exists() and not cmp(job.source, job.target, shallow=False):
-            raise UserError(f"{job.source} was not restored: {why}; its copy would replace {job.target}: rename that")
+            raise UserError(would_replace(job, why))
     if real_path(job.target) != real_path(job.source):
         with replaced(job.target) as temporary:
             shutil.copyfile(job.source, temporary)
     return Outcome(job, notes=notes, kept=reason)
+
+
+def would_replace(job: Job, why: str) -> str:
+    """Return the error for a video that is kept, where another file has the name of its copy."""
+    return f"{job.source} was not restored: {why}; its copy would replace {job.target}: rename that"
 
 
 def _alike(one: Path, other: Path) -> bool:

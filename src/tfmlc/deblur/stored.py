@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from filecmp import cmp
 from pathlib import Path
 
+from tfmlc.deblur.keeping import would_replace
 from tfmlc.deblur.marks import COMPARISON, mark_of
 from tfmlc.deblur.planning import Job, Outcome
 from tfmlc.errors import UserError
@@ -43,15 +45,24 @@ def by_copies(restore: Callable[[Job], Outcome], job: Job) -> Outcome:
                 raise UserError(f"{job.comparison} is not a comparison and would be overwritten: rename it")
             here = Job(copies[job.source], copies[job.target], comparison)
             outcome = restore(here)
-            unchanged = outcome.done_before or (outcome.kept and job.target == job.source)
             if (made := outcome.job.target) != here.target:  # a video that is kept
                 job = replace(job, target=job.target.with_name(made.name))
-                copies[job.target] = made
+                copies.setdefault(job.target, made)
+                _check_replaces_nothing(job, made, outcome.notes[0], folder)
+            unchanged = outcome.done_before or (outcome.kept and job.target == job.source)
             if outcome.error is None and not unchanged:
                 _send(copies, job)
             return _with_names(replace(outcome, job=job), copies)
     except Exception as error:  # clients of stores raise many types; the other files continue
         return Outcome.failed(job, error)
+
+
+def _check_replaces_nothing(job: Job, made: Path, why: str, folder: Path) -> None:
+    """Raise UserError if the copy of a video that is kept would replace another object; ``keep`` sees the disk."""
+    if isinstance(job.target, StoredPath) and job.target != job.source and job.target.is_file():
+        job.target.fetch(there := folder / "there" / job.target.name)
+        if not cmp(made, there, shallow=False):
+            raise UserError(would_replace(job, why))
 
 
 def _send(copies: dict[Path, Path], job: Job) -> None:
