@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -147,7 +147,8 @@ def restore_video(
             plan = {"mark": str(mark), "changed": video.path.stat().st_mtime_ns, "encoding": asdict(encoding)}
             pieces = Pieces(target, plan, lambda: deblurrer.tile_for(video.height, video.width))
             damages: list[Damage] = []
-            _restore(deblurrer.with_tile(pieces.tile_px), video, pieces, encoding, settings, damages, on_frame)
+            with _no_traces(pieces):
+                _restore(deblurrer.with_tile(pieces.tile_px), video, pieces, encoding, settings, damages, on_frame)
             tally = pieces.tally
             if tally.kept < tally.frames:
                 with replaced(target, by_way_of=pieces.folder) as temporary:
@@ -177,6 +178,17 @@ def _check_keeps_all(video: VideoProperties, streams: Sequence[str]) -> None:
     losses = losses or _damage_notes([item for item in decode_stored(video.path) if isinstance(item, Damage)])
     if losses:
         raise loss_in_place(video.path, losses)
+
+
+@contextmanager
+def _no_traces(pieces: Pieces) -> Generator[None]:
+    """After an error, remove the folder's content if no piece is finished: there is nothing to go on with."""
+    try:
+        yield
+    except Exception:
+        if not pieces.done:
+            pieces.remove()
+        raise
 
 
 def _restore(

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -33,6 +34,8 @@ class Codec:
         worst: The highest constant rate factor.
         odd_sizes: Whether 4:2:0 can have an odd width or height.
         options: Options of the encoder. Frames are not reordered, so that the times of packets are those of frames.
+        least_px: The smallest width and height.
+        highest_rate: The most frames per second that the encoder knows.
     """
 
     encoder: str
@@ -40,15 +43,20 @@ class Codec:
     worst: int
     odd_sizes: bool
     options: Mapping[str, str]
+    least_px: tuple[int, int] = (1, 1)
+    highest_rate: int | None = None
 
 
 CODECS = {
     "h264": Codec("libx264", 17, 51, odd_sizes=False, options={"preset": "medium", "bf": "0"}),
     "hevc": Codec(
-        "libx265", 19, 51, odd_sizes=False, options={"preset": "medium", "x265-params": "bframes=0:log-level=none"}
+        *("libx265", 19, 51),
+        odd_sizes=False,
+        options={"preset": "medium", "x265-params": "bframes=0:log-level=none"},
+        least_px=(64, 16),  # x265 writes outside of its memory at widths from 33 to 48
     ),
     "vp9": Codec("libvpx-vp9", 20, 63, odd_sizes=True, options={"b": "0", "row-mt": "1", "cpu-used": "4"}),
-    "av1": Codec("libsvtav1", 20, 63, odd_sizes=True, options={"preset": "8"}),
+    "av1": Codec("libsvtav1", 20, 63, odd_sizes=True, options={"preset": "8"}, least_px=(4, 4), highest_rate=240),
 }
 """The codecs that are written."""
 
@@ -100,18 +108,37 @@ def choose_encoding(video: VideoProperties, suffix: str, codec: CodecName, quali
 
 
 def encode(target: Path, frames: Iterable[VideoFrame], video: VideoProperties, encoding: Encoding) -> None:
-    """Write frames to a Matroska file of their own; its times only count the frames."""
+    """Write frames to a Matroska file of their own; its times only count the frames.
+
+    Raises UserError if the encoder refuses them.
+    """
+    from av.error import FFmpegError
+
+    try:
+        _encode(target, frames, video, encoding)
+    except FFmpegError as error:
+        if isinstance(error, OSError):  # the disk, not the encoder
+            raise
+        raise UserError(
+            f"{video.path}: the encoder of {encoding.codec} failed at {video.width}x{video.height} px and "
+            f"{float(video.rate):g} frames a second ({error.strerror}): use another codec",
+            option="codec",
+        ) from error
+
+
+def _encode(target: Path, frames: Iterable[VideoFrame], video: VideoProperties, encoding: Encoding) -> None:
     import av
 
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings otherwise
     codec = CODECS[encoding.codec]
     options = {**codec.options, "crf": str(encoding.quality)}
+    rate = min(video.rate, codec.highest_rate or video.rate)  # the real times are written when the pieces are joined
     with av.open(str(target), "w", format="matroska") as container:
-        stream: VideoStream = container.add_stream(codec.encoder, rate=video.rate, options=options)  # pyright: ignore
+        stream: VideoStream = container.add_stream(codec.encoder, rate=rate, options=options)  # pyright: ignore
         stream.width, stream.height, stream.pix_fmt = video.width, video.height, encoding.pix_fmt
         context = stream.codec_context
         context.color_range, context.color_primaries, context.color_trc, context.colorspace = video.colours
-        context.time_base = 1 / video.rate
+        context.time_base = 1 / Fraction(rate)
         if video.pixel_aspect is not None:
             context.sample_aspect_ratio = video.pixel_aspect
         for number, frame in enumerate(frames):
@@ -134,6 +161,8 @@ def _pix_fmt(video: VideoProperties, codec: Codec) -> str | None:
     from av.codec.codec import find_best_pix_fmt_of_list
     from av.video.format import VideoFormat
 
+    if video.width < codec.least_px[0] or video.height < codec.least_px[1]:
+        return None
     names = [one.name for one in Encoder(codec.encoder, "w").video_formats or ()]
     usable: list[str] = []
     for one in (VideoFormat(name) for name in names if name.startswith(("yuv4", "gray"))):
