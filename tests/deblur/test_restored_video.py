@@ -684,14 +684,14 @@ def test_results_that_do_not_look_like_the_input_are_not_used(tmp_path: Path) ->
 
 
 def test_videos_of_any_container_are_kept_under_their_names(tmp_path: Path) -> None:
-    names = {"a.avi": "mpeg4", "a.mpg": "mpeg2video", "b.wmv": "wmv2"}
+    names = {"a.avi": "mpeg4", "a.mpg": "mpeg2video", "b.wmv": "wmv2", "c.2019.avi": "mpeg4", "c.2020.avi": "mpeg4"}
     (tmp_path / "in").mkdir()
     for name, codec in names.items():
         write_clip(tmp_path / "in" / name, Clip(codec=codec, sound=None))
     words = ["deblur", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--only-blurry", "--blurry-px", "100"]
     for _ in range(2):
         said = CliRunner().invoke(app, words)
-        assert (said.exit_code, "3 of 3 files kept as they are" in said.stderr) == (0, True), said.output
+        assert (said.exit_code, "5 of 5 files kept as they are" in said.stderr) == (0, True), said.output
         assert {path.name for path in (tmp_path / "out").iterdir()} == names.keys()
         assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "in" / name).read_bytes() for name in names)
 

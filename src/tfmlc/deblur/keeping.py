@@ -99,7 +99,8 @@ def keep(job: Job, reason: Literal["fault", "not blurred"], why: str, image: Ima
         if image is not None:
             return Outcome(job, notes=(*notes, *write_image(job.target, image)), kept=reason)
         short = job.target.with_suffix("")  # a.avi.mkv is the result of a.avi beside a.mpg
-        job = replace(job, target=short if _alike(short, job.source) else short.with_suffix(job.source.suffix))
+        named = short.with_name(f"{short.name}{job.source.suffix}")  # not with_suffix: the rest can have a dot, too
+        job = replace(job, target=short if _alike(short, job.source) else named)
         if job.target.exists() and not cmp(job.source, job.target, shallow=False):
             raise UserError(would_replace(job, why))
     if real_path(job.target) != real_path(job.source):
