@@ -18,7 +18,7 @@ from tfmlc.io.files import flush, identity, replaced
 from tfmlc.io.locks import folder_lock
 from tfmlc.io.video.decoding import Damage
 from tfmlc.io.video.encoding import CONTAINERS, CodecName, Encoding, choose_encoding, encode
-from tfmlc.io.video.muxing import check_clock, check_streams, join
+from tfmlc.io.video.muxing import check_clock, check_streams, join, not_restored
 from tfmlc.io.video.pixels import from_rgb, to_rgb, with_changes
 from tfmlc.io.video.properties import VideoProperties, read_properties
 from tfmlc.runtime.parallel import read_ahead
@@ -136,7 +136,7 @@ def restore_video(
     suffix = target.suffix.lower()
     encoding = choose_encoding(video, suffix, settings.codec, settings.quality)
     streams = check_streams(video.path, suffix)
-    notes = [*streams, *_changes(video, encoding, suffix)]
+    notes = [*streams, *not_restored(video.path, suffix), *_changes(video, encoding, suffix)]
     check_clock(video)
     if target == video.path:
         _check_keeps_all(video, streams)

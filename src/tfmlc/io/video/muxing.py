@@ -67,6 +67,27 @@ def check_streams(source: Path, suffix: str) -> list[str]:
     return [*notes, *(["its transparency is left out"] if transparent else [])]
 
 
+def not_restored(source: Path, suffix: str) -> list[str]:
+    """Return notes about further video streams, as of dash cameras, which are copied and stay blurry.
+
+    Attached pictures, such as covers, are not meant.
+    """
+    from av.stream import Disposition
+
+    with open_video(source) as container:
+        chosen = container.streams.best("video")
+        restored = chosen.index
+        others = [
+            str(stream.index)
+            for stream in container.streams.video
+            if stream is not chosen and not stream.disposition & Disposition.attached_pic and _fits(stream, suffix)
+        ]
+    if not others:
+        return []
+    copied = f"stream {others[0]} is" if len(others) == 1 else f"streams {', '.join(others)} are"
+    return [f"only its video stream {restored} is restored: {copied} copied unchanged"]
+
+
 def _does_not_fit(source: Path, stream: Any, suffix: str) -> UserError:
     if stream.codec_context is None:
         return UserError(
