@@ -302,6 +302,29 @@ def test_the_blend_is_the_same_at_any_depth(dtype: Any, white: int) -> None:
         assert np.abs(other.pixels / scale - one.pixels).max() < 1
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_grey_and_transparent_frames_are_blended_and_keep_their_alpha(channels: int) -> None:
+    frames = [
+        RestoredFrame(with_channels(frame.blurry, channels, number), with_channels(frame.pixels, channels, number))
+        for number, frame in enumerate(flickering(Clip(128, 96), 3))
+    ]
+    before, after = frames[1], list(smoothed(frames, 1.0))[1]
+    colours = slice(0, 1 if channels <= 2 else 3)
+    flicker = [np.abs(one.pixels.astype(float) - one.blurry)[8:-8, 8:-8, colours].mean() for one in (before, after)]
+    assert flicker[0] > 2.5
+    assert flicker[1] <= 1.4
+    assert after.pixels.shape == before.pixels.shape
+    if channels in (2, 4):
+        assert np.array_equal(after.pixels[..., -1], before.pixels[..., -1])
+
+
+def with_channels(pixels: np.ndarray, channels: int, number: int) -> np.ndarray:
+    """Make RGB grey for 1 and 2 channels, and add an alpha channel for 2 and 4."""
+    alpha = np.full_like(pixels[..., :1], 100 + number)
+    colours = pixels[..., 1:2] if channels <= 2 else pixels
+    return np.concatenate([colours, alpha], axis=2) if channels in (2, 4) else np.ascontiguousarray(colours)
+
+
 def test_the_blend_leaves_no_ghosts() -> None:
     """A thing that appears, moves fast and disappears is in no other frame; nothing goes across a cut."""
     clip = Clip(128, 96, cut_at=4)

@@ -24,7 +24,7 @@ WINDOW_PX = 7  # over which differences are averaged
 
 @dataclass(frozen=True)
 class RestoredFrame:
-    """A frame before and after, ``h w 3`` of the same type, and of a video also how it is stored, when and how long.
+    """A frame before and after, ``h w c`` of the same type, and of a video also how it is stored, when and how long.
 
     ``kept`` says why the pixels are those before.
     """
@@ -75,7 +75,7 @@ def blended(now: RestoredFrame, others: Sequence[RestoredFrame], strength: float
     """Blend a frame with its neighbours, as ``smoothed`` says; without neighbours it is returned as it is."""
     if not others:
         return now
-    total, weight = now.pixels.astype(np.float32), np.float32(1)
+    total, weight = _colours(now.pixels).astype(np.float32), np.float32(1)
     white = np.float32(white_of(now.pixels))
     level = white / np.float32(255)
     middle = total.copy()
@@ -83,20 +83,23 @@ def blended(now: RestoredFrame, others: Sequence[RestoredFrame], strength: float
         if now.kept or other.kept or not _same_scene(now.blurry, other.blurry):
             continue
         flow = flow_of(_grey(now.blurry), _grey(other.blurry))
-        mismatch = np.abs(pull(other.blurry, flow).astype(np.float32) - now.blurry).max(axis=2) / level
+        difference = pull(_colours(other.blurry), flow).astype(np.float32) - _colours(now.blurry)
+        mismatch = np.abs(difference).max(axis=2) / level
         mismatch = np.asarray(cv2.blur(mismatch, (WINDOW_PX, WINDOW_PX)), np.float32)
         factor = np.float32(strength) * np.exp(-np.square(mismatch / np.float32(MATCH)))[..., None]
-        moved = np.clip(pull(other.pixels, flow, cv2.INTER_CUBIC).astype(np.float32), 0, white)  # floats overshoot
+        moved = pull(_colours(other.pixels), flow, cv2.INTER_CUBIC).astype(np.float32)
+        moved = np.clip(moved, 0, white)  # floats overshoot
         total += factor * (middle + np.clip(moved - middle, -LARGEST_STEP * level, LARGEST_STEP * level))
         weight = weight + factor
     if np.ndim(weight) == 0:
         return now
-    mean = total / weight
-    return replace(now, pixels=(mean if mean.dtype == now.pixels.dtype else np.rint(mean)).astype(now.pixels.dtype))
+    pixels, mean = now.pixels.copy(), total / weight
+    _colours(pixels)[...] = mean if mean.dtype == pixels.dtype else np.rint(mean)
+    return replace(now, pixels=pixels)
 
 
 def _same_scene(now: NDArray[Any], other: NDArray[Any]) -> bool:
-    if now.shape != other.shape or now.dtype != other.dtype or now.shape[2] != 3:
+    if now.shape != other.shape or now.dtype != other.dtype:
         return False
     return min(now.shape[:2]) >= LEAST_FLOW_PX and not is_cut(_bytes(now), _bytes(other))
 
@@ -106,4 +109,11 @@ def _grey(pixels: NDArray[Any]) -> Frame:
 
 
 def _bytes(pixels: NDArray[Any]) -> Frame:
-    return np.asarray(to_depth(pixels, 8), np.uint8)
+    """Return the colours as RGB uint8; grey is repeated, and alpha is left out."""
+    colours = to_depth(np.ascontiguousarray(_colours(pixels)), 8)
+    return np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3)), np.uint8)
+
+
+def _colours(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return a view of grey or of the three colours, without alpha."""
+    return pixels[..., : 1 if pixels.shape[2] <= 2 else 3]

@@ -72,6 +72,10 @@ def pull(image: NDArray[Any], flow: Flow, interpolation: int = cv2.INTER_LINEAR)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     x, y = x + flow[..., 0], y + flow[..., 1]
     pulled = cv2.remap(
-        image, x.astype(np.float32), y.astype(np.float32), interpolation, borderMode=cv2.BORDER_REPLICATE
+        np.ascontiguousarray(image),
+        x.astype(np.float32),
+        y.astype(np.float32),
+        interpolation,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(pulled, image.dtype)
+    return np.asarray(pulled, image.dtype).reshape(image.shape)  # OpenCV drops an axis of length 1
