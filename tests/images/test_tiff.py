@@ -220,6 +220,26 @@ def test_smaller_copies_are_passed_over_and_said(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("said_by", ["new tag", "old tag", "both tags"])
+def test_the_header_tells_the_size_of_the_image_that_is_read(tmp_path: Path, said_by: str) -> None:
+    """A small copy that comes first hides no large image from the limits of size."""
+    tags = {"new tag": [(254, 4, 1, 1, True)], "old tag": [(255, 3, 1, 2, True)]}
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        extratags = tags.get(said_by, [tag for both in tags.values() for tag in both])
+        file.write(scene(np.uint8, 3)[::4, ::4], photometric="rgb", metadata=None, extratags=extratags)
+        file.write(scene(np.uint8, 3), photometric="rgb", metadata=None)
+    image = read(tmp_path, buffer.getvalue())
+    assert np.array_equal(image.pixels, scene(np.uint8, 3))
+    assert read_size(tmp_path / "a.tif") == image.pixels.shape[1::-1]
+
+
+def test_an_image_of_another_size_than_the_header_tells_is_refused(tmp_path: Path) -> None:
+    content = tiff(scene(np.uint8, 3), 2, tags=(Tag(256, SHORT, struct.pack("<H", 4)),))
+    with pytest.raises(UserError, match="two sizes"):
+        read(tmp_path, content)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation(tmp_path: Path, orientation: int) -> None:
     samples = scene(np.uint16, 4)

@@ -20,7 +20,7 @@ SLIM = {LONG8: LONG, SLONG8: 9, IFD8: IFD}  # types of BigTIFF, and those of cla
 WIDTHS = {"H": 2, "I": 4, "Q": 8}
 INTEGERS = {BYTE: "B", SHORT: "H", LONG: "I", IFD: "I", LONG8: "Q", IFD8: "Q"}
 LAST_RESERVED = 60_000  # a maker note beyond this offset is moved, because EXIF in a JPEG is limited to 64 kB
-ENTRY_BYTES, SPARE_BYTES = 12, 1 << 20
+ENTRY_BYTES, SPARE_BYTES, MOST_DIRECTORIES = 12, 1 << 20, 10_000
 OVERLAP = "its tags claim more than it holds"
 Order = Literal["<", ">"]
 
@@ -88,6 +88,18 @@ class Tags:
     def entries(self, at: int | None = None) -> list[Entry]:
         """Return the entries of the first directory, or of the one at an offset."""
         return self.directory(self.first if at is None else at)[0]
+
+    def chain(self) -> Iterator[tuple[int, list[Entry], int]]:
+        """Yield the first directory and those that follow it: the offset, the entries, and the offset of the next."""
+        at, left, seen = self.first, self._most_bytes(), set[int]()
+        while at and at not in seen and len(seen) < MOST_DIRECTORIES:
+            seen.add(at)
+            entries, following = self.directory(at)
+            left -= sum(ENTRY_BYTES + len(entry.data) for entry in entries)
+            if left < 0:
+                raise ValueError(OVERLAP)
+            yield at, entries, following
+            at = following
 
     def find(self, *path: int) -> Entry | None:
         """Return an entry by its tag, after the tags of the directories that contain it; None if it is missing."""

@@ -19,7 +19,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.images.avif import widen
 from tfmlc.io.images.exif import MAKER_NOTE_MOVED, ORIENTATION, resolution_of
 from tfmlc.io.images.head import Content, Head
-from tfmlc.io.images.ifd import Tags, build, keeps_maker_note
+from tfmlc.io.images.ifd import Entry, Tags, build, keeps_maker_note
 from tfmlc.io.images.image import BAND_ROWS, FLOAT_RANGE, Image, Pixels, Sample, Source, white_of
 from tfmlc.io.images.modes import simplify
 from tfmlc.io.images.photoshop import iptc_of, resources
@@ -30,7 +30,8 @@ PHOTOMETRICS = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32844: "LogL"
 RAW_PHOTOMETRICS, DNG_VERSION = (32803, 34892), 50706
 XMP, IPTC, PHOTOSHOP, ICC, LAYERS, SMALLER = 700, 33723, 34377, 34675, 37724, 330
 ASSOCIATED, UNASSOCIATED = 1, 2
-REDUCED, MASK_OF_ANOTHER = 1, 4  # bits of the subfile type
+SUBFILE, OLD_SUBFILE = 254, 255
+REDUCED, MASK_OF_ANOTHER, OLD_REDUCED = 1, 4, 2  # bits of the subfile type; a value of the old one
 UNCOMPRESSED, NEW_JPEG = 1, 7
 LOSSY = (6, NEW_JPEG, 33003, 33005, 34712, 34892, 50001, 50002)  # compressions that are or can be lossy
 STORAGE = {  # tags that say how the pixels are stored, or whose content is stored in other fields
@@ -57,9 +58,9 @@ class Planes:
 
 
 def head_of_tiff(content: Content) -> Head:
-    """Read the size and the metadata of a TIFF's first directory."""
+    """Read the size and the metadata of the image of a TIFF that ``read_tiff`` reads."""
     tags = Tags(content)
-    entries = {entry.tag: entry for entry in tags.entries()}
+    entries = _main_entries(tags)
     width, height = (tags.number(entries.get(tag)) for tag in (256, 257))
     if not width or not height:
         raise ValueError("its size is missing")
@@ -68,6 +69,18 @@ def head_of_tiff(content: Content) -> Head:
     turned = entries.get(ORIENTATION)
     exif = None if turned is None else build(tags.order, [turned])
     return Head(width, height, max(1, bits // 8) * samples, exif, xmp)
+
+
+def _main_entries(tags: Tags) -> dict[int, Entry]:
+    """Return the entries of the first image that is no smaller copy or mask of another, or of the first one."""
+    first: dict[int, Entry] | None = None
+    for _, found, _ in tags.chain():
+        entries = {entry.tag: entry for entry in found}
+        kind = tags.number(entries.get(SUBFILE)) or (tags.number(entries.get(OLD_SUBFILE)) == OLD_REDUCED)
+        if not kind & (REDUCED | MASK_OF_ANOTHER):
+            return entries
+        first = first or entries
+    return first or {}
 
 
 def read_tiff(content: bytes) -> Image:
@@ -82,6 +95,9 @@ def read_tiff(content: bytes) -> Image:
     with tifffile.TiffFile(cast(BinaryIO, CodingTags(content))) as file:
         page, notes, left_out = _main_page(file)
         _check(page)
+        head = head_of_tiff(content)
+        if (page.imagewidth, page.imagelength) != (head.width, head.height):  # the limits were applied to the latter
+            raise ValueError("its tags tell two sizes")
         planes = _planes(page, content)
         at = page.offset
     tree = tags.tree(at)

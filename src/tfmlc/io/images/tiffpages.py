@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from tfmlc.io.images.head import Content
-from tfmlc.io.images.ifd import ENTRY_BYTES, OVERLAP, SIZES, Tags
+from tfmlc.io.images.ifd import SIZES, Tags
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -20,7 +20,6 @@ CODING = {  # baseline tags and tags of compressions, tiles, extra samples, numb
     *(332, 333, 334, 336, 338, 339, 340, 341, 343, 347, *range(512, 522), *range(529, 533)),
     *(32996, 32997, 32998, 50674),
 }
-MOST_PAGES = 10_000
 
 
 class CodingTags(io.RawIOBase):
@@ -62,15 +61,9 @@ def _patches(content: Content) -> list[tuple[int, bytes]]:
     tags = Tags(content)
     count_letter, next_letter, width = ("Q", "Q", 20) if tags.is_big else ("H", "I", 12)
     found: dict[int, bytes] = {}
-    at, left = tags.first, len(content)
-    while at and at not in found and len(found) < MOST_PAGES:
-        entries, following = tags.directory(at)
-        left -= ENTRY_BYTES * len(entries)
-        if left < 0:
-            raise ValueError(OVERLAP)
+    for at, entries, following in tags.chain():
         kept = [entry.at for entry in entries if entry.tag in CODING and entry.kind in SIZES]
         raw = b"".join(bytes(content[place : place + width]) for place in kept)
         patch = struct.pack(tags.order + count_letter, len(kept)) + raw
         found[at] = patch + struct.pack(tags.order + next_letter, following)
-        at = following
     return [(at, patch[: len(content) - at]) for at, patch in found.items()]
