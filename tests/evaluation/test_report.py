@@ -187,6 +187,16 @@ def test_the_best_is_marked_by_direction() -> None:
     assert "psnr $\\uparrow$ & lpips $\\downarrow$" in table.as_latex()
 
 
+def test_any_label_is_text_in_latex() -> None:
+    table = build_table([(r"[50%] {a_b} $x^2$ \home~1 #2 & <c> | *", {"psnr": 1.0, "realblur-ecc/aligned": 0.5})])
+    head, row = (table.as_latex().splitlines()[number] for number in (2, 4))
+    assert head == r" & psnr $\uparrow$ & realblur-ecc/aligned \\"
+    assert row.split(" & ")[0].removesuffix(" ") == (
+        r"{[}50\%] \{a\_b\} \$x\textasciicircum{}2\$ \textbackslash{}home\textasciitilde{}1 \#2 \&"
+        r" \textless{}c\textgreater{} \textbar{} {*}"
+    )
+
+
 def test_the_place_shown_is_where_most_changed() -> None:
     before = make_photo(96, 128)
     after = before.copy()

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from tfmlc.metrics.registry import METRICS
 
-LATEX_SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#"})
+LATEX_SPECIAL = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "_%&#${}"},
+        **{"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"},
+        **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+        **{"[": "{[}", "*": "{*}"},  # after the end of a row LaTeX takes them for its options
+    }
+)
+LATEX_ARROWS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "": ""}
 OWN_HEAD = re.compile("(set,)?image,(.*,)?seconds")
 
 
@@ -47,8 +55,7 @@ class Table:
 
     def as_latex(self) -> str:
         """Return a tabular for the booktabs package, the best values in bold."""
-        arrows = [r"$\uparrow$" if higher_is_better(column) else r"$\downarrow$" for column in self.columns]
-        names = [f"{column.translate(LATEX_SPECIAL)} {sign}" for column, sign in zip(self.columns, arrows, strict=True)]
+        names = [f"{column.translate(LATEX_SPECIAL)} {LATEX_ARROWS[arrow(column)]}".rstrip() for column in self.columns]
         lines = [rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}", r"\toprule", " & ".join(["", *names]) + r" \\"]
         lines.append(r"\midrule")
         for label, cells in self.rows:
