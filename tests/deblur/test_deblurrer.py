@@ -68,6 +68,38 @@ def test_pil_images_come_back_as_they_were(photo: np.ndarray, mode: str) -> None
     assert np.array_equal(np.asarray(answer), np.asarray(image))
 
 
+class Brighter(Same):
+    """Moves every value by one of 255."""
+
+    def restore(self, blurry: Tensor) -> tuple[Tensor, ...]:
+        return (blurry + 1 / 255,)
+
+
+@pytest.mark.parametrize(("mode", "restored"), [("1", "LA"), ("L", "LA"), ("RGB", "RGBA")])
+def test_of_pil_images_the_same_pixels_stay_transparent(photo: np.ndarray, mode: str, restored: str) -> None:
+    """A colour that means transparency would mean other pixels after the restoration."""
+    image = Image.fromarray(photo).convert(mode)
+    image.info["transparency"] = image.getpixel((5, 5))
+    alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    assert 0 < (alpha == 0).mean() < 1
+    answer = Deblurrer(Brighter(), precision="fp32").unguarded()(image)
+    assert (answer.mode, "transparency" in answer.info) == (restored, False)
+    assert np.array_equal(np.asarray(answer.convert("RGBA"))[..., 3], alpha)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+@pytest.mark.parametrize("key", [0, 65_278, 65_535])
+def test_of_deep_pil_images_the_same_pixels_stay_transparent(photo: np.ndarray, mode: str, key: int) -> None:
+    """Pillow has no mode for alpha of 16 bits."""
+    deep = photo[..., 0].astype(np.uint16) * 257
+    deep[:9, :9], deep[9, :9] = key, max(0, key - 257)
+    image = Image.fromarray(deep.astype(np.int32) if mode == "I" else deep)
+    image.info["transparency"] = key
+    answer = Deblurrer(Brighter(), precision="fp32").unguarded()(image)
+    assert (answer.mode, answer.info["transparency"]) == (mode, key)
+    assert np.array_equal(np.asarray(answer) == key, deep == key)
+
+
 @pytest.fixture
 def surroundings(request: pytest.FixtureRequest) -> Iterator[None]:
     contexts = {

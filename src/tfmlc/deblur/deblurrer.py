@@ -186,6 +186,7 @@ class Deblurrer(TiledNetwork):
 
         Returns:
             The restored image, of the same type, size and depth. Alpha and the ``info`` of a PIL image are kept.
+            A colour in it that means transparent becomes alpha.
 
         Raises:
             UserError: If the image has another type, shape or range.
