@@ -10,6 +10,7 @@ import pytest
 from conftest import make_photo
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, find_images, search_images, skipped_line, write_image
+from tfmlc.io.video.search import find_videos
 
 NOT_READ = ("a.MP4", "b.gif", "c.gif", "d.psd", "e.mov", "f.exr")
 NOT_MEANT = ("notes.txt", "a.xmp", "._a.jpg", ".hidden.png", ".thumbnails/a.jpg", "deeper/.git/b.png", "book.pdf")
@@ -76,6 +77,18 @@ def test_a_folder_left_out_is_not_searched_nor_reached_by_a_link(tmp_path: Path)
     found = search_images(tmp_path, leave_out=tmp_path / "out")
     assert [str(name) for _, name in found.images] == ["a.jpg"]
     assert not found.skipped
+
+
+def test_a_folder_left_out_that_contains_the_searched_one_hides_nothing(tmp_path: Path) -> None:
+    fill(tmp_path, "orig/b.jpg", "sel/a.jpg", "sel/v/1.mp4")
+    (tmp_path / "sel" / "b.jpg").symlink_to(tmp_path / "orig" / "b.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "sel")
+    for folder in ("sel", "link"):
+        found = search_images(tmp_path / folder, leave_out=tmp_path)
+        assert [str(name) for _, name in found.images] == ["a.jpg", "b.jpg"]
+        assert [video.name for video in find_videos([tmp_path / folder], leave_out=tmp_path, of_frames=False)] == [
+            "v-1"
+        ]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may search every folder")

@@ -50,7 +50,7 @@ def search_images(
 
     Args:
         path: A folder; or a file, which is returned whatever its name is.
-        leave_out: A folder that is not searched.
+        leave_out: A folder that is not searched, unless it contains the searched one.
         is_wanted: Says by the name of a file whether it is searched for; by default images are.
 
     Returns:
@@ -65,6 +65,8 @@ def search_images(
         return Found([(path, Path(path.name if is_wanted(path) else f"{path.name}.png"))])
     found = Found()
     inside = identity(leave_out) if leave_out is not None else None
+    if inside in map(identity, real_path(path).parents):  # else links to what is beside the folder would be left out
+        inside = None
     for file in _files(path, inside, found):
         if is_wanted(file):
             found.images.append((file, file.relative_to(path)))

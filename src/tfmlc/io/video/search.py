@@ -40,7 +40,7 @@ def find_videos(inputs: Iterable[Path], *, leave_out: Path | None = None, of_fra
 
     Args:
         inputs: Video files, folders of frames, and folders that contain either (such as GOPRO_Large_all).
-        leave_out: A folder that is not searched. Hidden folders are never searched.
+        leave_out: A folder that is not searched, unless it contains the searched one. Hidden folders never are.
         of_frames: Whether images in a folder are the frames of a video.
 
     Returns:
@@ -71,6 +71,8 @@ def _videos_at(path: Path, leave_out: Path | None, *, of_frames: bool) -> Iterat
             raise UserError(f"{path} is not a video: give {' '.join(VIDEO_SUFFIXES)} files or folders of frames")
         yield Video(path, path.stem)
         return
+    if leave_out in path.resolve().parents:
+        leave_out = None
     for inner in sorted([path, *path.rglob("*")], key=natural_key):
         parts = inner.relative_to(path).parts
         if any(part.startswith(".") for part in parts):
