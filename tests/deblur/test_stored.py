@@ -15,6 +15,7 @@ from conftest import make_photo
 from tfmlc.cli import app
 from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.batch import plan_batch, run_batch
+from tfmlc.errors import UserError
 from tfmlc.io.files import MACHINE, TEMPORARY
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.stores import StoredPath
@@ -50,6 +51,10 @@ def test_a_bucket_becomes_what_a_folder_becomes(photos: Path, tmp_path: Path, st
     assert sum(outcome.done_before for outcome in again) == 3
     assert {name: store.modified(name) for name in changed} == changed
     assert batch.skipped == {"with a name that is no path, such as a//b": 1}
+    assert len(plan_batch([Path("s3://bucket/in/inner")], Path("s3://bucket")).jobs) == 1
+    store.pipe({"bucket/empty/": b"", "bucket/empty/inner/": b""})  # markers of folders
+    with pytest.raises(UserError, match="no images in s3://bucket/empty: it has no "):
+        plan_batch([Path("s3://bucket/empty")], tmp_path / "out")
     own = store.cat_file("bucket/in/a.jpg")
     store.pipe("bucket/other/a-compare.png", own)
     batch = plan_batch([Path("s3://bucket/in/a.jpg")], Path("s3://bucket/other/a.jpg"), compare=True)

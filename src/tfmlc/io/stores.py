@@ -99,6 +99,7 @@ def search_store(
     if not names:
         raise UserError(f"there is no file or folder {path}")
     found = Found(skipped=Counter())
+    leave_out = None if leave_out in path.parents else leave_out
     for name in names:
         file = StoredPath(path.parts[0], name)
         within = file.relative_to(path)
@@ -108,7 +109,8 @@ def search_store(
         if any(part.startswith(".") for part in within.parts) or (leave_out is not None and leave_out in file.parents):
             continue
         if str(file).partition("://")[2] != name:
-            found.skipped["with a name that is no path, such as a//b"] += not name.endswith("/")
+            if not name.endswith("/"):  # else it marks a folder
+                found.skipped["with a name that is no path, such as a//b"] += 1
         elif is_wanted(file):
             found.images.append((file, Path(within)))
         elif why := why_skipped(file):
