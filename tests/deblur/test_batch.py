@@ -139,8 +139,9 @@ def test_a_photo_that_seems_too_large_is_its_files_line_unless_it_is_allowed(
 ) -> None:
     for name, height in (("large", 400), ("small", 40)):
         save(tmp_path / "in" / f"{name}.png", height)
-    memory = psutil.virtual_memory()._replace(available=200_000)  # 400 x 60 px need at least 240,000 bytes
-    monkeypatch.setattr("tfmlc.io.images.reading.psutil.virtual_memory", lambda: memory)
+    monkeypatch.setattr(
+        "tfmlc.io.images.reading.free_bytes", lambda: 200_000
+    )  # 400 x 60 px need at least 240,000 bytes
     batch = plan_batch([tmp_path / "in"], tmp_path / "out")
     large, small = run_batch(deblurrer, batch)
     assert large.error is not None

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from tfmlc.deblur.tiling import Tile, spans
+from tfmlc.deblur.tiling import LARGEST_TILE_PX, Tile, largest_tile_px, spans
 
 
 @pytest.mark.parametrize("length", [1, 5, 16, 63, 64, 65, 100, 127, 128, 129, 500, 1280, 4001])
@@ -45,3 +45,15 @@ def test_tiles_of_an_image() -> None:
             tile = Tile(rows, columns)
             total[tile.area] += tile.weights
     assert torch.allclose(total, torch.ones(100, 150), atol=1e-6)
+
+
+def test_on_cuda_a_tile_does_not_depend_on_what_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch keeps blocks that it does not use any more; the driver does not count them as free."""
+    found: list[int] = []
+    for free, reserved, allocated in ((800_000, 300_000, 300_000), (500_000, 600_000, 300_000)):
+        monkeypatch.setattr("torch.cuda.mem_get_info", lambda _, free=free: (free, 10**9))
+        monkeypatch.setattr("torch.cuda.memory_reserved", lambda _, reserved=reserved: reserved)
+        monkeypatch.setattr("torch.cuda.memory_allocated", lambda _, allocated=allocated: allocated)
+        found.append(largest_tile_px(4, torch.device("cuda")))
+    assert found == [316, 316]
+    assert found[0] < LARGEST_TILE_PX

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from tfmlc.runtime.memory import free_bytes
 
 LARGEST_TILE_PX = 1024
 MOST_TILE_BYTES = 2 << 30  # larger tiles overlap hardly less; a 50-megapixel photo must fit into 4 GB
@@ -92,7 +93,8 @@ def _ramp(position: NDArray[np.float64], centre: float, width: float) -> NDArray
 def largest_tile_px(bytes_per_px: float, device: torch.device) -> int:
     """Return the side of the largest square tile that fits into half of the free memory."""
     if device.type == "cuda":
-        budget = torch.cuda.mem_get_info(device)[0] / 2
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free for PyTorch itself
+        budget = (torch.cuda.mem_get_info(device)[0] + cached) / 2
     else:
-        budget = min(psutil.virtual_memory().available / 2, MOST_TILE_BYTES)
+        budget = min(free_bytes() / 2, MOST_TILE_BYTES)
     return min(int((budget / bytes_per_px) ** 0.5), LARGEST_TILE_PX)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from tfmlc.errors import UserError
@@ -28,6 +27,7 @@ from tfmlc.io.images.tiff import head_of_tiff, read_tiff
 from tfmlc.io.images.upright import FIRST_TURNED, stored_orientation, upright
 from tfmlc.io.images.webp import head_of_webp, read_webp
 from tfmlc.io.images.xmp import get_restored
+from tfmlc.runtime.memory import free_bytes
 
 for _decoder in ("tifffile", "imagecodecs"):  # errors are reported once, by an exception
     logging.getLogger(_decoder).addHandler(logging.NullHandler())
@@ -160,7 +160,7 @@ def check_memory(head: Head, file_bytes: int) -> None:
     """Raise UserError if reading an image needs more memory than is free."""
     pixels = head.width * head.height
     needed = file_bytes + pixels * (2 * head.bytes_per_px + BYTES_BESIDE)
-    free = psutil.virtual_memory().available
+    free = free_bytes()
     if needed > free * MOST_OF_MEMORY:
         raise UserError(
             f"has {head.width}x{head.height} px and needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are "
