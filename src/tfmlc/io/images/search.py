@@ -65,8 +65,8 @@ def search_images(
         return Found([(path, Path(path.name if is_wanted(path) else f"{path.name}.png"))])
     found = Found()
     inside = identity(leave_out) if leave_out is not None else None
-    if inside in map(identity, real_path(path).parents):  # else links to what is beside the folder would be left out
-        inside = None
+    if inside is not None and inside in map(identity, real_path(path).parents):
+        inside = None  # else links to what is beside the folder would be left out
     for file in _files(path, inside, found):
         if is_wanted(file):
             found.images.append((file, file.relative_to(path)))
