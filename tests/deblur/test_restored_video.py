@@ -573,6 +573,15 @@ def test_a_container_that_cannot_hold_the_sound_is_refused_at_once(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
+def test_a_video_of_an_unknown_suffix_is_called_a_video(tmp_path: Path) -> None:
+    (tmp_path / "a.flv").write_bytes(b"FLV\1")
+    (tmp_path / "b.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.flv does not end like a video that can be read: .*\.mpg.* to \.mkv first"):
+        plan_batch([tmp_path / "a.flv"], tmp_path / "y.mp4")
+    with pytest.raises(UserError, match=r"cannot write the photo .*y\.mp4: use a suffix of \.jpg"):
+        plan_batch([tmp_path / "b.jpg"], tmp_path / "y.mp4")
+
+
 def test_a_video_is_not_written_over_itself_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tfmlc.io.files.ignores_case", lambda _: True)
     source = write_clip(tmp_path / "A.MP4", Clip(pts=(0, 512)))

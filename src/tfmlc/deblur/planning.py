@@ -18,7 +18,7 @@ from tfmlc.io.files import LONGEST_NAME, identity, ignores_case, one_name, real_
 from tfmlc.io.images import FORMATS, READ_ONLY, WRITTEN_AS, Found, is_image_name, nothing_found, search_images
 from tfmlc.io.locks import check_unlocked
 from tfmlc.io.stores import StoredPath, check_bucket, located, search_store
-from tfmlc.io.video import CONTAINERS, FOR_VIDEO, has_pyav, is_video_name
+from tfmlc.io.video import CONTAINERS, FOR_VIDEO, VIDEO_SUFFIXES, has_pyav, is_video_name
 
 COMPARISON_SUFFIX = "-compare.png"
 READ_ONLY_CONTAINER, WRITTEN_IN = ".mkv", {".3gp": ".mov"}  # MOV holds the sound of old phones, too
@@ -145,6 +145,11 @@ def _is_for_a_file(output: Path, inputs: Sequence[Path]) -> bool:
     to_file = output.suffix.lower() in (*FORMATS, *CONTAINERS)
     if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
         raise UserError(f"{output} is a file, but there are several images: give a folder")
+    if inputs[0].is_file() and output.suffix.lower() in CONTAINERS and not _is_wanted(inputs[0]):
+        raise UserError(
+            f"{inputs[0]} does not end like a video that can be read: "
+            f"give it the suffix of its format ({' '.join(VIDEO_SUFFIXES)}), or convert it to .mkv first"
+        )
     kind, usable = ("video", CONTAINERS) if is_video_name(inputs[0]) else ("photo", FORMATS)
     if inputs[0].is_file() and output.suffix.lower() not in usable:
         raise UserError(
