@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -22,10 +24,11 @@ from tfmlc.deblur import Deblurrer, blurriness
 from tfmlc.deblur.batch import plan_batch, run_batch
 from tfmlc.deblur.blur_meter import BAND_PX, WEIGHTS, blurriness_of_pixels
 from tfmlc.deblur.limits import BLURRY_PX
-from tfmlc.deblur.measuring import measure_file
+from tfmlc.deblur.measuring import FRAMES, measure_file, score_file
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, read_image, read_rgb8, write_image
 from tfmlc.io.video import read_properties
+from tfmlc.io.video.pixels import to_rgb
 from tfmlc.networks import build_network
 
 LENGTHS_PX = (0.01, 4, 8, 14)
@@ -145,6 +148,25 @@ def test_a_short_video_that_does_not_say_its_length_is_measured(tmp_path: Path) 
                 target.mux(packet)
     assert read_properties(live).frames is None
     assert measure_file(live).score_px > 0
+
+
+def test_one_frame_of_a_video_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, held, most, made = 4 * FRAMES, list[weakref.ref[np.ndarray]](), [0], [0]
+    source = write_clip(tmp_path / "a.mkv", Clip(pts=tuple(range(0, count * 512, 512)), sound=None))
+
+    def to_rgb_counted(frame: Any) -> np.ndarray:
+        pixels = np.array(to_rgb(frame))
+        held.append(weakref.ref(pixels))
+        most[0] = max(most[0], sum(one() is not None for one in held))
+        made[0] += 1
+        return pixels
+
+    monkeypatch.setattr("tfmlc.io.video.pixels.to_rgb", to_rgb_counted)
+    score = score_file(source).score_px
+    assert (most[0], made[0] >= FRAMES) == (1, True)
+    measured = measure_file(source)
+    assert (most[0], measured.score_px) == (1, score)
+    assert blurriness(measured.pixels).score_px == score
 
 
 def test_what_is_missing_or_would_be_mixed_up_is_one_line(folder: Path, tmp_path: Path, sharp: np.ndarray) -> None:

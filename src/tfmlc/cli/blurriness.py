@@ -34,7 +34,7 @@ def blurriness(
 ) -> None:
     """Measure how blurred photos and videos are, in px of motion; the most blurred is printed first."""
     with one_line_errors():
-        from tfmlc.deblur.measuring import measure_file
+        from tfmlc.deblur.measuring import measure_file, score_file
         from tfmlc.deblur.planning import search_inputs
         from tfmlc.errors import UserError, in_one_line
         from tfmlc.io.files import write_atomically
@@ -52,9 +52,11 @@ def blurriness(
         with Progress("files", len(found.images)) as progress:
             for path, name in found.images:
                 try:
-                    measured = measure_file(path, allow_large=yes_large)
-                    scores[path] = measured.score_px
-                    if maps is not None:
+                    if maps is None:
+                        scores[path] = score_file(path, allow_large=yes_large).score_px
+                    else:
+                        measured = measure_file(path, allow_large=yes_large)
+                        scores[path] = measured.score_px
                         _write_map(maps / name.with_name(f"{name.name}.png"), measured)
                 except Exception as error:  # decoders raise many types; the other files continue
                     failed.append(in_one_line(error, path))

@@ -33,9 +33,9 @@ def video_not_blurred(path: Path, least_px: float) -> str:
     """Return a sentence if a video is less blurred than ``least_px``, else nothing. 0 measures nothing."""
     if not least_px:
         return ""
-    from tfmlc.deblur.measuring import measure_file
+    from tfmlc.deblur.measuring import score_file
 
-    return too_sharp(measure_file(path).score_px, least_px)
+    return too_sharp(score_file(path).score_px, least_px)
 
 
 def too_sharp(score_px: float, least_px: float) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,6 +16,9 @@ from tfmlc.deblur.blur_meter import CELL_PX, LONGEST_PX, Blurriness, blurriness_
 from tfmlc.errors import UserError
 from tfmlc.io.images import read_image, to_depth
 from tfmlc.io.video import is_video_name, read_properties
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 FRAMES = 12  # of a video are measured
 EVERY = 30  # frames, if the video does not say how many it has
@@ -28,6 +33,13 @@ class Measured(Blurriness):
     pixels: NDArray[Any]
 
 
+def score_file(path: Path, *, allow_large: bool = False) -> Blurriness:
+    """Measure a photo or a video, without its pixels; arguments and errors are those of ``measure_file``."""
+    if not is_video_name(path):
+        return blurriness_of_pixels(read_image(path, allow_large=allow_large).pixels)
+    return _median_frame(path)[1]
+
+
 def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
     """Measure a photo or a video.
 
@@ -36,39 +48,54 @@ def measure_file(path: Path, *, allow_large: bool = False) -> Measured:
         allow_large: Whether to read a photo that seems too large for the free memory.
 
     Returns:
-        The score, the map and the pixels. Those of a video belong to the frame with the median score.
+        The score, the map and the pixels. Those of a video belong to the frame with the median score; it is decoded
+        twice, so that only one frame is held.
 
     Raises:
         UserError: If the file cannot be read.
     """
     if not is_video_name(path):
         pixels = read_image(path, allow_large=allow_large).pixels
-        return measure_pixels(pixels)
-    frames = read_properties(path).frames  # says what to install if PyAV is missing
-    from tfmlc.io.video.by_pyav import decode_stored
-    from tfmlc.io.video.decoding import Damage, upright
-    from tfmlc.io.video.pixels import to_rgb
+        found = blurriness_of_pixels(pixels)
+    else:
+        number, found = _median_frame(path)
+        frame = next(islice(_frames(path), number, None), None)
+        if frame is None:
+            raise UserError(f"{path} has changed while it was measured: run it again")
+        pixels = _pixels(frame)
+    return Measured(found.score_px, found.map_px, pixels)
 
+
+def _median_frame(path: Path) -> tuple[int, Blurriness]:
+    """Return the number of the frame with the median score, of some over the whole length, and what was measured."""
+    frames = read_properties(path).frames  # says what to install if PyAV is missing
     every = max(1, frames // FRAMES) if frames else EVERY
-    decoded = (item for item in decode_stored(path) if not isinstance(item, Damage))
-    found: list[Measured] = []
-    item = None
-    for number, item in enumerate(decoded):
+    found: list[tuple[int, Blurriness]] = []
+    number, frame = 0, None
+    for number, frame in enumerate(_frames(path)):
         if number % every == every // 2:
-            found.append(measure_pixels(upright(to_rgb(item), item)))
+            found.append((number, blurriness_of_pixels(_pixels(frame))))
         if len(found) > 2 * FRAMES:  # a long video that did not say so
             found, every = found[::2], 2 * every
-    if item is None:
+    if frame is None:
         raise UserError(f"{path} has no frame that can be read")
     if not found:  # it is much shorter than it says
-        found = [measure_pixels(upright(to_rgb(item), item))]
-    return sorted(found, key=lambda one: one.score_px)[len(found) // 2]
+        found = [(number, blurriness_of_pixels(_pixels(frame)))]
+    return sorted(found, key=lambda one: one[1].score_px)[len(found) // 2]
 
 
-def measure_pixels(pixels: NDArray[Any]) -> Measured:
-    """Measure the pixels of a photo or frame, ``h w c``, as ``measure_file`` does."""
-    found = blurriness_of_pixels(pixels)
-    return Measured(found.score_px, found.map_px, pixels)
+def _frames(path: Path) -> Iterator[VideoFrame]:
+    from tfmlc.io.video.by_pyav import decode_stored
+    from tfmlc.io.video.decoding import Damage
+
+    return (item for item in decode_stored(path) if not isinstance(item, Damage))
+
+
+def _pixels(frame: VideoFrame) -> NDArray[Any]:
+    from tfmlc.io.video.decoding import upright
+    from tfmlc.io.video.pixels import to_rgb
+
+    return upright(to_rgb(frame), frame)
 
 
 def drawn(measured: Measured) -> NDArray[np.uint8]:
