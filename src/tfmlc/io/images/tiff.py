@@ -29,6 +29,7 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
 PHOTOMETRICS = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32844: "LogL", 32845: "LogLuv"}
 RAW_PHOTOMETRICS, DNG_VERSION = (32803, 34892), 50706
 XMP, IPTC, PHOTOSHOP, ICC, LAYERS, SMALLER = 700, 33723, 34377, 34675, 37724, 330
+NO_LAYERS = "Photoshop's layers are left out; the merged image is kept"
 ASSOCIATED, UNASSOCIATED = 1, 2
 SUBFILE, OLD_SUBFILE = 254, 255
 REDUCED, MASK_OF_ANOTHER, OLD_REDUCED = 1, 4, 2  # bits of the subfile type; a value of the old one
@@ -105,18 +106,16 @@ def read_tiff(content: bytes) -> Image:
     icc = named.get(ICC) or None
     if int(page.photometric) == CMYK:
         planes, icc, more = _cmyk_to_rgb(planes, icc)
-        notes += more
+        notes = [*notes, *more]
     kept = [entry for entry in tree if entry.tag not in STORAGE]
     exif = build(tags.order, kept) if kept else None
     photoshop = named.get(PHOTOSHOP)
     unreadable = photoshop is not None and not resources(photoshop)[0]
     photoshop = None if unreadable else photoshop
-    layers = "Photoshop's layers are left out; the merged image is kept"
-    left_out = [*left_out, layers] if LAYERS in named else left_out
     lost = {
         MAKER_NOTE_MOVED: not keeps_maker_note(kept),
         "a Photoshop block that cannot be read is left out": unreadable,
-        layers: LAYERS in named,
+        NO_LAYERS: LAYERS in named,
         "smaller copies of the image are left out": SMALLER in named,
         "64 bits per channel were reduced to 32": str(page.dtype) == "float64",
     }
@@ -132,7 +131,7 @@ def read_tiff(content: bytes) -> Image:
         extra=extra,
         source=replace(_source(page, pixels), premultiplied=premultiplied, extra_kinds=kinds),
         notes=(*notes, *(note for note, applies in lost.items() if applies)),
-        left_out=tuple(left_out),
+        left_out=(*left_out, *([NO_LAYERS] if LAYERS in named else [])),
     )
 
 

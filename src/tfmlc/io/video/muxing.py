@@ -70,7 +70,7 @@ def check_streams(source: Path, suffix: str) -> list[str]:
 def not_restored(source: Path, suffix: str) -> list[str]:
     """Return notes about further video streams, as of dash cameras, which are copied and stay blurry.
 
-    Attached pictures, such as covers, are not meant.
+    Attached images, such as covers, are not meant.
     """
     from av.stream import Disposition
 
