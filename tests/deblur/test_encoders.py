@@ -61,6 +61,14 @@ def test_sizes_that_an_encoder_does_not_take_are_known_beforehand(
     assert choose_encoding(replace(video, codec=codec), ".mkv", "auto", None).codec == "h264"
 
 
+def test_notes_about_streams_that_are_not_restored_reach_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfmlc.deblur.video.not_restored", lambda path, suffix: [f"{path.name} {suffix}"])
+    source = write_clip(tmp_path / "a.mkv", Clip(sound=None, pts=(0, 512)))
+    assert "a.mkv .mp4" in deblur_video(source, tmp_path / "b.mp4", deblurrer=Deblurrer(Nothing())).notes
+
+
 def test_an_error_of_the_encoder_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
