@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import stat
+import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
@@ -15,6 +20,7 @@ from typer.testing import CliRunner
 from tfmlc.app.limits import Limits
 from tfmlc.app.serving import ADDRESS, serving
 from tfmlc.cli import app
+from tfmlc.io.files import TEMPORARY
 
 pytestmark = [
     pytest.mark.heavy,
@@ -85,3 +91,26 @@ def test_a_server_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("gradio.networking.url_ok", lambda _: False)
     ran = CliRunner().invoke(app, ["app", "--port", str(free_port())])
     assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.multiprocess
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_no_end_of_the_page_leaves_files(tmp_path: Path) -> None:
+    """A closed terminal removes them, and after a kill the next start does."""
+    left = []
+    for end in (signal.SIGKILL, signal.SIGHUP):
+        command = [sys.executable, "-m", "tfmlc.cli", "app", "--port", str(free_port())]
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as page:
+            try:
+                assert page.stderr is not None
+                assert "in a browser" in next(line for line in page.stderr if line.startswith("tfmlc: "))
+                (ours,) = (path for path in tmp_path.glob(f"{TEMPORARY}*") if path.is_dir())
+                assert stat.S_IMODE(ours.stat().st_mode) == 0o700
+                (ours / "of a visitor").touch()
+                page.send_signal(end)
+                page.wait(60)
+            finally:
+                page.kill()
+        left.append([path for path in tmp_path.iterdir() if path.is_dir() and list(path.rglob("of a visitor"))])
+    assert [len(folders) for folders in left] == [1, 0]

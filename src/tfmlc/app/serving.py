@@ -6,12 +6,12 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tfmlc.app.limits import MB, PORT, Limits
 from tfmlc.app.turns import MOST_WAITING
 from tfmlc.errors import UserError
+from tfmlc.io.files import temporary_folder
 from tfmlc.runtime.processes import environment
 
 TEMPORARY_FOLDER = "GRADIO_TEMP_DIR"
@@ -62,8 +62,8 @@ def serving(limits: Limits, *, host: str = "127.0.0.1", port: int = PORT) -> Gen
     Raises:
         UserError: If the page cannot be served, for example because the port is in use.
     """
-    with TemporaryDirectory(prefix="tfmlc-app-", ignore_cleanup_errors=True) as folder:
-        root = Path(folder).resolve()  # only this user can read it
+    with temporary_folder() as folder:
+        root = folder.resolve()  # only this user can read it
         direct = dict.fromkeys(("NO_PROXY", "no_proxy"), "*")  # Gradio asks its own page whether it is there
         with environment({TEMPORARY_FOLDER: str(root), **direct}):
             from tfmlc.app.page import Page

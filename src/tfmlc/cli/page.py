@@ -29,7 +29,7 @@ def page(
     with one_line_errors():
         from tfmlc.app.serving import serving
 
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the files are removed then, too
+        _end_on("SIGTERM", "SIGHUP")
         host = host.strip("[]")
         with serving(Limits(upload_mb, megapixels), host=host, port=port) as blocks:
             say(f"tfmlc: open {blocks.local_url} in a browser; Ctrl+C ends the page and removes its files")
@@ -37,3 +37,17 @@ def page(
                 say("tfmlc: everybody who reaches this machine can use the page")
             with suppress(KeyboardInterrupt):
                 Event().wait()
+
+
+def _end_on(*names: str) -> None:
+    """Let signals end the page as Ctrl+C does, so that the files are removed; what nohup ignores stays ignored."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has no SIGHUP
+    caught = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+
+    def end(*_: object) -> None:
+        for number in caught:  # a closed terminal can send two
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in caught:
+        signal.signal(number, end)

@@ -251,7 +251,8 @@ def replaced(path: Path, *, by_way_of: Path | None = None) -> Generator[Path]:
 def temporary_folder() -> Generator[Path]:
     """Give a private folder, which is removed at the end. Those that killed processes left are removed first."""
     remove_leftovers(Path(tempfile.gettempdir()), folders=True)
-    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-", suffix=f"-{MACHINE}") as folder:
+    prefix, suffix = f"{TEMPORARY}{os.getpid()}-", f"-{MACHINE}"
+    with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, ignore_cleanup_errors=True) as folder:
         name = Path(folder).name
         _being_written.add(name)
         try:
