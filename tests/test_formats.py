@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,20 @@ def test_a_file_that_is_replaced_keeps_its_mode_and_attributes(tmp_path: Path) -
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o640
     assert not tagged or os.getxattr(path, "user.tag") == b"holiday"
+
+
+def test_a_file_on_a_disk_without_modes_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a FAT disk of another owner, where no mode can be changed."""
+
+    def chmod(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    (tmp_path / "a").write_bytes(b"old")
+    monkeypatch.setattr(os, "chmod", chmod)
+    monkeypatch.setattr(Path, "chmod", chmod)
+    write_atomically(tmp_path / "a", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"new")]
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600 or os.name == "nt"
 
 
 def test_a_new_file_has_the_mode_that_the_umask_allows(tmp_path: Path) -> None:

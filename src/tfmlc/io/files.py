@@ -287,7 +287,7 @@ def _is_dead(process: int, name: str) -> bool:
 
 
 def _copy_standing(old: Path, new: Path) -> None:
-    """Copy the mode, and if possible the owner and the extended attributes, from an old file to a new one."""
+    """Copy the mode, the owner and the extended attributes from an old file to a new one, as far as possible."""
     was = old.stat()
     with contextlib.suppress(OSError):
         if (was.st_uid, was.st_gid) != (new.stat().st_uid, new.stat().st_gid):
@@ -296,4 +296,5 @@ def _copy_standing(old: Path, new: Path) -> None:
         with contextlib.suppress(OSError):
             for name in os.listxattr(old):
                 os.setxattr(new, name, os.getxattr(old, name))
-    new.chmod(was.st_mode & 0o777)
+    with contextlib.suppress(OSError):  # on disks without modes; elsewhere the new file stays private
+        new.chmod(was.st_mode & 0o777)
