@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -342,6 +343,11 @@ def losing(name: str) -> bytes:
         return buffer.getvalue()
     if name == "trailer.png":
         return png + b"more"
+    if name in ("moving.avif", "trailer.avif", "trailer.webp"):
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(pixels).save(buffer, Path(name).suffix[1:])
+        behind = struct.pack(">I4s", 16, b"mpvd") + b"a video." if name == "moving.avif" else b"a video"
+        return buffer.getvalue() + behind
     if name == "named.jpg":
         return imagecodecs.png_encode(np.dstack([pixels, pixels[..., :1]]))
     buffer = io.BytesIO()
@@ -355,6 +361,9 @@ def losing(name: str) -> bytes:
         ("layers.tif", "Photoshop's layers are left out"),
         ("masked.tif", "copies or masks of the image are left out"),
         ("trailer.png", "4 bytes after the end of the PNG are left out"),
+        ("moving.avif", "the box mpvd is left out"),
+        ("trailer.avif", "7 bytes after the end of the AVIF are left out"),
+        ("trailer.webp", "7 bytes after the end of the WebP are left out"),
         ("named.jpg", "no alpha channel"),
         ("named.png", "PNG cannot store"),
     ],

@@ -78,7 +78,8 @@ def read_avif(content: bytes) -> Image:
     if bits > 8:
         pixels = widen(pixels, bits)
     cicp = items.cicp()
-    left_out = ("the gain map is left out",) if b"tmap" in items.types.values() else ()
+    gain_map = ("the gain map is left out",) if b"tmap" in items.types.values() else ()
+    left_out = (*gain_map, *items.others("AVIF"))
     return Image(
         pixels,
         icc=items.icc(),

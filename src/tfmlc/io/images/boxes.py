@@ -6,7 +6,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tfmlc.io.images.image import left_behind
+
 FULL_BOX_BYTES = 4  # version and flags
+OF_ITEMS = (b"ftyp", b"meta", b"mdat", b"free", b"skip", b"wide")  # boxes of a file that is only an image
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,13 @@ class Items:
             return None
         primaries, transfer, matrix = struct.unpack_from(">HHH", colours, 4)
         return primaries, transfer, matrix, colours[10] >> 7
+
+    def others(self, name: str) -> tuple[str, ...]:
+        """Return lines about what a file of a format holds beside its items, such as the video of a moving photo."""
+        found = list(boxes(self.content))
+        kinds = dict.fromkeys(box.kind.decode("latin-1") for box in found if box.kind not in OF_ITEMS)
+        stop = found[-1].stop if found else 0
+        return (*(f"the box {kind} is left out" for kind in kinds), *left_behind(self.content, stop, name))
 
     def without_metadata(self) -> bytes:
         """Return the content with no metadata linked to an image, for decoders that would read texts of any bytes."""

@@ -71,4 +71,4 @@ def _left_out(items: Items, images: int) -> tuple[str, ...]:
         left_out.append("the depth map is left out")
     if images > 1:
         left_out.append(f"{images - 1} further images are left out")
-    return tuple(left_out)
+    return (*left_out, *items.others("HEIC"))

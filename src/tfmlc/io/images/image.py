@@ -122,6 +122,16 @@ class Image:
         return [part for part in self.parts if part.format == format_name]
 
 
+def left_behind(content: bytes, stop: int, name: str) -> tuple[str, ...]:
+    """Return a line if a file goes on after the end of its image; empty memory does not count.
+
+    >>> left_behind(b"imagevideo", 5, "PNG"), left_behind(b"image" + bytes(9), 5, "PNG")
+    (('5 bytes after the end of the PNG are left out',), ())
+    """
+    behind = len(content) - stop
+    return (f"{behind} bytes after the end of the {name} are left out",) if content[stop:].strip(b"\0") else ()
+
+
 def to_depth(pixels: Pixels, bits: int) -> Pixels:
     """Convert pixels to 8 or 16 bits per channel, with rounding; white stays white.
 

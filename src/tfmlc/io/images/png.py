@@ -16,7 +16,7 @@ from PIL import PngImagePlugin
 from tfmlc.errors import UserError
 from tfmlc.io.images.exif import resolution_of, without_prefix
 from tfmlc.io.images.head import Content, Head
-from tfmlc.io.images.image import Image, Part, Pixels, Source, white_of
+from tfmlc.io.images.image import Image, Part, Pixels, Source, left_behind, white_of
 from tfmlc.io.images.modes import simplify
 from tfmlc.io.images.photoshop import iptc_of, with_iptc
 from tfmlc.io.images.pngtext import TEXTS, icc_profile, profile_of, raw_profile, text_of, unpacked, xmp_text
@@ -99,8 +99,7 @@ def read_png(content: bytes) -> Image:
     parts = [_fitted(part, bits, named.get("PLTE") if colour == PALETTE else None) for part in parts]
     icc = unpacked(named["iCCP"].partition(b"\0")[2][1:]) if "iCCP" in named else None
     lost = [f"PNG chunk {part.name} is left out" for part in parts if not _is_carried(part, icc)]
-    behind = len(content) - stop
-    left_out = (f"{behind} bytes after the end of the PNG are left out",) if behind > 0 else ()
+    left_out = left_behind(content, stop, "PNG")
     cicp = named.get("cICP")
     return Image(
         pixels,

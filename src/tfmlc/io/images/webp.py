@@ -11,7 +11,7 @@ from PIL import WebPImagePlugin
 from tfmlc.errors import UserError
 from tfmlc.io.images.exif import resolution_of, with_resolution, without_prefix
 from tfmlc.io.images.head import Content, Head
-from tfmlc.io.images.image import Image, Part, Source
+from tfmlc.io.images.image import Image, Part, Source, left_behind
 from tfmlc.io.images.modes import simplify, to_pillow
 
 QUALITY, LOSSLESS_EFFORT = 95, 50
@@ -61,6 +61,8 @@ def read_webp(content: bytes) -> Image:
     inner = chunks_of(named[b"ANMF"], FRAME_HEAD_BYTES) if b"ANMF" in named else []
     icc = named.get(b"ICCP")
     simple = simplify(WebPImagePlugin.WebPImageFile(io.BytesIO(content)), icc)
+    stop = max((at + size + size % 2 for _, at, size in chunks), default=len(content))
+    left_out = left_behind(content, stop, "WebP")
     others = [(name.decode("latin-1"), at, size) for name, at, size in chunks if name not in CODING]
     return Image(
         simple.pixels,
@@ -74,6 +76,8 @@ def read_webp(content: bytes) -> Image:
             is_lossless=any(name == b"VP8L" for name, _, _ in [*chunks, *inner]),
             size=(head.width, head.height),
         ),
+        notes=left_out,
+        left_out=left_out,
     )
 
 
