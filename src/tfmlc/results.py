@@ -27,7 +27,7 @@ def provenance(device: str) -> dict[str, object]:
         "device": f"{device}: {_processor()}" if device == "cpu" else device,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "packages": {name: found for name in PACKAGES if (found := version_of(name)) is not None},
     }
 
 
@@ -78,7 +78,8 @@ def _commit() -> str | None:
     return found.stdout.strip()
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Return the version of a package; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

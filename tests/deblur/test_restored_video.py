@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -251,6 +252,25 @@ def test_a_damaged_piece_is_made_again(tmp_path: Path, monkeypatch: pytest.Monke
     network.fails_at = None
     deblur_video(source, target, deblurrer=Deblurrer(network))
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("other", ["a field more", "a field less", "another type", "another version"])
+def test_pieces_of_another_version_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    monkeypatch.setattr("tfmlc.deblur.video.FRAMES", 3)
+    source, target, network = write_clip(tmp_path / "a.mp4"), tmp_path / "b.mp4", Nothing()
+    network.fails_at = 10
+    with pytest.raises(KeyboardInterrupt):
+        deblur_video(source, target, deblurrer=Deblurrer(network))
+    file = folder_of(target) / "000001.json"
+    record = json.loads(file.read_text())
+    changes = {"a field more": {"new": 1}, "a field less": {"times": None}, "another type": {"frames": "x"}}
+    changed = {key: value for key, value in {**record, **changes.get(other, {})}.items() if value is not None}
+    file.write_text(json.dumps(changed))
+    if other == "another version":
+        monkeypatch.setattr(pieces, "version_of", lambda _: "9.9")
+    network.seen, network.fails_at = 0, None
+    assert deblur_video(source, target, deblurrer=Deblurrer(network)).frames == 10
+    assert network.seen >= (10 if other == "another version" else 7)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")

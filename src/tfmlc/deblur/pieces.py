@@ -12,12 +12,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.deblur.temporal import RestoredFrame
 from tfmlc.errors import UserError
 from tfmlc.io.files import TEMPORARY, file_sha256, flush, read_json, real_path, write_atomically
 from tfmlc.io.locks import folder_lock
 from tfmlc.io.video.muxing import Piece
+from tfmlc.results import version_of
 from tfmlc.typed import is_record
 
 PLAN, TILE = "plan.json", "tile_px"
@@ -56,7 +59,7 @@ class Pieces:
 
     Args:
         target: The result.
-        plan: Everything that the pieces depend on. Pieces of another plan are removed.
+        plan: Everything that the pieces depend on. Pieces of another plan or version of tfmlc are removed.
         choose_tile: Chooses the side of tiles. A stopped run goes on with its own, because the free memory changes.
     """
 
@@ -64,6 +67,7 @@ class Pieces:
         self.folder = folder_of(target)
         file = self.folder / PLAN
         found = self._read(file) if file.exists() else None
+        plan = {**plan, "version": version_of("tfmlc")}  # another one can restore otherwise
         if not is_record(found) or {**plan, TILE: found.get(TILE)} != found:
             self.remove()
             found = {**plan, TILE: choose_tile()}
@@ -102,7 +106,13 @@ class Pieces:
         """Return the record of a piece; None if the piece is not complete."""
         piece, file = self._file(number, ".mkv"), self._file(number, ".json")
         found = self._read(file) if file.exists() and piece.exists() else None
-        return Record(**found) if is_record(found) and found.get("sha256") == file_sha256(piece) else None
+        if not is_record(found) or found.keys() != Record.__dataclass_fields__.keys():
+            return None
+        with suppress(ValidationError):
+            record = TypeAdapter(Record).validate_python(found)
+            if record.frames == len(record.times) and record.sha256 == file_sha256(piece):
+                return record
+        return None
 
     def __iter__(self) -> Iterator[Piece]:
         for number in range(self.done):
