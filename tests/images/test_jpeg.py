@@ -16,6 +16,7 @@ from round_trip.blocks import IPTC, XMP, exif_block
 from round_trip.sources import scene, with_photoshop
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, read_image, read_size, write_image
+from tfmlc.io.images.ifd import Tags
 
 PIXELS = scene(np.uint8, 3)
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
@@ -134,6 +135,24 @@ def test_a_further_image_stays_and_is_pointed_to(tmp_path: Path, orientation: in
         image.seek(1)
         assert np.array_equal(np.asarray(image), np.asarray(wanted))
     assert read_size(tmp_path / "out.jpg") == ((80, 48) if orientation == 1 else (48, 80))
+
+
+@pytest.mark.parametrize(("offset", "like"), [(1, "smaller"), (0xFFFF_FFF0, "larger")])
+def test_an_index_that_points_nowhere_is_no_obstacle(tmp_path: Path, offset: int, like: str) -> None:
+    content, second = two_images()
+    index = content.index(b"MPF\0") + 4
+    tags = Tags(content[index:])
+    entries = tags.find(0xB002)
+    assert entries is not None
+    changed = bytearray(content)
+    struct.pack_into(tags.order + "I", changed, index + entries.where + 16 + 8, offset)
+    (tmp_path / "in.jpg").write_bytes(changed)
+    image = read_image(tmp_path / "in.jpg")
+    noise = np.random.default_rng(0).integers(0, 256, PIXELS.shape, np.uint8)
+    write_image(tmp_path / "out.jpg", image.with_pixels(PIXELS * 0 if like == "smaller" else noise))
+    written = (tmp_path / "out.jpg").read_bytes()
+    assert written.endswith(second)
+    assert (len(written) < len(content)) == (like == "smaller")
 
 
 def test_a_further_image_is_said_where_there_is_no_room(tmp_path: Path) -> None:

@@ -287,6 +287,9 @@ def _repointed(content: bytes, image: Image, old_stop: int, new_stop: int) -> by
         size, offset = struct.unpack_from(tags.order + "II", changed, at + 4)
         if number == 0:
             size = new_stop
-        struct.pack_into(tags.order + "II", changed, at + 4, size, offset + moved if offset else 0)
+        place = offset + moved if offset else 0
+        if not 0 <= place < 1 << 32:  # it was wrong before, as after an edit by a program that does not know the index
+            place = offset
+        struct.pack_into(tags.order + "II", changed, at + 4, size, place)
     start = where + len(MULTI)
     return content[:start] + changed + content[start + len(changed) :]
