@@ -222,3 +222,15 @@ def test_pixels_of_any_layout_in_memory(tmp_path: Path, dtype: Any, channels: in
     }.items():
         write_image(tmp_path / "a.png", Image(stored))
         assert np.array_equal(read_image(tmp_path / "a.png").pixels, stored), name
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_narrow_images_of_noise(tmp_path: Path, dtype: Any, width: int) -> None:
+    """They become larger than their pixels: each row has a byte more, and noise cannot be compressed."""
+    noise = np.random.default_rng(0)
+    for channels in (1, 2, 3, 4):
+        for height in (500, 5000):
+            pixels = noise.integers(0, np.iinfo(dtype).max, (height, width, channels), dtype, endpoint=True)
+            write_image(tmp_path / "a.png", Image(pixels))
+            assert np.array_equal(read_image(tmp_path / "a.png").pixels, pixels)

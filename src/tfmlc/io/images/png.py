@@ -35,7 +35,7 @@ FORM = {  # sizes, by channels, of chunks whose form depends on the colour type
     "bKGD": {1: 2, 2: 2, 3: 6, 4: 6},
     "sBIT": {1: 1, 2: 2, 3: 3, 4: 4},
 }
-ISAL_LEVEL, ZLIB_LEVEL = 2, 6
+ISAL_LEVEL, ZLIB_LEVEL, SPARE_BYTES = 2, 6, 4096
 MOST_RATIO = 1032  # highest compression ratio of deflate
 INCH_M = 0.0254
 
@@ -169,7 +169,9 @@ def _code(pixels: Pixels, *, fast: bool) -> bytes:
     if fast and pixels.dtype == np.uint8:
         return _packed("IDAT", isal_zlib.compress(less_the_row_above(pixels), ISAL_LEVEL))
     flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    coded = imagecodecs.png_encode(np.ascontiguousarray(flat), level=ZLIB_LEVEL)
+    filtered = pixels.nbytes + len(pixels)
+    room = filtered + filtered // 4 + SPARE_BYTES  # more than deflate adds; the default is too little for narrow images
+    coded = imagecodecs.png_encode(np.ascontiguousarray(flat), level=ZLIB_LEVEL, out=room)
     chunks, _ = scan(coded)
     return b"".join(coded[chunk.at - 8 : chunk.at + chunk.size + 4] for chunk in chunks if chunk.name == "IDAT")
 
