@@ -159,7 +159,7 @@ def test_the_weight_can_be_balanced_if_a_part_of_the_network_takes_no_part() -> 
 
 
 def test_a_weight_that_is_measured_with_random_offsets_is_seeded(tmp_path: Path, gopro: Path) -> None:
-    weights: set[float] = set()
+    weights: list[float] = []
     for number in range(2):
         torch.manual_seed(number)
         settings = [f"data.pairs={gopro}", "loss.kind=default", "loss.weight=auto", "loss.auto_steps=1"]
@@ -167,8 +167,8 @@ def test_a_weight_that_is_measured_with_random_offsets_is_seeded(tmp_path: Path,
         settings += ["network.start=default-psnr"]
         run = tmp_path / str(number)
         train_network(load_recipe("hinet-gopro-control", settings, smoke=True), run)
-        weights.add(json.loads((run / "weight.json").read_text())["weight"])
-    assert len(weights) == 1
+        weights.append(json.loads((run / "weight.json").read_text())["weight"])
+    assert weights[0] == pytest.approx(weights[1], rel=1e-3)  # sums in bf16 can differ in their last digits
 
 
 def lambda_network(network: torch.nn.Module) -> torch.nn.Module:

@@ -66,7 +66,7 @@ MIXED_LIGHT: dict[str, Any] = {"light": "mixed", "highlight_gain": [1, 2]}
 GENUINE: dict[str, Any] = {
     "patch_px": 192,
     "sources": {
-        "short": {"fraction": 0.3, "prepare": 6000, "blur": {**MIXED_LIGHT, "strength_px": [3, 24]}},
+        "short": {"fraction": 0.3, "prepare": 8000, "blur": {**MIXED_LIGHT, "strength_px": [3, 24]}},
         "long": {
             "fraction": 0.1,
             "prepare": 3000,
@@ -114,7 +114,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": GENUINE,
         "loop": {
             **MUON,
-            "steps": 2200,
+            "steps": 3400,
             "batch_size": 24,
             "learning_rate": 0.003,
             "final_learning_rate": 1e-4,
@@ -129,10 +129,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loss": PROJECTED_DINOV2,
         "loop": {
             **MUON,
-            "steps": 130,
+            "steps": 240,
             "batch_size": 12,
             "learning_rate": 8e-4,
-            "final_learning_rate": 5e-5,
+            "final_learning_rate": 2e-5,
             "warmup_steps": 10,
             "ema_decay": 0.98,
         },
