@@ -17,6 +17,7 @@ from round_trip.blocks import ASCII, MAKER_NOTE, PHOTOSHOP, SHORT, UNDEFINED, XM
 from round_trip.sources import extra, scene, tiff
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, read_image, read_size, write_image
+from tfmlc.io.images.writing import LEAST_DPI, MOST_DPI
 
 
 def read(tmp_path: Path, content: bytes) -> Image:
@@ -290,6 +291,19 @@ def test_a_resolution_of_nothing_is_none(tmp_path: Path, target: str) -> None:
     assert image.resolution is None
     write_image(tmp_path / f"b{target}", image)
     assert np.abs(read_image(tmp_path / f"b{target}").pixels.astype(int) - scene(np.uint8, 3)).mean() < 4
+
+
+@pytest.mark.parametrize("target", [".jpg", ".png", ".webp", ".avif", ".tif", ".bmp"])
+def test_a_resolution_that_cannot_be_is_left_out_and_said(tmp_path: Path, target: str) -> None:
+    content = tiff(scene(np.uint8, 3), 2, tags=())
+    image = read(tmp_path, content.replace(struct.pack("<II", 300, 1), struct.pack("<II", 0xFFFF_FFFF, 1)))
+    line = "a resolution of {} dots per inch cannot be and is left out"
+    for given in (image, *(Image(image.pixels, resolution=(bad, 300.0)) for bad in (float("nan"), -1.0, 1e-5, 1e300))):
+        assert given.resolution is not None
+        assert line.format("{:.3g} x {:.3g}".format(*given.resolution)) in write_image(tmp_path / f"b{target}", given)
+        assert np.abs(read_image(tmp_path / f"b{target}").pixels.astype(int) - scene(np.uint8, 3)).mean() < 4
+    for given in (read(tmp_path, content), Image(image.pixels, resolution=(LEAST_DPI, MOST_DPI))):
+        assert not any("dots" in note for note in write_image(tmp_path / f"b{target}", given))
 
 
 def test_photoshop_data_that_cannot_be_read_are_said(tmp_path: Path) -> None:

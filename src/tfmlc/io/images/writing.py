@@ -23,6 +23,7 @@ from tfmlc.io.images.tiffwriting import write_tiff
 from tfmlc.io.images.webp import write_webp
 from tfmlc.io.images.xmp import get_restored, set_restored
 
+LEAST_DPI, MOST_DPI = 0.001, 1_000_000  # what every format can hold
 WRITERS: dict[str, Callable[[Image], tuple[bytes, list[str]]]] = {
     "JPEG": write_jpeg,
     "PNG": write_png,
@@ -100,6 +101,11 @@ def check_keeps_all(path: Path, image: Image) -> None:
 def _current(image: Image) -> tuple[Image, list[str]]:
     """Update the mark, the size and the thumbnails in the metadata; also return lines about what is lost."""
     lost: list[str] = []
+    resolution = image.resolution
+    if resolution is not None and not all(LEAST_DPI <= value <= MOST_DPI for value in resolution):
+        across, down = resolution
+        lost.append(f"a resolution of {across:.3g} x {down:.3g} dots per inch cannot be and is left out")
+        resolution = None
     xmp, exif, photoshop = image.xmp, without_prefix(image.exif), image.photoshop
     if exif is not None:
         exif = with_orientation(exif, 1)
@@ -115,4 +121,4 @@ def _current(image: Image) -> tuple[Image, list[str]]:
             lost += [] if is_kept else ["the EXIF thumbnail is left out: the new one needs more space"]
         if photoshop is not None:
             photoshop = with_preview(photoshop, lambda: thumbnail(image.pixels))
-    return replace(image, xmp=xmp, exif=exif, photoshop=photoshop), lost
+    return replace(image, xmp=xmp, exif=exif, photoshop=photoshop, resolution=resolution), lost
