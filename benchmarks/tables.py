@@ -83,10 +83,6 @@ def best_table() -> str:
     return _with(f"{content['images']} genuine pairs, {content['device']}, commit {content['commit']}.", table)
 
 
-def held_out_table() -> str:
-    return _by_source("default/held-out.json", "model")
-
-
 def limits_data_table() -> str:
     content = _read("default/limits-data.json")
     rows = [[row["pairs"], row["images"], f"{row['blurry']:.2f}", f"{row['gain_db']:+.2f}"] for row in content["rows"]]
@@ -110,11 +106,7 @@ def limits_time_table() -> str:
 
 
 def blend_factors_table() -> str:
-    return _by_source("default/blend-factors.json", "blend factor")
-
-
-def _by_source(path: str, title: str) -> str:
-    content = _read(path)
+    content = _read("default/blend-factors.json")
     columns = ("psnr", "lpips", "dists", "periodicity")
     rows = [
         [source, row["model"], *_rounded(row[source], columns)]
@@ -122,7 +114,7 @@ def _by_source(path: str, title: str) -> str:
         for row in content["rows"]
     ]
     note = f"{content['images']} pairs, the middle {content['side_px']} px; commit {content['commit']}."
-    return _with(note, markdown(["pairs", title, *(METRICS[name] for name in columns)], rows, labels=2))
+    return _with(note, markdown(["pairs", "blend factor", *(METRICS[name] for name in columns)], rows, labels=2))
 
 
 def _rounded(mean: Mapping[str, float], names: Iterable[str]) -> list[str]:
@@ -637,7 +629,6 @@ TABLES = {
     "blend factors": blend_factors_table,
     "gallery": gallery_table,
     "best": best_table,
-    "held out": held_out_table,
     "limits data": limits_data_table,
     "limits capacity": limits_capacity_table,
     "limits time": limits_time_table,
