@@ -116,9 +116,17 @@ def upload(page: Any, *files: Path) -> None:
         page.locator(".file-preview").get_by_text(file.stem, exact=False).first.wait_for()
 
 
+NOTE_STATUS = """() => {
+    window.statuses = [];  // what is shown for a moment alone is not missed
+    new MutationObserver(() => window.statuses.push(document.querySelector("#status")?.innerText ?? ""))
+        .observe(document.body, {subtree: true, childList: true, characterData: true});
+}"""
+
+
 def deblur(page: Any) -> str:
+    page.evaluate(NOTE_STATUS)
     page.locator("#go").click()
-    page.locator("#status").get_by_text("Starting").wait_for()
+    page.wait_for_function("() => window.statuses.some((text) => text.includes('Starting'))")
     page.locator("#status").get_by_text("Finished").wait_for()
     page.wait_for_function("() => !document.querySelector('#go').disabled")
     return page.locator("#status").inner_text()
