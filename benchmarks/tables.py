@@ -235,17 +235,6 @@ def start_table() -> str:
     return _with(f"{content['device']}, commit {content['commit']}.", markdown(["command", "seconds"], rows))
 
 
-def before_after_table() -> str:
-    content = _read("bench/before-after.json")
-    rows = [
-        [row["what"], f"{row['before_s']:.2f}", f"{row['now_s']:.2f}", f"{row['before_s'] / row['now_s']:.2f} x"]
-        for row in content["rows"]
-    ]
-    table = markdown(["what", "before, s", "now, s", "times faster"], rows, labels=1)
-    note = f"{content['device']}, commits {content['earlier']} and {content['commit']}."
-    return _with(note, table)
-
-
 def growth_table() -> str:
     content = _read("bench/growth.json")
     rows = [
@@ -635,7 +624,6 @@ TABLES = {
     "deblurring": deblurring_table,
     "speedups": speedups_table,
     "start": start_table,
-    "before and after": before_after_table,
     "growth": growth_table,
     "matrix": matrix_table,
     "scaling": scaling_table,
