@@ -8,8 +8,9 @@ python benchmarks/training_limits.py time NAME=RUN ... -o results/default/limits
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -85,17 +86,23 @@ def memory(model: str, pairs: Path, output: Output) -> None:
 @app.command()
 def time(runs: list[str], output: Output) -> None:
     """The PSNR of the held-out frames over the crops that were seen, with the rate at each point."""
-    rows: list[dict[str, object]] = []
-    for name, folder in (run.split("=") for run in runs):
-        for path in sorted(Path(folder).rglob("events*.0")):
-            events = EventAccumulator(str(path), size_guidance={"scalars": 0})
-            events.Reload()
-            if "validation/psnr" in events.Tags()["scalars"]:
-                rates = {event.step: event.value for event in events.Scalars("learning_rate")}
-                for event in events.Scalars("validation/psnr"):
-                    row = {"run": name, "step": event.step, "psnr": round(event.value, 3)}
-                    rows.append({**row, "learning_rate": round(rates.get(event.step, float("nan")), 6)})
-    write_result(output, {"rows": rows})
+    named = [run.split("=") for run in runs]
+    write_result(
+        output, {"rows": [{"run": name, **row} for name, folder in named for row in validations(Path(folder))]}
+    )
+
+
+def validations(run: Path) -> Iterator[dict[str, Any]]:
+    """The validations of a run: step, PSNR and, if it was logged at that step, the learning rate."""
+    for path in sorted(run.rglob("events*")):
+        events = EventAccumulator(str(path), size_guidance={"scalars": 0})
+        events.Reload()
+        if "validation/psnr" in events.Tags()["scalars"]:
+            rates = {event.step: event.value for event in events.Scalars("learning_rate")}
+            for event in events.Scalars("validation/psnr"):
+                rate = rates.get(event.step)
+                row = {"step": event.step, "psnr": round(event.value, 3)}
+                yield {**row, "learning_rate": None if rate is None else round(rate, 6)}
 
 
 def crop_of(pair: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> Tensor:

@@ -186,7 +186,7 @@ def _synthetic(source: SourceConfig, name: str, data: DataConfig, draw: Draw, fo
     if source.prepare is None:
         return synthetic
     prepared = (data.prepared or folder.parent / "prepared") / name
-    recipe = source.model_dump(mode="json", exclude={"fraction"})  # it does not change the pairs
+    recipe = source.model_dump(mode="json", include=set(SourceConfig.model_fields) - {"fraction"})
     files = [(path.name, path.stat().st_size) for path in photos]
     made_of = {"cell_px": draw.cell_px, "photos_sha256": hashlib.sha256(repr(files).encode()).hexdigest()}
     prepare(synthetic, source.prepare, prepared, recipe | made_of)
