@@ -81,7 +81,7 @@ def restore_frames(
                     read = frames[max(0, numbers[0] - reach) : numbers[-1] + 1 + reach]
                     wanted = {frames[number] for number in numbers}
                     restored = (_restored(deblurrer, job, made_by, allow_large, least_px) for job in read)
-                    for frame, others in with_neighbours(restored) if temporal else ((one, []) for one in restored):
+                    for frame, others in with_neighbours(restored, temporal):
                         if frame.stored.job in wanted:
                             yield _written(frame, others, temporal)
                             progress.advance()

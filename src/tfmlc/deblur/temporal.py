@@ -57,12 +57,17 @@ def smoothed(frames: Iterable[RestoredFrame], strength: float) -> Iterator[Resto
     Yields:
         The frames in order, with blended pixels.
     """
-    for now, others in with_neighbours(frames) if strength else ((frame, []) for frame in frames):
+    for now, others in with_neighbours(frames, strength):
         yield blended(now, others, strength)
 
 
-def with_neighbours(frames: Iterable[RestoredFrame]) -> Iterator[tuple[RestoredFrame, list[RestoredFrame]]]:
-    """Yield the frames in order, each with those before and after it. One frame is read ahead."""
+def with_neighbours(
+    frames: Iterable[RestoredFrame], strength: float
+) -> Iterator[tuple[RestoredFrame, list[RestoredFrame]]]:
+    """Yield the frames in order, each with those that are blended with it. One frame is read ahead unless none is."""
+    if not strength:
+        yield from ((frame, []) for frame in frames)
+        return
     before: RestoredFrame | None = None
     now: RestoredFrame | None = None
     for after in chain(frames, (None,)):
