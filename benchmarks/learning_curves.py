@@ -1,23 +1,29 @@
 """Learning curves of candidates for the default model: equal processor time, the same data, pairs that are held out.
 
-python benchmarks/learning_curves.py DATA WORK [NAME ...] --hours 2 -o results/default/curves.json
+python benchmarks/learning_curves.py DATA WORK [NAME ...] --hours 1 -o results/default/curves.json
 
 DATA has photos/ (sharp), gopro/, reds/ and video-pairs/ (pairs), and held-out/ (pairs of other scenes and moments).
 Each candidate starts from random weights: straight shifts for a seventh of its steps, then the mixture of
 ``default-genuine``. Its number of steps is what one core does in the hours. The same command continues a stopped run,
-and the results hold every candidate that is finished.
+and the results hold every candidate that is finished. A plot is written next to them.
+
+The extrapolation is a line through the PSNR over the logarithm of the step, in the second half of the mixture. The
+learning rate falls along it, which raises the line of every candidate.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 
+from tfmlc.evaluation.plots import draw_curves
 from tfmlc.io.files import write_atomically
 from tfmlc.networks import build_network
 from tfmlc.networks.network import count_parameters
@@ -38,6 +44,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "spectral-unet": ("spectral-unet", {}),  # for long blur: several scales, modulated by the local spectrum
 }
 BATCH, PATCH_PX, FIRST, VALIDATIONS = 16, 192, 1 / 7, 12
+LONGER = 8  # times as many steps, for the extrapolation
 MEASURED_STEPS, OTHER_WORK = 3, 1.2  # a step also loads data and updates weights
 LOOP = [f"loop.batch_size={BATCH}", "loop.precision=auto", "loop.ema_decay=0.997", "loop.save_every_steps=100"]
 
@@ -93,22 +100,33 @@ def train(candidate: str, steps: int, data: Path, work: Path) -> list[dict[str, 
     return rows
 
 
+def extrapolated(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The PSNR at the end, what a doubling of the steps adds, and the PSNR after ``LONGER`` times the steps."""
+    seen = [(row["step"], row["psnr"]) for row in rows if row["stage"] == "second"]
+    steps, psnr = np.array(seen[len(seen) // 2 :]).T
+    slope, offset = map(float, np.polyfit(np.log2(steps), psnr, 1))
+    longer = slope * math.log2(LONGER * steps[-1]) + offset
+    numbers = {"psnr": psnr[-1], "db_per_doubling": slope, "psnr_longer": longer}
+    return {name: round(float(value), 3) for name, value in numbers.items()}
+
+
 def main(
     data: Path,
     work: Path,
     names: Annotated[list[str] | None, typer.Argument()] = None,
-    hours: float = 2.0,
+    hours: float = 1.0,
     output: Annotated[Path, typer.Option("-o", "--output")] = Path("results/default/curves.json"),
 ) -> None:
     """Train the candidates one after the other and write the results after each."""
     torch.set_num_threads(1)
     data, work = data.resolve(), work.resolve()
-    earlier = json.loads(output.read_text(encoding="utf-8"))["candidates"] if output.exists() else {}
+    earlier: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))["candidates"] if output.exists() else {}
     for candidate in names or CANDIDATES:
         of_plan = plan(*CANDIDATES[candidate], hours, work / candidate / "plan.json")
         rows = train(candidate, int(of_plan["steps"]), data, work)
-        earlier[candidate] = {**of_plan, "hours": hours, "rows": rows}
-        write_result(output, {"batch": BATCH, "patch_px": PATCH_PX, "candidates": earlier})
+        earlier[candidate] = {**of_plan, "hours": hours, **extrapolated(rows), "rows": rows}
+        write_result(output, {"batch": BATCH, "patch_px": PATCH_PX, "longer": LONGER, "candidates": earlier})
+    draw_curves(output.with_suffix(".png"), earlier)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,18 @@ def limits_time_table() -> str:
     return _with(f"Commit {content['commit']}.", markdown(["run", "step", "PSNR", "learning rate"], rows))
 
 
+def curves_table() -> str:
+    content = _read("default/curves.json")
+    rows: list[list[object]] = []
+    for name, found in content["candidates"].items():
+        numbers = (f"{found['psnr']:.2f}", f"{found['db_per_doubling']:.2f}", f"{found['psnr_longer']:.2f}")
+        rows.append([name, found["million_weights"], f"{found['seconds_per_step']:.2f}", found["steps"], *numbers])
+    titles = ("seconds a step", "steps", "PSNR at the end", "dB a doubling", f"PSNR after {content['longer']} times")
+    what = f"{content['batch']} crops of {content['patch_px']} px a step, one core"
+    table = markdown(["network", "million weights", *titles], rows)
+    return _with(f"{what}; {content['device']}, commit {content['commit']}.", table)
+
+
 def blend_factors_table() -> str:
     content = _read("default/blend-factors.json")
     columns = ("psnr", "lpips", "dists", "periodicity")
@@ -615,6 +627,7 @@ TABLES = {
     "loss candidates": loss_candidates_table,
     "gradient grid": gradient_grid_table,
     "scoring": scoring_table,
+    "curves": curves_table,
     "blend factors": blend_factors_table,
     "gallery": gallery_table,
     "best": best_table,

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from conftest import make_photo
-from tfmlc.data.datasets.crops import PairCrops, crop_starts, prepare_crops, saturated
+from tfmlc.data.datasets.crops import PairCrops, prepare_crops, saturated
 from tfmlc.data.datasets.pairs import check_pairs, count_remark, find_pairs, layout_of
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, read_rgb8, write_image
+from tfmlc.io.images.crops import crop_starts
 
 SHARP = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 BLURRY = np.broadcast_to(SHARP.mean(axis=(0, 1)), SHARP.shape).astype(np.uint8)

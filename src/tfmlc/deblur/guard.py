@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfmlc.io.images import to_depth
+from tfmlc.io.images.crops import crop_starts
 from tfmlc.metrics.periodicity import PERIOD_PX, periodicity
 
 Pixels = NDArray[Any]
@@ -149,8 +150,8 @@ def _least_explained(before: ImageF, after: ImageF) -> float:
     padded = np.pad(after, 1, mode="edge")
     shifted = np.stack([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=-1)
     least = 1.0
-    for top in _starts(height, rows):
-        cells = [slice(left, left + columns) for left in _starts(width, columns)]
+    for top in crop_starts(height, rows, max(1, rows // 2)):
+        cells = [slice(left, left + columns) for left in crop_starts(width, columns, max(1, columns // 2))]
         image = np.stack([before[top : top + rows, cell].reshape(-1) for cell in cells])
         result = np.stack([shifted[top : top + rows, cell].reshape(-1, 9) for cell in cells])
         varied = image.var(axis=1) > CONTRAST**2
@@ -169,11 +170,6 @@ def _explained(image: ImageF, result: ImageF) -> ImageF:
     rest = image - (result @ weights)[..., 0]
     explained = 1 - np.square(rest).sum(axis=1) / np.square(image).sum(axis=1)
     return np.where(weights.sum(axis=(1, 2)) > 0, explained, np.float32(0))
-
-
-def _starts(whole: int, part: int) -> list[int]:
-    """Return where parts that overlap by half begin, the last one at the end."""
-    return [*range(0, whole - part, max(1, part // 2)), whole - part]
 
 
 def _crops(blurry: Pixels, restored: Pixels, small: ImageF, count: int) -> Iterator[tuple[Pixels, Pixels]]:

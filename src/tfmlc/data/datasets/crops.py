@@ -19,6 +19,7 @@ from tfmlc.data.synthesis.manifest import MANIFEST, Manifest, distinct_stems, re
 from tfmlc.errors import UserError
 from tfmlc.io.files import file_sha256
 from tfmlc.io.images import Image, write_image
+from tfmlc.io.images.crops import crop_starts
 from tfmlc.io.images.tensors import to_tensor
 from tfmlc.io.locks import folder_lock
 from tfmlc.runtime.parallel import worker_pool
@@ -134,17 +135,6 @@ def _is_complete(folder: Path, settings: Mapping[str, object]) -> bool:
     earlier, rows = read_manifest(folder)
     made = earlier == settings and {row.get("pair") for row in rows} == set(earlier["pairs"])
     return made and all("files" in row and all((folder / name).is_file() for name in row["files"]) for row in rows)
-
-
-def crop_starts(size_px: int, crop_px: int, step_px: int) -> list[int]:
-    """Return the positions at which crops start along one side of an image.
-
-    >>> crop_starts(720, 512, 256), crop_starts(1280, 512, 256)
-    ([0, 208], [0, 256, 512, 768])
-    """
-    last = size_px - crop_px
-    starts = list(range(0, last + 1, step_px))
-    return starts if starts[-1] == last else [*starts, last]
 
 
 def _cut(pair: Pair, name: Path, *, folder: Path, crop_px: int, step_px: int) -> dict[str, object]:
