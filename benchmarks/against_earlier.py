@@ -41,7 +41,6 @@ for _ in range(2):
     deblur(frame)
 print(time.perf_counter() - started)
 """
-LPIPS = ["--metrics", "lpips"]
 REPEATS = 3
 
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import stat
+import subprocess
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -206,6 +207,23 @@ def test_git_is_asked_about_the_checkout_alone(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("tfmlc.results.__file__", str(installed / "results.py"))
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("git was started"))
     assert _commit() is None
+
+
+def test_only_changed_results_leave_a_commit_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("src/tfmlc/results.py", "results/a.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("1")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for arguments in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "first"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    monkeypatch.setattr("tfmlc.results.__file__", str(tmp_path / "src/tfmlc/results.py"))
+    clean = _commit()
+    assert clean is not None
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    (tmp_path / "results/a.json").write_text("2")
+    assert _commit() == clean
+    (tmp_path / "src/tfmlc/results.py").write_text("2")
+    assert _commit() == f"{clean}-dirty"
 
 
 def _record(event: str, arguments: tuple[Any, ...]) -> None:

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,21 +62,19 @@ def _program(started: Path) -> list[str]:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that the package runs from, with a mark if files were changed."""
-    here = Path(__file__).parent
-    if not (here.parent.parent / ".git").exists():
+    """Return the commit of the checkout that the package runs from, with a mark if files other than results changed."""
+    repository = Path(__file__).parent.parent.parent
+    if not (repository / ".git").exists():
         return None  # installed; a repository around it is another one, and its settings could name programs to run
+    git = partial(subprocess.run, cwd=repository, capture_output=True, text=True)
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 (the user's own git)
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        commit = git(["git", "describe", "--always", "--abbrev=12"], check=True).stdout.strip()
+        changed = git(
+            ["git", "diff", "--quiet", "--no-ext-diff", "HEAD", "--", ".", ":!results"], check=False
+        ).returncode
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
 
 
 def version_of(name: str) -> str | None:
