@@ -1,7 +1,7 @@
 """Measure the ONNX variants of a model on crops of genuine pairs: file size, dB and time.
 
-python benchmarks/onnx_variants.py pairs_test            all variants of default
-The pairs only measure: no variant is chosen, calibrated or tuned on them.
+python benchmarks/onnx_variants.py pairs_test pairs_train/gopro/blur      all variants of default
+The first pairs only measure; the blurry images of the second folder set the ranges of a variant.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OUTPUT = Path(__file__).parent.parent / "results" / "onnx.json"
 HEIGHT, WIDTH, THREADS, REPEATS = 361, 481, 1, 3  # odd sides
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, photos: Path) -> None:
     torch.set_num_threads(THREADS)
     network = load_network(find_model(BEST))
     pairs = [tuple(middle(image) for image in read_pair(pair)) for pair in find_pairs(folder)]
@@ -41,16 +41,17 @@ def main(folder: Path) -> None:
         }
     ]
     print(rows[-1], flush=True)
-    for precision in get_args(Precision):
+    variants: list[tuple[str, Precision, Path | None]] = [(name, name, None) for name in get_args(Precision)]
+    for title, precision, ranges in (*variants, ("int8, ranges of photos", "int8", photos)):
         with TemporaryDirectory() as place:
             path = Path(place, "model.onnx")
-            export_onnx(path, network, precision=precision)
+            export_onnx(path, network, precision=precision, photos=ranges)
             session = session_of(path)
             size = megabytes(path)
         found, seconds = run(lambda x, s=session: s.run(None, {"blurry": x})[0], [blurry for blurry, _ in pairs])
         against = float(np.mean([psnr_of(one, other) for one, other in zip(found, wanted, strict=True)]))
         scores = {"of_torch_db": round(against, 3), **score(found, pairs)}
-        rows.append({"variant": f"ONNX {precision}", "megabytes": size, **scores, "seconds": seconds})
+        rows.append({"variant": f"ONNX {title}", "megabytes": size, **scores, "seconds": seconds})
         print(rows[-1], flush=True)
     blurry_psnr = float(np.mean([psnr(blurry, sharp) for blurry, sharp in pairs]))
     content = {"model": BEST, "images": len(pairs), "size": f"{WIDTH}x{HEIGHT}", "threads": THREADS, "rows": rows}
@@ -95,4 +96,4 @@ def megabytes(path: Path) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

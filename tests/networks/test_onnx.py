@@ -84,6 +84,39 @@ def test_smaller_variants_are_close(exported: tuple[Network, Path], precision: A
     assert 0 < difference < most
 
 
+def test_ranges_measured_on_photos_are_stored(tmp_path: Path) -> None:
+    import onnx
+
+    torch.manual_seed(0)
+    network = gentle(build_network("hinet", width=32, depth=2, normalised_levels=(1, 1), unshuffle=2)).eval()
+    (tmp_path / "photos").mkdir()
+    for number, sides in enumerate(((90, 70), (600, 530), (5, 3))):
+        Image.fromarray(make_photo(*sides)).save(tmp_path / "photos" / f"{number}.png")
+    path = tmp_path / "model.onnx"
+    export_onnx(path, network, precision="int8", photos=tmp_path / "photos")
+    graph = onnx.load(path).graph
+    kinds = [node.op_type for node in graph.node]
+    assert "QuantizeLinear" in kinds
+    assert "DynamicQuantizeLinear" not in kinds
+    pixels = [weight for weight in graph.initializer if 12 in tuple(weight.dims)[:2] and len(weight.dims) == 4]
+    assert {onnx.TensorProto.FLOAT} == {weight.data_type for weight in pixels}  # near the pixels nothing is rounded
+    blurry = torch.from_numpy(make_photo(71, 83)).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        wanted = network(blurry)[-1].numpy()
+    assert 0 < np.abs(restored(path.read_bytes(), blurry.numpy()) - wanted).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(["--precision", "int8"], "no images in"), ([], "photos measure the ranges for int8")]
+)
+def test_photos_that_cannot_be_used_are_refused(tmp_path: Path, options: list[str], said: str) -> None:
+    command = ["models", "export", "default", "-o", str(tmp_path / "model.onnx"), "--photos", str(tmp_path), *options]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_name_without_the_suffix_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["models", "export", "default", "-o", str(tmp_path / "model.pb")])
     assert result.exit_code == 2
