@@ -228,7 +228,12 @@ def deblurring_table() -> str:
         rows.append([row["model"], row["image"], row["way"], *numbers])
     titles = ("seconds", "extra memory, MiB", "speed of official code")
     table = markdown(["model", "image", "way", *titles], rows, labels=3)
-    return _with(f"{content['device']}, commit {content['commit']}.", table)
+    files = {"fp32": "pairs_test-default", "bf16": "pairs_test-default-bf16"}
+    psnr = {way: _read(f"default/{name}.json")["mean"]["gopro-hinet/psnr"] for way, name in files.items()}
+    quality = " and ".join(f"{value:.3f} dB in {way}" for way, value in psnr.items())
+    return _with(
+        f"PSNR of default on 6 genuine pairs: {quality}. {content['device']}, commit {content['commit']}.", table
+    )
 
 
 def speedups_table() -> str:
@@ -245,6 +250,17 @@ def start_table() -> str:
     content = _read("bench/start.json")
     rows = [[f"`{row['what']}`", f"{row['seconds']:.2f}"] for row in content["rows"]]
     return _with(f"{content['device']}, commit {content['commit']}.", markdown(["command", "seconds"], rows))
+
+
+def before_after_table() -> str:
+    content = _read("bench/before-after.json")
+    rows = [
+        [row["what"], f"{row['before_s']:.2f}", f"{row['now_s']:.2f}", f"{row['before_s'] / row['now_s']:.2f} x"]
+        for row in content["rows"]
+    ]
+    table = markdown(["what", "before, s", "now, s", "times faster"], rows, labels=1)
+    note = f"{content['device']}, commits {content['earlier']} and {content['commit']}."
+    return _with(note, table)
 
 
 def growth_table() -> str:
@@ -637,6 +653,7 @@ TABLES = {
     "deblurring": deblurring_table,
     "speedups": speedups_table,
     "start": start_table,
+    "before and after": before_after_table,
     "growth": growth_table,
     "matrix": matrix_table,
     "scaling": scaling_table,
@@ -647,7 +664,7 @@ TABLES = {
     "synthesis": synthesis_table,
     "scores": scores_table,
     "costs": costs_table,
-    "costs without bf16": partial(costs_table, "bench/loss-without-bf16.json"),
+    "costs on avx-512": partial(costs_table, "bench/loss-avx512.json"),
     "adapters": adapters_table,
     "periodicity": periodicity_table,
     "guard": guard_table,
