@@ -70,7 +70,8 @@ def works(data: Path, folder: Path) -> list[Work]:
         Work("tfmlc synthesize triplets, cups.mp4", [*program, "synthesize", "triplets", cups, "-o", "OUT"]),
         Work("tfmlc synthesize pairs, 24 photos", [*program, "synthesize", "pairs", sharp, "-o", "OUT"]),
         Work(
-            "tfmlc evaluate, 6 pairs", [*program, "evaluate", "blurry", test, "-o", "OUT/s.json", "--metrics", "dists"]
+            "tfmlc evaluate blurry, 6 pairs, with DISTS",
+            [*program, "evaluate", "blurry", test, "-o", "OUT/s.json", "--metrics", "dists"],
         ),
     ]
     return found + [

@@ -49,6 +49,8 @@ def scores_table() -> str:
         for model in MODELS:
             of_study = model == "blurry" and dataset != "pairs_test"
             mean = _read(f"{'earlier-study' if of_study else 'default'}/{dataset}-{model}.json")["mean"]
+            if "periodicity" not in mean:  # it is younger than these files
+                mean |= {"periodicity": _read(f"default/{dataset}-{model}-periodicity.json")["mean"]["periodicity"]}
             mean = {
                 "psnr": mean.get("gopro-hinet/psnr"),
                 "ssim": mean.get("gopro-hinet/ssim", mean.get("ssim_3d")),
@@ -571,7 +573,7 @@ def kills_table() -> str:
         commits.append(content["commit"])
     titles = ("kills", "of these at the start", "runs to the end", "operations on files", "files", "differences")
     total = sum(int(str(row[1])) for row in rows)
-    note = f"{total} kills; commits {', '.join(dict.fromkeys(commits))}."
+    note = f"{total} kills; commit {', '.join(dict.fromkeys(commits))}."
     return _with(note, markdown(["command", *titles], rows))
 
 

@@ -97,7 +97,7 @@ def cache(work: Path, name: str) -> Generator[Row]:
                 command, cwd=folder, env=environment, stdout=said, stderr=said, check=False
             ).returncode
     done, first = Done(status, (work / "said").read_text()), differences(whole.files, content(folder))
-    yield {**row_of("home and caches only read", done, folder, whole, job), "first": first}
+    yield {**row_of("home and caches are read-only", done, folder, whole, job), "first": first}
 
 
 def worker(work: Path, name: str) -> Generator[Row]:

@@ -10,7 +10,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -66,15 +65,22 @@ def _commit() -> str | None:
     repository = Path(__file__).parent.parent.parent
     if not (repository / ".git").exists():
         return None  # installed; a repository around it is another one, and its settings could name programs to run
-    git = partial(subprocess.run, cwd=repository, capture_output=True, text=True)
     try:
-        commit = git(["git", "describe", "--always", "--abbrev=12"], check=True).stdout.strip()
-        changed = git(
-            ["git", "diff", "--quiet", "--no-ext-diff", "HEAD", "--", ".", ":!results"], check=False
-        ).returncode
+        commit = _git(repository, "describe", "--always", "--abbrev=12")
+        changed = _git(repository, "diff", "--name-only", "--no-ext-diff", "HEAD", "--", ".", ":!results")
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{commit}-dirty" if changed else commit
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    return subprocess.run(  # noqa: S603 (its arguments are in this file)
+        ["git", *arguments],  # noqa: S607 (the user's own git)
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
 
 
 def version_of(name: str) -> str | None:
