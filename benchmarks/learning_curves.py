@@ -39,6 +39,7 @@ HALF: dict[str, Any] = {"width": 24, "depth": 4, "normalised_levels": [2, 3], "u
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "hinet-quarter": ("hinet", QUARTER),
     "hinet-quarter-head": ("hinet", {**QUARTER, "head": 16}),  # what ships
+    "hinet-quarter-two-scales": ("hinet", {**QUARTER, "head": 16, "scales": 2}),
     "hinet-half": ("hinet", HALF),
     "nafnet-half": ("nafnet", {"width": 24, "encoder_blocks": [1, 1, 1, 16], "unshuffle": 2}),
     "spectral-unet": ("spectral-unet", {}),  # for long blur: several scales, modulated by the local spectrum

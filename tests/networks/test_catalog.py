@@ -39,6 +39,7 @@ VARIANTS = [
     ("hinet", {"width": 8, "depth": 2, "normalised_levels": None}),
     ("hinet", {"width": 8, "depth": 3, "normalised_levels": (0, 1), "unshuffle": 2}),
     ("hinet", {"width": 8, "depth": 3, "normalised_levels": (1, 2), "unshuffle": 4, "head": 6}),
+    ("hinet", {"width": 8, "depth": 2, "normalised_levels": (0, 1), "unshuffle": 2, "scales": 2}),
     ("nafnet", {"width": 8, "encoder_blocks": (1,), "decoder_blocks": (2,), "unshuffle": 4}),
     ("nafnet", {"width": 8, "middle_blocks": 0, "encoder_blocks": (0, 1), "decoder_blocks": (1, 0)}),
     (

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.heavy
 PAGE = REPOSITORY / "docs" / "howto" / "onnx.md"
 ALONE = "import sys; sys.modules['torch'] = sys.modules['tfmlc'] = None\n"
 NETWORKS = {
-    "hinet": {"width": 8, "depth": 3, "normalised_levels": (1, 2), "unshuffle": 2, "head": 4},
+    "hinet": {"width": 8, "depth": 3, "normalised_levels": (1, 2), "unshuffle": 2, "head": 4, "scales": 2},
     "mprnet": {"width": 8, "unet_step": 4, "original_step": 4, "original_blocks": 1, "reduction": 4},
     "nafnet": {"width": 8, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)},
     "spectral-unet": {"widths": (8, 8), "encoder_blocks": (1, 1), "decoder_blocks": (1,), "code": 8, "head": (4, 4, 4)},

@@ -258,13 +258,13 @@ def test_metrics_that_are_missing_are_told_before_the_first_step(
     assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
-def test_a_new_head_starts_as_the_network_it_is_put_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sizes", "new"), [({"head": 4}, "head.conv_3.weight"), ({"scales": 2}, "coarse_01.weight")])
+def test_new_parts_start_as_the_network_they_are_put_on(tmp_path: Path, sizes: dict[str, int], new: str) -> None:
     torch.manual_seed(0)
-    sizes = {"width": 8, "depth": 2, "normalised_levels": None, "unshuffle": 2}
-    plain = build_network("hinet", **sizes)
+    plain = build_network("hinet", width=8, depth=2, normalised_levels=None, unshuffle=2)
     save_network(tmp_path / "plain.safetensors", plain, origin="test", licence="CC0-1.0")
-    headed = start_network(NetworkConfig(start=str(tmp_path / "plain.safetensors"), sizes={"head": 4}))
-    blurry = torch.rand(1, 3, 20, 30)
-    assert torch.equal(headed(blurry)[-1], plain(blurry)[-1])
-    torch.nn.init.ones_(headed.get_parameter("head.conv_3.weight"))
-    assert not torch.equal(headed(blurry)[-1], plain(blurry)[-1])
+    extended = start_network(NetworkConfig(start=str(tmp_path / "plain.safetensors"), sizes=sizes))
+    blurry = torch.rand(1, 3, 16, 32)
+    assert torch.equal(extended(blurry)[-1], plain(blurry)[-1])
+    torch.nn.init.ones_(extended.get_parameter(new))
+    assert not torch.equal(extended(blurry)[-1], plain(blurry)[-1])

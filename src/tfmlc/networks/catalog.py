@@ -55,7 +55,8 @@ def _measure_hinet(shapes: Shapes) -> dict[str, Any]:
     width, channels = shapes["conv_01.weight"][:2]
     span = (levels[0], levels[-1]) if levels else None
     sizes = {"width": width, "depth": depth, "normalised_levels": span, "unshuffle": _unshuffle(channels)}
-    return sizes | ({"head": shapes["head.conv_1.weight"][0]} if "head.conv_1.weight" in shapes else {})
+    head = {"head": shapes["head.conv_1.weight"][0]} if "head.conv_1.weight" in shapes else {}
+    return sizes | head | ({"scales": 2} if "coarse_01.weight" in shapes else {})
 
 
 def _measure_mprnet(shapes: Shapes) -> dict[str, Any]:

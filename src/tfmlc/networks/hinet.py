@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,8 @@ class HINet(Network):
             None normalises no level.
         unshuffle: With 2, the network runs on blocks of 2x2 pixels, at half the resolution and a quarter of the cost.
         head: The channels of a head of three 3x3 convolutions at full resolution; 0 for no head.
+        scales: With 2, the same weights first restore the image at half its size, and its change is an input of both
+            U-Nets at full size. The stages are then three; the first is the image with the change of the half size.
 
     References:
         Chen et al., "HINet: Half Instance Normalization Network for Image Restoration", CVPRW 2021, figure 2.
@@ -110,8 +112,10 @@ class HINet(Network):
         normalised_levels: tuple[int, int] | None = (3, 4),
         unshuffle: int = 1,
         head: int = 0,
+        scales: Literal[1, 2] = 1,
     ) -> None:
-        super().__init__(step=2 ** (depth - 1), floats_per_px=12 * width, unshuffle=unshuffle, head=head)
+        step = 2 ** (depth - 1) * scales
+        super().__init__(step=step, floats_per_px=12 * width, unshuffle=unshuffle, head=head)
         first, last = normalised_levels if normalised_levels is not None else (depth, depth)
         widths = [width * 2**level for level in range(depth)]
         channels = self.image_channels
@@ -134,11 +138,29 @@ class HINet(Network):
         self.sam12 = SupervisedAttention(width, channels, kernel_size=3, bias=True)
         self.cat12 = nn.Conv2d(width * 2, width, 1)
         self.last = conv3x3(width, channels)
+        self.scales = scales
+        if scales == 2:
+            self.coarse_01, self.coarse_02 = conv3x3(channels, width), conv3x3(channels, width)
+            for parameter in (*self.coarse_01.parameters(), *self.coarse_02.parameters()):
+                nn.init.zeros_(parameter)  # new inputs change nothing before they are trained
 
     def restore(self, blurry: Tensor) -> tuple[Tensor, ...]:
-        features, encoded, decoded = self._u_net(self.conv_01(blurry), stage=1)
+        if self.scales == 1:
+            return self._at_one_scale(blurry)
+        small = nn.functional.avg_pool2d(nn.functional.pixel_shuffle(blurry, self.unshuffle), 2)
+        small = nn.functional.pixel_unshuffle(small, self.unshuffle)
+        change = nn.functional.pixel_shuffle(self._at_one_scale(small)[-1] - small, self.unshuffle)
+        change = nn.functional.interpolate(change, scale_factor=2, mode="bilinear", align_corners=False)
+        change = nn.functional.pixel_unshuffle(change, self.unshuffle)
+        return blurry + change, *self._at_one_scale(blurry, change)
+
+    def _at_one_scale(self, blurry: Tensor, change: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        first, second = self.conv_01(blurry), self.conv_02(blurry)
+        if change is not None:
+            first, second = first + self.coarse_01(change), second + self.coarse_02(change)
+        features, encoded, decoded = self._u_net(first, stage=1)
         attended, first = self.sam12(features, blurry)
-        features = self.cat12(torch.cat([self.conv_02(blurry), attended], dim=1))
+        features = self.cat12(torch.cat([second, attended], dim=1))
         features, _, _ = self._u_net(features, stage=2, encoded=encoded, decoded=decoded)
         return first, self.last(features) + blurry
 

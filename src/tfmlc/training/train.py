@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,8 @@ from tfmlc.training.objective import (
 )
 from tfmlc.training.task import Task
 from tfmlc.typed import channels_last
+
+ADDED = {"head", "scales"}  # sizes of a network that new parts can give to trained weights
 
 
 class NetworkConfig(Config):
@@ -186,7 +188,7 @@ def resolved(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
         path = find_model(config.network.start)
         if path.is_file():
             info = load_network(path).info
-            new = {key: value for key, value in config.network.sizes.items() if key == "head"}
+            new = {key: value for key, value in config.network.sizes.items() if key in ADDED}
             values["network"] |= {"name": info.name, "sizes": info.hyperparameters | new}
         else:
             remarks.append(f"network.sizes come from {path}, which does not exist")
@@ -232,8 +234,8 @@ def start_network(config: NetworkConfig, seed: int = 0) -> Network:
             f"network.start={config.start} contains {network.info.name} weights, but the recipe trains {config.name}: "
             f"set network.name={network.info.name}, or name another file"
         )
-    head = config.sizes.get("head", 0)
-    return _with_head(network, head, seed) if head and "head" not in network.info.hyperparameters else network
+    added = {key: value for key, value in config.sizes.items() if key in ADDED - network.info.hyperparameters.keys()}
+    return _extended(network, added, seed) if added else network
 
 
 def _same_family(name: str, other: str) -> bool:
@@ -241,12 +243,12 @@ def _same_family(name: str, other: str) -> bool:
     return family_of(name) == family_of(other) if known else name == other  # one of spandrel's is trained as itself
 
 
-def _with_head(network: Network, head: int, seed: int) -> Network:
-    """Return the network with a new head of ``head`` channels, which changes no result before it is trained."""
+def _extended(network: Network, added: Mapping[str, Any], seed: int) -> Network:
+    """Return the network with new parts, which change no result before they are trained."""
     torch.manual_seed(seed)
-    headed = build_network(network.info.name, **network.info.hyperparameters, head=head).train()
-    headed.load_state_dict(network.state_dict(), strict=False)
-    return headed
+    extended = build_network(network.info.name, **network.info.hyperparameters, **added).train()
+    extended.load_state_dict(network.state_dict(), strict=False)
+    return extended
 
 
 def _objective(
