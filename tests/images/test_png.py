@@ -203,6 +203,24 @@ def test_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
             read_image(tmp_path / name)
 
 
+def apng(*, default_is_frame: bool) -> bytes:
+    """An animation of one frame, which is the default image or hidden behind it."""
+    control = struct.pack(">IIIIIHHBB", 0, 8, 4, 0, 0, 1, 10, 0, 0)
+    still = png(8, 0, bytes(4 * 9), ("acTL", struct.pack(">II", 1, 0)), *[("fcTL", control)] * default_is_frame)
+    if default_is_frame:
+        return still
+    frame = chunk("fcTL", control) + chunk("fdAT", bytes(4) + zlib.compress(bytes([0, *[9] * 8] * 4)))
+    return still.removesuffix(chunk("IEND", b"")) + frame + chunk("IEND", b"")
+
+
+def test_a_frame_behind_the_default_image_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(apng(default_is_frame=True))
+    assert read_image(tmp_path / "a.png").pixels.shape == (4, 8, 1)
+    (tmp_path / "a.png").write_bytes(apng(default_is_frame=False))
+    with pytest.raises(UserError, match="holds 2 images"):
+        read_image(tmp_path / "a.png")
+
+
 def test_a_text_bomb_takes_no_memory(tmp_path: Path) -> None:
     bomb = ("zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(1 << 27)))
     (tmp_path / "a.png").write_bytes(with_chunks(imagecodecs.png_encode(RGB), bomb))

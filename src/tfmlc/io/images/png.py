@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import imagecodecs
@@ -75,8 +75,8 @@ def head_of_png(content: Content) -> Head:
         raise UserError("is a PNG in Apple's format for apps (CgBI): convert it with pngcrush first")
     if not chunks or chunks[0].name != "IHDR" or chunks[0].size != 13:
         raise ValueError("its first chunk is not a PNG header")
-    if (control := names.get("acTL")) is not None and (frames := int.from_bytes(_data(content, control)[:4])) > 1:
-        raise UserError(f"holds {frames} images: save the one you want as a separate file")
+    if (images := _number_of_images(content, chunks)) > 1:
+        raise UserError(f"holds {images} images: save the one you want as a separate file")
     width, height, bits, colour = struct.unpack(">IIBB", content[chunks[0].at : chunks[0].at + 10])
     channels = CHANNELS.get(colour, 4)
     coded = sum(chunk.size for chunk in chunks if chunk.name == "IDAT")
@@ -84,6 +84,16 @@ def head_of_png(content: Content) -> Head:
         raise UserError(f"claims {width}x{height} px in {coded} bytes: it is cut off or a decompression bomb")
     exif, xmp, _, _ = _metadata(content, [chunk for chunk in chunks if chunk.name in ("eXIf", *TEXTS)])
     return Head(width, height, (channels + ("tRNS" in names)) * (2 if bits == 16 else 1), exif, xmp)
+
+
+def _number_of_images(content: Content, chunks: Sequence[Chunk]) -> int:
+    """Return the number of images: the frames, and the default image unless it is the first frame."""
+    names = [chunk.name for chunk in chunks]
+    if "acTL" not in names:
+        return 1
+    before = names[: names.index("IDAT")] if "IDAT" in names else names
+    frames = int.from_bytes(_data(content, chunks[names.index("acTL")])[:4])
+    return frames + ("fcTL" not in before)  # PNG third edition, 4.9: then the default image is no frame
 
 
 def read_png(content: bytes) -> Image:
