@@ -222,6 +222,11 @@ def test_only_changed_results_leave_a_commit_clean(tmp_path: Path, monkeypatch: 
     assert re.fullmatch("[0-9a-f]{12}", clean)
     (tmp_path / "results/a.json").write_text("2")
     assert _commit() == clean
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "of a hook"))
+    assert _commit() == clean
+    (tmp_path / "src/tfmlc/new.py").touch()
+    assert _commit() == f"{clean}-dirty"
+    (tmp_path / "src/tfmlc/new.py").unlink()
     (tmp_path / "src/tfmlc/results.py").write_text("2")
     assert _commit() == f"{clean}-dirty"
 

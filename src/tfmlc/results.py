@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 import re
 import shlex
@@ -46,8 +47,11 @@ def without_folders(argument: str) -> str:
     >>> without_folders(r"photos=[C:\Users\me\photos, more]")
     'photos=[photos, more]'
     """
+    option, value = re.fullmatch(r"(-[A-Za-z](?=/)|[\w.-]+=|)(.*)", argument, re.DOTALL).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    if re.match(r"/|[A-Za-z]:[\\/]", value) and not re.search(r"[\[\]{},]", value):
+        return option + re.split(r"[\\/]" if value[0] != "/" else "/", value.rstrip("/"))[-1]
     argument = re.sub(r"(?<!\w)[A-Za-z]:[\\/](?:[^\\/,=\[\]{}]+[\\/])*([^\\/,=\[\]{}]*)", r"\1", argument)
-    return re.sub(r"(?<![\w.~])/(?:[^\s/,:=\[\]{}]+/)*([^\s/,:=\[\]{}]*)", r"\1", argument)
+    return re.sub(r"(?<![\w.~:/])/(?:[^/,:=\[\]{}]+/)*([^/,:=\[\]{}]*)", r"\1", argument)
 
 
 def _program(started: Path) -> list[str]:
@@ -67,7 +71,7 @@ def _commit() -> str | None:
         return None  # installed; a repository around it is another one, and its settings could name programs to run
     try:
         commit = _git(repository, "describe", "--always", "--abbrev=12")
-        changed = _git(repository, "diff", "--name-only", "--no-ext-diff", "HEAD", "--", ".", ":!results")
+        changed = _git(repository, "status", "--porcelain", "--", ".", ":!results")
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{commit}-dirty" if changed else commit
@@ -77,6 +81,7 @@ def _git(repository: Path, *arguments: str) -> str:
     return subprocess.run(  # noqa: S603 (its arguments are in this file)
         ["git", *arguments],  # noqa: S607 (the user's own git)
         cwd=repository,
+        env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},  # of a hook
         capture_output=True,
         text=True,
         check=True,

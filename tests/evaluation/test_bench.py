@@ -83,7 +83,12 @@ def test_an_output_that_cannot_be_written_ends_before_anything_is_measured(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    for output, why in ((".", "is a folder: name a JSON file"), ("file/costs.json", "cannot create the folder")):
+    refused = {
+        ".": "is a folder: name a JSON file",
+        "file/costs.json": "cannot create the folder",
+        "costs.png": "the name must end in .json",
+    }
+    for output, why in refused.items():
         run = CliRunner().invoke(app, ["bench", "deblur", "-o", output])
         assert run.exit_code == 2
         assert why in run.stderr, run.stderr

@@ -117,6 +117,15 @@ def test_photos_that_cannot_be_used_are_refused(tmp_path: Path, options: list[st
     assert not list(tmp_path.iterdir())
 
 
+def test_photos_of_a_graph_with_few_channels_are_refused(exported: tuple[Network, Path], tmp_path: Path) -> None:
+    Image.fromarray(make_photo(20, 30)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="every convolution has fewer than 32 channels: export int8 without photos"):
+        _converted(exported[1].read_bytes(), "int8", [tmp_path / "a.png"])
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(UserError, match="empty"):  # before the graph is made
+        export_onnx(tmp_path / "model.onnx", exported[0], precision="int8", photos=tmp_path)
+
+
 def test_a_name_without_the_suffix_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["models", "export", "default", "-o", str(tmp_path / "model.pb")])
     assert result.exit_code == 2

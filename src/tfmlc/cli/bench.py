@@ -19,6 +19,8 @@ def _writable(output: Path) -> Path:
 
         if output.is_dir():
             raise UserError(f"{output} is a folder: name a JSON file")
+        if output.suffix.lower() != ".json":
+            raise UserError(f"cannot write {output}: the name must end in .json")
         check_writable(output.parent)
     return output
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ OPSET = 18
 INPUT, OUTPUT = "blurry", "restored"
 CLOSE = 1e-4
 CHECKED_PX = ((64, 96), (57, 83), (5, 9))  # height and width
-MOST_PHOTOS, PHOTO_PX = 24, 512  # of the photos that measure the ranges of the features
+MOST_PHOTOS, PHOTO_PX = 24, 256  # of the photos that measure the ranges of the features
 RANGE_PERCENT = 99.99  # of the values of a feature; the few beyond are clipped
 FEWEST_CHANNELS = 32  # fewer lose accuracy and gain no time
 Precision = Literal["fp32", "fp16", "int8"]
@@ -57,8 +57,7 @@ def export_onnx(
         precision: ``"fp32"``; ``"fp16"`` computes in half precision, for devices that are fast at it; ``"int8"`` stores
             and multiplies the weights as 8-bit integers. Only ``"fp32"`` equals the network.
         photos: For ``"int8"``, a folder of blurry photos, or one. The ranges of the features are measured on them and
-            stored. Without them the graph finds the ranges anew for each image, which takes several times as long as
-            ``"fp32"``.
+            stored. Without them the graph finds the ranges anew for each image, which takes much longer.
 
     Returns:
         The largest difference between the values of the file and those of the network.
@@ -79,10 +78,11 @@ def export_onnx(
         raise UserError(f"cannot write {path}: the name must end in .onnx")
     if photos is not None and precision != "int8":
         raise UserError(f"photos measure the ranges for int8; {precision} takes none")
+    some = _calibration(photos)
     was_training = network.training
     network.eval()
     try:
-        content = _converted(_graph(network), precision, list(_calibration(photos)))
+        content = _converted(_graph(network), precision, some)
         difference = _largest_difference(network, content)
     finally:
         network.train(was_training)
@@ -123,21 +123,24 @@ def _graph(network: Network) -> bytes:
     return buffer.getvalue()
 
 
-def _calibration(photos: str | Path | None) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Yield the middle of some of the photos, mirrored where they are small, as inputs of the graph of one size."""
+def _calibration(photos: str | Path | None) -> list[Path]:
+    """Return some of the photos, all of which can be read."""
     found = find_images(Path(photos)) if photos is not None else []
-    for path, _ in found[:: -(-len(found) // MOST_PHOTOS) or 1]:
-        photo = read_rgb8(path)
-        top, left = (max(0, (side - PHOTO_PX) // 2) for side in photo.shape[:2])
-        part = photo[top : top + PHOTO_PX, left : left + PHOTO_PX]
-        more = [(0, PHOTO_PX - side) for side in part.shape[:2]]
-        square = np.pad(part, [*more, (0, 0)], mode="symmetric").transpose(2, 0, 1)
-        yield {INPUT: (square[None] / 255).astype(np.float32)}
+    some = [path for path, _ in found[:: -(-len(found) // MOST_PHOTOS) or 1]]
+    for path in some:
+        read_rgb8(path)
+    return some
 
 
-def _converted(
-    content: bytes, precision: Precision, calibration: Sequence[Mapping[str, NDArray[np.float32]]] = ()
-) -> bytes:
+def _middle(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Return the middle of a photo as the input of the graph."""
+    photo = read_rgb8(path)
+    top, left = (max(0, (side - PHOTO_PX) // 2) for side in photo.shape[:2])
+    part = photo[top : top + PHOTO_PX, left : left + PHOTO_PX].transpose(2, 0, 1)
+    return {INPUT: (part[None] / 255).astype(np.float32)}
+
+
+def _converted(content: bytes, precision: Precision, photos: Sequence[Path] = ()) -> bytes:
     """Convert a graph to another precision; its input and output stay float32."""
     if precision == "fp32":
         return content
@@ -149,25 +152,37 @@ def _converted(
 
         converter = cast(Any, float16)  # without types
         return converter.convert_float_to_float16(model, keep_io_types=True).SerializeToString()
-    return _in_8_bits(model, calibration)
+    try:
+        return _in_8_bits(model, photos)
+    except UserError:
+        raise
+    except Exception as error:  # it raises many types
+        raise UserError(f"the graph cannot be converted to int8: {' '.join(str(error).split())[:300]}") from error
 
 
-def _in_8_bits(model: Any, calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> bytes:
+def _in_8_bits(model: Any, photos: Sequence[Path]) -> bytes:
     from onnxruntime import quantization
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     add_pre_process_metadata(model)  # the exporter has folded constants and inferred the shapes already
     with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):  # it prints its progress
         smaller = Path(folder, "int8.onnx")
-        if not calibration:
+        if not photos:
             quantization.quantize_dynamic(model, smaller, per_channel=True)
             return smaller.read_bytes()
 
         class Photos(quantization.CalibrationDataReader):
-            inputs = iter(calibration)
+            """The photos, in ranges of one: the features of all photos of a range are in memory at once."""
+
+            def __len__(self) -> int:
+                return len(photos)
+
+            def set_range(self, start_index: int, end_index: int) -> None:
+                self.rest = iter(photos[start_index:end_index])
 
             def get_next(self) -> Any:
-                return next(self.inputs, None)
+                path = next(self.rest, None)
+                return None if path is None else _middle(path)
 
         quantization.quantize_static(
             model,
@@ -179,7 +194,7 @@ def _in_8_bits(model: Any, calibration: Sequence[Mapping[str, NDArray[np.float32
             reduce_range=True,  # older processors overflow with all 8 bits
             activation_type=quantization.QuantType.QUInt8,
             calibrate_method=quantization.CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": RANGE_PERCENT},
+            extra_options={"CalibPercentile": RANGE_PERCENT, "CalibStridedMinMax": 1},
         )
         return smaller.read_bytes()
 
@@ -189,7 +204,10 @@ def _narrow(model: Any) -> list[str]:
     shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
     convolutions = {node.name: shapes[node.input[1]][:2] for node in model.graph.node if node.op_type == "Conv"}
     pixels = next(iter(convolutions.values()))[1]  # what the first one takes
-    return [name for name, sides in convolutions.items() if min(sides) < FEWEST_CHANNELS or pixels in sides]
+    narrow = [name for name, sides in convolutions.items() if min(sides) < FEWEST_CHANNELS or pixels in sides]
+    if len(narrow) == len(convolutions):
+        raise UserError(f"every convolution has fewer than {FEWEST_CHANNELS} channels: export int8 without photos")
+    return narrow
 
 
 def _largest_difference(network: Network, content: bytes) -> float:
