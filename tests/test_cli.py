@@ -372,6 +372,43 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     refused(tfmlc("evaluate", "default", tmp_path, "-o", ".", "--tlc"), "must end in .json")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["deblur", "", "--in-place"],
+        ["deblur", "a.png", "", "--in-place"],
+        ["deblur", "a.png", "-o", ""],
+        ["deblur", "a.png", "--output="],
+        ["blurriness", ""],
+        ["blurriness", "a.png", "--map", ""],
+        ["synthesize", "pairs", "", "-o", "set"],
+        ["synthesize", "pairs", "a.png", "-o", ""],
+        ["evaluate", "blurry", "", "-o", "scores.json"],
+        ["evaluate", "blurry", "set", "-o", ""],
+        ["adapt", "", "-o", "adapter.safetensors"],
+        ["adapt", "set", "-o", ""],
+        ["train", "smoke", "-o", ""],
+        ["report", "", "-o", "report.html"],
+        ["models", "blend", "default-psnr", "default-perceptual", "-o", ""],
+        ["models", "convert", "", "-o", "new.safetensors"],
+        ["models", "export", "default", "-o", ""],
+        ["bench", "loss", "-o", ""],
+        ["reproduce", "study", "-o", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_refused_and_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """A variable of the shell that is not set is empty."""
+    photo = save(tmp_path / "a.png")
+    before = photo.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    refused(tfmlc(*words), "a path is empty")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.png"]
+    assert photo.read_bytes() == before
+
+
 def test_train_refuses_in_one_line(tmp_path: Path) -> None:
     refused(tfmlc("train", "smok", "-o", tmp_path), "did you mean 'smoke'")
     refused(tfmlc("train", "smoke", "loop.stepz=3", "-o", tmp_path), "did you mean 'loop.steps'")

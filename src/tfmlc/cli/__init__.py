@@ -14,7 +14,7 @@ from tfmlc.cli import (
     synthesize,
     train,
 )
-from tfmlc.cli.tree import app
+from tfmlc.cli.tree import app, refuse_empty_paths
 
 __all__ = [
     "adapt",
@@ -32,6 +32,8 @@ __all__ = [
     "synthesize",
     "train",
 ]
+
+refuse_empty_paths(app)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -173,6 +173,31 @@ def show(*lines: str, err: bool = False) -> None:
 def say(line: str) -> None:
     """Print a line to standard error, where progress and errors go."""
     show(line, err=True)
+
+
+def path(text: str) -> Path:
+    """Return the path of an argument; an empty one, as of a variable that is not set, is not the current folder."""
+    from tfmlc.errors import UserError
+
+    with one_line_errors():
+        if not text:
+            raise UserError("a path is empty: name a file or folder; the current folder is '.'")
+    return Path(text)
+
+
+def refuse_empty_paths(tree: typer.Typer) -> None:
+    """Give every path of every command a parser that refuses an empty one; ``Path("")`` is the current folder."""
+    for group in tree.registered_groups:
+        if group.typer_instance is not None:
+            refuse_empty_paths(group.typer_instance)
+    for command in tree.registered_commands:
+        assert command.callback is not None
+        types = get_type_hints(command.callback, include_extras=True)
+        command.callback.__annotations__.update(types)  # typer would make those that are texts anew
+        for kind in types.values():
+            inner, *details = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+            for detail in details if Path in (inner, *get_args(inner)) else ():
+                detail.parser = path
 
 
 @contextmanager
