@@ -194,6 +194,30 @@ def test_no_photo_is_replaced_by_scores_or_maps(tmp_path: Path, sharp: np.ndarra
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
+def test_maps_of_an_earlier_run_are_no_photos(tmp_path: Path, sharp: np.ndarray) -> None:
+    photos = tmp_path / "photos"
+    for name in ("a.png", "b.jpg", "c.jpg.png"):  # a photo may have the name of a map
+        write_image(photos / name, Image(sharp[:64, :64]))
+    skipped = ""
+    for maps in (photos / "maps", photos / "maps", photos):
+        result = tfmlc("blurriness", photos, "--map", maps)
+        assert (result.exit_code, len(result.stdout.splitlines()), result.stderr) == (0, 3, skipped)
+        skipped = "3 skipped: 3 maps of blurriness (from an earlier run)\n"
+    assert sorted(path.name for path in (photos / "maps").iterdir()) == ["a.png.png", "b.jpg.png", "c.jpg.png.png"]
+    batch = plan_batch([photos], tmp_path / "out")
+    assert [job.source.name for job in batch.jobs] == ["a.png", "b.jpg", "c.jpg.png"]
+    assert dict(batch.skipped) == {"maps of blurriness (from an earlier run)": 6}
+
+
+def test_a_name_too_long_for_a_map_is_one_line(tmp_path: Path, sharp: np.ndarray) -> None:
+    name = f"{'n' * 249}.jpg"
+    write_image(tmp_path / "a.jpg", Image(sharp[:64, :64]))
+    (tmp_path / "a.jpg").rename(tmp_path / name)
+    result = tfmlc("blurriness", tmp_path / name, "--map", tmp_path / "maps")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "too long" in result.stderr
+
+
 def test_a_limit_without_its_option_is_one_line(folder: Path, tmp_path: Path) -> None:
     result = tfmlc("deblur", folder, "-o", tmp_path / "out", "--blurry-px", 8)
     said = "tfmlc: --blurry-px needs --only-blurry: without it all files are restored\n"

@@ -159,7 +159,7 @@ def _is_for_a_file(output: Path, inputs: Sequence[Path]) -> bool:
 
 
 def search_inputs(inputs: Iterable[Path]) -> Found:
-    """Find the photos and videos of files and folders, each once, and the comparisons left out.
+    """Find the photos and videos of files and folders, each once; comparisons and maps are left out.
 
     Raises UserError if an input is missing or a folder has neither.
     """
@@ -169,7 +169,7 @@ def search_inputs(inputs: Iterable[Path]) -> Found:
 def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> Found:
     """Find the photos and videos of the inputs, each once.
 
-    Comparisons are left out, and in place also formats that cannot be written.
+    Comparisons and maps are left out, and in place also formats that cannot be written.
     """
     everything = Found()
     taken: set[Path] = set()
@@ -188,6 +188,8 @@ def _search(inputs: Sequence[Path], output: Path | None, *, in_place: bool) -> F
             taken.add(key)
             if is_folder and _is_comparison(source, names):
                 everything.skipped["named *-compare.png (from an earlier run)"] += 1
+            elif is_folder and _is_map(source):
+                everything.skipped["maps of blurriness (from an earlier run)"] += 1
             elif is_folder and is_video_name(source) and not has_pyav():
                 everything.skipped[f"{source.suffix.lower()} ({FOR_VIDEO})"] += 1
             elif in_place and _is_read_only(source):
@@ -213,6 +215,13 @@ def _is_comparison(source: Path, names: set[Path]) -> bool:
         return False
     of = source.with_name(source.name.removesuffix(COMPARISON_SUFFIX))
     return of in names or mark_of(source) == COMPARISON
+
+
+def _is_map(source: Path) -> bool:
+    """Whether a file is a map of ``blurriness``: a.jpg.png with the mark; maps are not written to stores."""
+    if source.suffix != ".png" or isinstance(source, StoredPath) or not _is_wanted(source.with_suffix("")):
+        return False
+    return mark_of(source) == COMPARISON
 
 
 def _pair(images: Sequence[tuple[Path, Path]], output: Path | None, *, to_file: bool, fold: bool) -> list[Job]:
