@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("av", reason="PyAV is not installed: pip install 'tfmlc[video]'")
 
@@ -13,10 +15,21 @@ import av
 from av.stream import Disposition
 
 from clips import Clip, write_clip
-from conftest import make_photo
+from conftest import gentle, make_photo
+from tfmlc.deblur import Deblurrer, deblur_video
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
-from tfmlc.io.video.muxing import check_streams, not_restored
+from tfmlc.io.video import read_properties
+from tfmlc.io.video.muxing import Piece, check_streams, join, not_restored
+from tfmlc.networks import build_network
+
+
+@pytest.fixture(scope="module")
+def deblurrer() -> Deblurrer:
+    torch.manual_seed(0)
+    network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
+    gentle(network)
+    return Deblurrer(network, precision="fp32")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +75,56 @@ def test_further_views_that_stay_blurry_are_named(tmp_path: Path, views: int, co
                     made.mux(_copy(packet, output))
     assert not_restored(source, ".mp4") == notes
     assert check_streams(source, ".mp4") == []  # nothing is lost
+
+
+def test_a_timecode_track_is_left_out_and_named(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    source = tmp_path / "a.mov"
+    with av.open(str(source), "w") as made:
+        stream = made.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.metadata["timecode"] = "01:02:03:04"
+        made.mux(stream.encode(av.VideoFrame.from_ndarray(make_photo(48, 64), format="rgb24")))
+        made.mux(stream.encode())
+    with av.open(str(source)) as found:
+        assert [stream.type for stream in found.streams] == ["video", "data"]
+    result = deblur_video(source, tmp_path / "b.mov", deblurrer=deblurrer)
+    assert result.notes == (".mov has no place for 1 data stream",)
+    assert read_properties(tmp_path / "b.mov").frames == 1
+
+
+def test_streams_that_cannot_be_joined_are_one_line_without_hidden_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_clip(tmp_path / "a.mp4", Clip(sound=None, pts=(0, 512)))
+    pieces = [Piece(source, [(512, 512), (0, 512)])]  # times that go back: the muxer refuses them
+    with pytest.raises(UserError) as error:
+        join(read_properties(source), pieces, tmp_path / ".hidden", ".mp4", "mark")
+    assert str(error.value) == (
+        f"{source}: its streams cannot be written to .mp4 (Invalid argument): use an output in .mkv"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_the_track_of_chapters_is_written_again_and_no_loss(tmp_path: Path, deblurrer: Deblurrer, suffix: str) -> None:
+    clip, source = write_clip(tmp_path / "clip.mp4", Clip(sound=None)), tmp_path / "a.mp4"
+    unit = Fraction(1, 1000)
+    chapters: list[Any] = [
+        {"id": number, "start": start, "end": start + 200, "time_base": unit, "metadata": {"title": f"Part {number}"}}
+        for number, start in enumerate((0, 200))
+    ]
+    with av.open(str(clip)) as view, av.open(str(source), "w") as made:
+        made.set_chapters(chapters)
+        output: Any = made.add_stream_from_template(view.streams.video[0], opaque=True)
+        for packet in view.demux():
+            if packet.size:
+                made.mux(_copy(packet, output))
+    with av.open(str(source)) as found:
+        assert [stream.type for stream in found.streams] == ["video", "data"]
+    assert check_streams(source, suffix) == []
+    deblur_video(source, tmp_path / f"b{suffix}", deblurrer=deblurrer)
+    with av.open(str(tmp_path / f"b{suffix}")) as kept:
+        titles = [(one["start"] * (one["time_base"] or 0), one["metadata"]["title"]) for one in kept.chapters()]
+    assert titles == [(0, "Part 0"), (Fraction(1, 5), "Part 1")]
 
 
 def _copy(packet: Any, stream: Any) -> Any:

@@ -54,7 +54,7 @@ def check_streams(source: Path, suffix: str) -> list[str]:
     with open_video(source) as container:
         chosen = container.streams.best("video")
         for stream in container.streams:
-            if stream is chosen or _fits(stream, suffix):
+            if stream is chosen or _is_chapters(stream) or _fits(stream, suffix):
                 continue
             if stream.type in ("audio", "subtitle"):
                 raise _does_not_fit(source, stream, suffix)
@@ -145,8 +145,29 @@ def join(video: VideoProperties, pieces: Iterable[Piece], target: Path, suffix: 
         mark: The text of the mark of a restored video.
 
     Raises:
-        UserError: If the new file does not have all frames.
+        UserError: If the new file does not have all frames, or the container refuses a stream.
     """
+    from av.error import FFmpegError
+
+    try:
+        frames = _join(video, pieces, target, suffix, mark)
+    except FFmpegError as error:
+        if isinstance(error, OSError):  # the disk, not the container
+            raise
+        remedy = (
+            "use an output in .mkv"
+            if suffix != ".mkv"
+            else "copy it without its other streams first, for example with "
+            f"ffmpeg -i {video.path.name} -map 0:v -map 0:a? -c copy new.mkv"
+        )
+        raise UserError(
+            f"{video.path}: its streams cannot be written to {suffix} ({error.strerror}): {remedy}"
+        ) from error
+    _check_count(target, frames)
+
+
+def _join(video: VideoProperties, pieces: Iterable[Piece], target: Path, suffix: str, mark: str) -> int:
+    """Write the new file; return how many frames it was given."""
     import av
 
     piece, *_ = islice(pieces, 1)
@@ -174,7 +195,14 @@ def join(video: VideoProperties, pieces: Iterable[Piece], target: Path, suffix: 
             for packet in packets:
                 frames += packet.stream is restored
                 output.mux(packet)
-    _check_count(target, frames)
+    return frames
+
+
+def _is_chapters(stream: Any) -> bool:
+    """Whether a stream holds the chapters of an MP4 or MOV, which the new file gets by ``set_chapters``."""
+    from av.stream import Discard
+
+    return stream.type == "data" and stream.discard == Discard.all and bool(stream.container.chapters())
 
 
 def _fits(stream: Any, suffix: str) -> bool:
@@ -184,8 +212,13 @@ def _fits(stream: Any, suffix: str) -> bool:
 
     try:
         with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as output:
-            _add(output, stream, stream)
+            added = _add(output, stream, stream)
             output.start_encoding()
+            if stream.type == "data":  # a timecode is only refused at the end of a file that has a packet of it
+                packet = av.Packet(bytes(4))
+                packet.pts, packet.dts, packet.duration, packet.time_base = 0, 0, 1, stream.time_base
+                packet.stream = added
+                output.mux(packet)
     except (FFmpegError, ValueError):
         return False
     return True
