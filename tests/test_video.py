@@ -135,3 +135,16 @@ def test_whatever_a_decoder_raises_is_damage(tmp_path: Path, monkeypatch: pytest
     assert "cannot be decoded further" in told[0]
     with pytest.raises(UserError, match="cannot be decoded further"):
         read(tmp_path / "a.avi", "stop")
+
+
+@pytest.mark.parametrize("name", ["file:a.avi", "trip:rome.avi", "concat:a.avi|a.avi"])
+def test_a_relative_name_with_a_colon_is_a_file_and_no_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_video(tmp_path / "whole.avi", "MJPG")
+    write_video(tmp_path / "a.avi", "MJPG")
+    (tmp_path / "whole.avi").rename(tmp_path / name)
+    (tmp_path / "a.avi").write_bytes(b"another file")
+    monkeypatch.chdir(tmp_path)
+    assert read(Path(name), "stop") == ([True] * COUNT, [])
+    assert len(list(decode_by_opencv(Path(name), []))) == COUNT

@@ -127,6 +127,17 @@ def test_the_track_of_chapters_is_written_again_and_no_loss(tmp_path: Path, debl
     assert titles == [(0, "Part 0"), (Fraction(1, 5), "Part 1")]
 
 
+def test_a_relative_name_with_a_colon_is_restored_from_and_to_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deblurrer: Deblurrer
+) -> None:
+    write_clip(tmp_path / "clip.mp4", Clip(sound=None, pts=(0, 512))).rename(tmp_path / "file:a.mp4")
+    write_clip(tmp_path / "a.mp4", Clip(width=96))
+    monkeypatch.chdir(tmp_path)
+    assert deblur_video("file:a.mp4", "trip:b.mp4", deblurrer=deblurrer).frames == 2
+    assert read_properties(Path("trip:b.mp4")).width == 64
+    assert {path.name for path in tmp_path.iterdir()} == {"file:a.mp4", "a.mp4", "trip:b.mp4"}
+
+
 def _copy(packet: Any, stream: Any) -> Any:
     copy: Any = av.Packet(bytes(packet))
     copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.dts, packet.duration, packet.time_base

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tfmlc.io.video.decoding import Damage, Frame, broken_promise
+from tfmlc.io.video.decoding import Damage, Frame, as_file, broken_promise
 
 COUNTING = {".avi": 0, ".mp4": 2, ".mov": 2, ".m4v": 2}  # headers that count frames; frames that edit lists can drop
 SPARE_S, SPARE_FRACTION = 0.5, 0.1  # other headers have a duration, and the sound can be longer by this
@@ -22,7 +22,7 @@ def decode(path: Path, times: list[float]) -> Iterator[Frame | Damage]:
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are reported in our own lines
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(as_file(path), cv2.CAP_FFMPEG)
     index = 0
     try:
         while True:

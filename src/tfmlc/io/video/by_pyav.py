@@ -12,7 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from tfmlc.errors import UserError
-from tfmlc.io.video.decoding import Damage, Frame, broken_promise, upright
+from tfmlc.io.video.decoding import Damage, Frame, as_file, broken_promise, upright
 
 if TYPE_CHECKING:
     from av.codec import CodecContext
@@ -71,7 +71,7 @@ def decode_stored(path: Path) -> Iterator[VideoFrame | Damage]:
     UserError if the size of the frames changes.
     """
     try:
-        container = av.open(str(path), metadata_errors="replace")  # a title can be something else than UTF-8
+        container = av.open(as_file(path), metadata_errors="replace")  # a title can be something else than UTF-8
     except (FFmpegError, OSError):
         return
     with container:

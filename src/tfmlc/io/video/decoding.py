@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,6 +27,11 @@ class Damage:
 def broken_promise(found: int, promised: int) -> Damage:
     """Return the damage of a video with fewer frames than its header says."""
     return Damage(f"ends after {found} of {promised} frames: it is cut off or damaged")
+
+
+def as_file(path: Path) -> str:
+    """Return the name under which FFmpeg opens a file: in a relative name, what is before a colon is a protocol."""
+    return str(path.absolute())
 
 
 def upright(pixels: NDArray[Any], frame: VideoFrame) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tfmlc.errors import UserError
+from tfmlc.io.video.decoding import as_file
 from tfmlc.io.video.properties import VideoProperties
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _encode(target: Path, frames: Iterable[VideoFrame], video: VideoProperties, 
     codec = CODECS[encoding.codec]
     options = {**codec.options, "crf": str(encoding.quality)}
     rate = min(video.rate, codec.highest_rate or video.rate)  # the real times are written when the pieces are joined
-    with av.open(str(target), "w", format="matroska") as container:
+    with av.open(as_file(target), "w", format="matroska") as container:
         stream: VideoStream = container.add_stream(codec.encoder, rate=rate, options=options)  # pyright: ignore
         stream.width, stream.height, stream.pix_fmt = video.width, video.height, encoding.pix_fmt
         context = stream.codec_context

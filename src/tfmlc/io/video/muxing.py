@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfmlc.errors import UserError
+from tfmlc.io.video.decoding import as_file
 from tfmlc.io.video.encoding import CONTAINERS
 from tfmlc.io.video.properties import VideoProperties, open_video, with_mark
 
@@ -175,7 +176,7 @@ def _join(video: VideoProperties, pieces: Iterable[Piece], target: Path, suffix:
         metadata = {key: value for key, value in source.metadata.items() if key not in OF_THE_FILE}
         keyed = CONTAINERS[suffix] in ("mp4", "mov") and any(key.startswith(APPLE) for key in metadata)
         options = {"movflags": "use_metadata_tags"} if keyed else {}
-        with av.open(str(target), "w", format=CONTAINERS[suffix], options=options) as output:
+        with av.open(as_file(target), "w", format=CONTAINERS[suffix], options=options) as output:
             output.metadata.update(with_mark(metadata, mark))
             output.set_chapters(source.chapters())
             chosen = source.streams.best("video")

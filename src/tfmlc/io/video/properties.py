@@ -14,7 +14,7 @@ import numpy as np
 
 from tfmlc.errors import UserError
 from tfmlc.io.images import kind_of_file
-from tfmlc.io.video.decoding import Damage
+from tfmlc.io.video.decoding import Damage, as_file
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -88,7 +88,7 @@ def open_video(path: Path) -> Any:
     if kind is not None and "video" not in kind.name:
         raise UserError(f"{path} is {kind.name}, not a video")
     try:
-        return av.open(str(path), metadata_errors="replace")
+        return av.open(as_file(path), metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         raise _no_video(path) from error
 
