@@ -245,6 +245,21 @@ def test_only_what_is_blurred_is_restored(folder: Path, tmp_path: Path) -> None:
         assert ((tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()) == same
 
 
+def test_what_an_earlier_run_restored_is_copied_if_it_is_not_blurred(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").unlink()
+    out, photo = tmp_path / "out", folder / "sharp.jpg"
+    assert tfmlc("deblur", folder, "-o", out).exit_code == 0
+    restored = {path.name: path.read_bytes() for path in (out / "sharp.jpg", out / "deep" / "moved.png")}
+    assert restored["sharp.jpg"] != photo.read_bytes()
+    said = tfmlc("deblur", folder, "-o", out, "--only-blurry").stderr
+    assert f"{out / 'sharp.jpg'} is a copy: it is not blurred" in said
+    assert "1 of 2 images have a result" in said
+    assert (out / "sharp.jpg").read_bytes() == photo.read_bytes()
+    assert (out / "deep" / "moved.png").read_bytes() == restored["moved.png"]
+    assert tfmlc("deblur", folder, "-o", out).exit_code == 0
+    assert (out / "sharp.jpg").read_bytes() == restored["sharp.jpg"]
+
+
 @pytest.mark.parametrize(("name", "other"), [("a.jpeg", "b.jpg"), ("a.tif", "b.TIFF"), ("a.mp4", "b.m4v")])
 def test_what_is_kept_is_copied_under_another_suffix_of_its_format(
     tmp_path: Path, sharp: np.ndarray, name: str, other: str

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfmlc.deblur.comparison import frame_of, frame_to_show, side_by_side
 from tfmlc.deblur.frames import frames_fingerprint, restore_frames
-from tfmlc.deblur.keeping import date, keep, not_blurred, video_not_blurred, write_result
+from tfmlc.deblur.keeping import date, is_sharp, keep, not_blurred, video_not_blurred, write_result
 from tfmlc.deblur.marks import Mark, mark_of
 from tfmlc.deblur.pieces import remove_pieces
 from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
@@ -65,7 +67,8 @@ def run_batch(
     settings = video or VideoSettings()
     check_settings(batch, settings, again=again, as_frames=as_frames)
     with folders_held(batch):
-        is_done = _done_before(deblurrer, batch, settings, again=again, as_frames=as_frames)
+        sharp = partial(is_sharp, least_px=least_px, allow_large=allow_large)
+        is_done = _done_before(deblurrer, batch, settings, again=again, as_frames=as_frames, sharp=sharp)
         jobs = [job for job in batch.jobs if not as_frames or job.is_video]
         if frames := [job for job in batch.jobs if as_frames and not job.is_video]:
             blend = settings.temporal
@@ -91,7 +94,8 @@ def file_restorer(
 
     It is called with the job, and with a function for the finished tiles or frames, or None.
     """
-    is_done = _done_before(deblurrer, batch, video, again=again, as_frames=False)
+    sharp = partial(is_sharp, least_px=least_px, allow_large=allow_large)
+    is_done = _done_before(deblurrer, batch, video, again=again, as_frames=False, sharp=sharp)
 
     def restore_copy(job: Job, show: OnFrame | None) -> Outcome:
         if is_done(job):
@@ -136,7 +140,13 @@ def check_settings(batch: Batch, settings: VideoSettings, *, again: bool, as_fra
 
 
 def _done_before(
-    deblurrer: Deblurrer, batch: Batch, settings: VideoSettings, *, again: bool, as_frames: bool
+    deblurrer: Deblurrer,
+    batch: Batch,
+    settings: VideoSettings,
+    *,
+    again: bool,
+    as_frames: bool,
+    sharp: Callable[[Path], bool],
 ) -> Callable[[Job], bool]:
     """Return a function that says whether a job needs no run, by the mark of its result or, in place, of its file."""
     of_videos = fingerprint(deblurrer, settings)
@@ -145,7 +155,9 @@ def _done_before(
     def is_done(job: Job) -> bool:
         if batch.in_place:
             return mark_of(job.source) is not None
-        return batch.is_folder_run and not again and _is_made(job, of_videos if job.is_video else of_photos)
+        if not batch.is_folder_run or again or not _is_made(job, of_videos if job.is_video else of_photos):
+            return False
+        return not sharp(job.source)  # it was restored by a run with another limit or without one
 
     return is_done
 

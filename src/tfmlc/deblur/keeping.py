@@ -38,6 +38,18 @@ def video_not_blurred(path: Path, least_px: float) -> str:
     return too_sharp(score_file(path).score_px, least_px)
 
 
+def is_sharp(path: Path, least_px: float, *, allow_large: bool = False) -> bool:
+    """Whether a photo or video is less blurred than ``least_px``; not if it cannot be measured or that is 0."""
+    if not least_px:
+        return False
+    from tfmlc.deblur.measuring import score_file
+
+    try:
+        return score_file(path, allow_large=allow_large).score_px < least_px
+    except Exception:  # decoders raise many types; a file that was restored before is left alone
+        return False
+
+
 def too_sharp(score_px: float, least_px: float) -> str:
     """Return a sentence if a score of ``blurriness`` is below ``least_px``, else nothing.
 
