@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from round_trip.blocks import UNDEFINED, Tag
 from round_trip.sources import tiff
 from tfmlc.deblur import Deblurrer
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
-from tfmlc.deblur.marks import mark_of
+from tfmlc.deblur.marks import content_of, mark_of
 from tfmlc.errors import UserError
 from tfmlc.io.files import MACHINE, TEMPORARY, write_atomically
 from tfmlc.io.images import Image, read_image, write_image
@@ -252,6 +253,51 @@ def test_what_is_missing_stale_or_of_another_kind_is_made_again(tmp_path: Path, 
     assert done(run(deblurrer, photos, output=out)) == {"a.png", "b.png", "c.png", "d.png", "e.png"}
     os.utime(photos / "b.png")
     assert not done(run(deblurrer, photos, output=out)) - {"b.png"}
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_photos_of_equal_size_that_change_places_are_made_again(
+    tmp_path: Path, deblurrer: Deblurrer, ahead: bool
+) -> None:
+    photos, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a.bmp", "b.bmp", "c.bmp"):
+        save(photos / name)
+    write_image(photos / "b.bmp", Image(make_photo(40, 60)[::-1].copy()))
+    for path in photos.iterdir() if ahead else ():
+        os.utime(path, (4e9, 4e9))
+    run(deblurrer, photos, output=out)
+    before = content(out)
+    (photos / "a.bmp").rename(photos / "x")
+    (photos / "b.bmp").rename(photos / "a.bmp")
+    (photos / "x").rename(photos / "b.bmp")
+    assert done(run(deblurrer, photos, output=out)) == {"a.bmp", "b.bmp"}
+    assert (content(out)["a.bmp"], content(out)["b.bmp"]) == (before["b.bmp"], before["a.bmp"])
+    assert not done(run(deblurrer, photos, output=out))
+    shutil.copytree(photos, tmp_path / "copied")  # its times of change are new
+    assert not done(run(deblurrer, tmp_path / "copied", output=out))
+
+
+def test_results_with_a_mark_of_an_early_version_are_not_made_again(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    photo = save(tmp_path / "in" / "a.png")
+    run(deblurrer, tmp_path / "in", output=tmp_path / "out")
+    result = read_image(tmp_path / "out" / "a.png")
+    early = f"by {deblurrer.fingerprint} from {photo.stat().st_size} bytes"
+    assert str(result.restored).startswith(f"{early} of ")
+    write_image(tmp_path / "out" / "a.png", replace(result, restored=early))
+    assert not done(run(deblurrer, tmp_path / "in", output=tmp_path / "out"))
+
+
+def test_large_files_are_told_apart_by_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfmlc.deblur.marks.PIECE_BYTES", 2)
+    for size, places in ((128, range(128)), (1000, (0, 1, 998, 999))):
+        seen = set[str]()
+        for place in (None, *places):
+            data = bytearray(size)
+            if place is not None:
+                data[place] = 1
+            (tmp_path / "a").write_bytes(data)
+            seen.add(content_of(tmp_path / "a"))
+        assert len(seen) == 1 + len(places)
 
 
 def test_same_model_and_settings_are_told_by_content(tmp_path: Path, deblurrer: Deblurrer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from tfmlc.deblur.comparison import frame_of, frame_to_show, side_by_side
 from tfmlc.deblur.frames import frames_fingerprint, restore_frames
 from tfmlc.deblur.keeping import date, is_sharp, keep, not_blurred, video_not_blurred, write_result
-from tfmlc.deblur.marks import Mark, mark_of
+from tfmlc.deblur.marks import Mark, content_of, mark_of
 from tfmlc.deblur.pieces import remove_pieces
 from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
 from tfmlc.deblur.sharpness import sharpness
@@ -162,8 +163,11 @@ def _done_before(
     return is_done
 
 
-def _is_made(job: Job, made_by: str) -> bool:
-    """Whether a job's result exists, is newer than the photo, and was made from it by this model and settings."""
+def _is_made(job: Job, made_by: str, content: Callable[[Path], str] = content_of) -> bool:
+    """Whether a job's result exists, is newer than the photo, and was made from it by this model and settings.
+
+    ``content`` tells photos of equal size apart; it is not asked if the file system says that nothing has changed.
+    """
     try:
         source, target = job.source.stat(), job.target.stat()
         wanted = job.comparison is None or job.comparison.exists()
@@ -171,7 +175,21 @@ def _is_made(job: Job, made_by: str) -> bool:
         return False
     if not wanted or target.st_mtime_ns < source.st_mtime_ns:
         return False
-    return Mark.parse(mark_of(job.target)) == Mark(made_by, source.st_size)
+    mark = Mark.parse(mark_of(job.target))
+    if mark is None or (mark.made_by, mark.source_bytes) != (made_by, source.st_size):
+        return False
+    if not mark.content or (content is content_of and _is_untouched(source, target)):
+        return True
+    try:
+        return mark.content == content(job.source)
+    except OSError:
+        return False
+
+
+def _is_untouched(source: os.stat_result, target: os.stat_result) -> bool:
+    """Whether a file was neither changed nor renamed since its result was written; Windows does not say when it was."""
+    dated = target.st_mtime_ns <= source.st_mtime_ns  # by ``date``, so it does not say when the result was written
+    return os.name != "nt" and not dated and source.st_ctime_ns < target.st_mtime_ns
 
 
 def restore_photo(
@@ -199,7 +217,7 @@ def restore_photo(
         image = read_image(job.source, allow_large=allow_large)
         if in_place and image.restored is not None:  # by another run in the meantime
             return Outcome(job, done_before=True)
-        mark = Mark(deblurrer.fingerprint, job.source.stat().st_size)
+        mark = Mark(deblurrer.fingerprint, job.source.stat().st_size, content_of(job.source))
         if why := not_blurred(image.pixels, least_px):
             return keep(job, "not blurred", why, image)
         if in_place:

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfmlc.deblur.marks import Mark, fingerprint_of
+from tfmlc.deblur.marks import Mark, content_of, fingerprint_of
 from tfmlc.deblur.pieces import FRAMES, Pieces, folder_of
 from tfmlc.deblur.temporal import RestoredFrame, check_temporal, smoothed
 from tfmlc.errors import UserError, loss_in_place
@@ -141,10 +141,14 @@ def restore_video(
     if target == video.path:
         _check_keeps_all(video, streams)
     size = video.path.stat().st_size
-    mark = Mark(fingerprint(deblurrer, settings), size)
+    mark = Mark(fingerprint(deblurrer, settings), size, content_of(video.path))
     try:
         with folder_lock(folder_of(target), private=True):
-            plan = {"mark": str(mark), "changed": video.path.stat().st_mtime_ns, "encoding": asdict(encoding)}
+            plan = {
+                "mark": str(replace(mark, content="")),
+                "changed": video.path.stat().st_mtime_ns,
+                "encoding": asdict(encoding),
+            }
             pieces = Pieces(target, plan, lambda: deblurrer.tile_for(video.height, video.width))
             damages: list[Damage] = []
             with _no_traces(pieces):
