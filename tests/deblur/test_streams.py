@@ -138,6 +138,60 @@ def test_a_relative_name_with_a_colon_is_restored_from_and_to_that_file(
     assert {path.name for path in tmp_path.iterdir()} == {"file:a.mp4", "a.mp4", "trip:b.mp4"}
 
 
+def _with_cover(folder: Path, suffix: str, still: bytes) -> Path:
+    """Write a video with a cover, as a file of Matroska or as metadata of MP4; without sound."""
+    clip, source = write_clip(folder / "clip.mp4", Clip(sound=None, pts=(0, 512))), folder / f"a{suffix}"
+    (folder / "cover.png").write_bytes(still)
+    with av.open(str(clip)) as view, av.open(str(folder / "cover.png")) as image, av.open(str(source), "w") as made:
+        output: Any = made.add_stream_from_template(view.streams.video[0], opaque=True)
+        cover: Any = None
+        if suffix == ".mkv":
+            made.add_attachment("small_cover.png", "image/png", still)
+        else:
+            cover = made.add_stream_from_template(image.streams.video[0], opaque=True)
+            cover.disposition = Disposition.attached_pic
+        for packet in [*view.demux(), *(image.demux() if cover else ())]:
+            if packet.size:
+                made.mux(_copy(packet, output if packet.stream.container is view else cover))
+    return source
+
+
+@pytest.mark.parametrize("before", [".mkv", ".mp4"])
+@pytest.mark.parametrize("after", [".mkv", ".mp4", ".mov"])
+def test_covers_stay_covers_or_are_named(tmp_path: Path, deblurrer: Deblurrer, before: str, after: str) -> None:
+    write_image(tmp_path / "still.png", Image(make_photo(16, 16)))
+    still = (tmp_path / "still.png").read_bytes()
+    source, target = _with_cover(tmp_path, before, still), tmp_path / f"b{after}"
+    notes = deblur_video(source, target, deblurrer=deblurrer).notes
+    with av.open(str(target)) as made:
+        covers = [stream for stream in made.streams.video if stream.disposition & Disposition.attached_pic]
+        assert len(made.streams.video) == 1 + len(covers)
+        images = [bytes(packet) for cover in covers for packet in made.demux(cover) if packet.size]
+        names = [cover.metadata.get("filename") for cover in covers]
+    if after == ".mov":
+        assert (images, notes[0]) == ([], ".mov has no place for 1 cover")
+        return
+    assert images == [still]
+    assert not [note for note in notes if "cover" in note]
+    if after == ".mkv":
+        assert names == ["small_cover.png" if before == ".mkv" else "cover.png"]
+
+
+def test_a_sound_file_with_a_cover_is_no_video(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    write_image(tmp_path / "still.png", Image(make_photo(16, 16)))
+    clip, source = write_clip(tmp_path / "clip.mp4"), tmp_path / "sound.mp4"
+    with av.open(str(clip)) as view, av.open(str(tmp_path / "still.png")) as image, av.open(str(source), "w") as made:
+        sound: Any = made.add_stream_from_template(view.streams.audio[0], opaque=True)
+        cover: Any = made.add_stream_from_template(image.streams.video[0], opaque=True)
+        cover.disposition = Disposition.attached_pic
+        for packet in [*view.demux(audio=0), *image.demux()]:
+            if packet.size:
+                made.mux(_copy(packet, sound if packet.stream.container is view else cover))
+    with pytest.raises(UserError) as error:
+        deblur_video(source, tmp_path / "b.mp4", deblurrer=deblurrer)
+    assert str(error.value) == f"{source} has no video stream, only a cover and audio"
+
+
 def _copy(packet: Any, stream: Any) -> Any:
     copy: Any = av.Packet(bytes(packet))
     copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.dts, packet.duration, packet.time_base

@@ -12,6 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from tfmlc.errors import UserError
+from tfmlc.io.video.covers import main_video
 from tfmlc.io.video.decoding import Damage, Frame, as_file, broken_promise, upright
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def decode_stored(path: Path) -> Iterator[VideoFrame | Damage]:
     except (FFmpegError, OSError):
         return
     with container:
-        stream = container.streams.best("video")
+        stream = main_video(container)
         if stream is not None and cast("CodecContext | None", stream.codec_context) is not None:
             yield from _Decoding(path, container, cast("VideoStream", stream)).run()
 

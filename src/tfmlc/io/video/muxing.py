@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfmlc.errors import UserError
+from tfmlc.io.video.covers import attach, can_attach, is_cover, main_video
 from tfmlc.io.video.decoding import as_file
 from tfmlc.io.video.encoding import CONTAINERS
 from tfmlc.io.video.properties import VideoProperties, open_video, with_mark
@@ -53,18 +54,15 @@ def check_streams(source: Path, suffix: str) -> list[str]:
     """
     left_out: Counter[str] = Counter()
     with open_video(source) as container:
-        chosen = container.streams.best("video")
+        chosen = main_video(container)
         for stream in container.streams:
             if stream is chosen or _is_chapters(stream) or _fits(stream, suffix):
                 continue
             if stream.type in ("audio", "subtitle"):
                 raise _does_not_fit(source, stream, suffix)
-            left_out[stream.type] += 1
+            left_out["cover" if is_cover(stream) else f"{stream.type} stream"] += 1
         transparent = _is_transparent(chosen)
-    notes = [
-        f"{suffix} has no place for {count} {kind} {'stream' if count == 1 else 'streams'}"
-        for kind, count in left_out.items()
-    ]
+    notes = [f"{suffix} has no place for {count} {kind}{'s' if count > 1 else ''}" for kind, count in left_out.items()]
     return [*notes, *(["its transparency is left out"] if transparent else [])]
 
 
@@ -73,15 +71,13 @@ def not_restored(source: Path, suffix: str) -> list[str]:
 
     Attached images, such as covers, are not meant.
     """
-    from av.stream import Disposition
-
     with open_video(source) as container:
-        chosen = container.streams.best("video")
+        chosen = main_video(container)
         restored = chosen.index
         others = [
             str(stream.index)
             for stream in container.streams.video
-            if stream is not chosen and not stream.disposition & Disposition.attached_pic and _fits(stream, suffix)
+            if stream is not chosen and not is_cover(stream) and _fits(stream, suffix)
         ]
     if not others:
         return []
@@ -115,7 +111,7 @@ def check_clock(video: VideoProperties) -> None:
 
     least = round(BACK_FRAMES / video.rate / video.time_base)
     with open_video(video.path) as container, suppress(FFmpegError, OSError):  # the decoder tells of damage
-        stream, last = container.streams.best("video"), None
+        stream, last = main_video(container), None
         for packet in container.demux(stream):
             if packet.dts is None:
                 continue
@@ -179,12 +175,15 @@ def _join(video: VideoProperties, pieces: Iterable[Piece], target: Path, suffix:
         with av.open(as_file(target), "w", format=CONTAINERS[suffix], options=options) as output:
             output.metadata.update(with_mark(metadata, mark))
             output.set_chapters(source.chapters())
-            chosen = source.streams.best("video")
-            copies = {
-                stream.index: _add(output, first.streams.video[0] if stream is chosen else stream, stream)
-                for stream in source.streams
-                if stream is chosen or _fits(stream, suffix)
-            }
+            chosen = main_video(source)
+            copies: dict[int, Any] = {}
+            for stream in source.streams:
+                if stream is not chosen and not _fits(stream, suffix):
+                    continue
+                if is_cover(stream) and CONTAINERS[suffix] == "matroska":
+                    attach(output, video.path, stream)
+                else:
+                    copies[stream.index] = _add(output, first.streams.video[0] if stream is chosen else stream, stream)
             restored = copies.pop(chosen.index)
             restored.time_base = video.time_base
             restored.set_display_matrix(video.display_matrix)
@@ -211,6 +210,8 @@ def _fits(stream: Any, suffix: str) -> bool:
     import av
     from av.error import FFmpegError
 
+    if is_cover(stream) and CONTAINERS[suffix] != "mp4":  # as video, they would be a track of one frame, or nothing
+        return CONTAINERS[suffix] == "matroska" and can_attach(stream)
     try:
         with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as output:
             added = _add(output, stream, stream)
@@ -264,7 +265,7 @@ def _time(packet: Packet[Any]) -> Fraction:
 
 def _check_count(path: Path, wanted: int) -> None:
     with open_video(path) as container:
-        stream = container.streams.best("video")
+        stream = main_video(container)
         found = sum(packet.size > 0 for packet in container.demux(stream)) if stream is not None else 0
     if found != wanted:
         raise UserError(f"{path.name} holds {found} of {wanted} frames: its disk is damaged or full")

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfmlc.errors import UserError
 from tfmlc.io.images import kind_of_file
+from tfmlc.io.video.covers import is_cover, main_video
 from tfmlc.io.video.decoding import Damage, as_file
 
 if TYPE_CHECKING:
@@ -107,9 +108,9 @@ def read_properties(path: Path) -> VideoProperties:
             would be wrong: PQ (HDR) and interlaced.
     """
     with open_video(path) as container:
-        stream = container.streams.best("video")
+        stream = main_video(container)
         if stream is None or stream.codec_context is None:
-            kinds = sorted({one.type for one in container.streams})
+            kinds = sorted({"a cover" if is_cover(one) else one.type for one in container.streams})
             raise UserError(f"{path} has no video stream, only {' and '.join(kinds) or 'an empty container'}")
         frame = next(_good_frames(path), None)
         if frame is None:
