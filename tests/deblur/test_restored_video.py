@@ -37,6 +37,7 @@ from tfmlc.deblur.temporal import RestoredFrame, smoothed
 from tfmlc.errors import UserError
 from tfmlc.io.files import MACHINE, TEMPORARY, replaced
 from tfmlc.io.images import Image, read_image, write_image
+from tfmlc.io.locks import folder_lock
 from tfmlc.io.video import read_properties
 from tfmlc.io.video.by_pyav import decode, decode_stored
 from tfmlc.io.video.pixels import to_rgb, with_changes
@@ -582,15 +583,26 @@ def test_a_container_that_cannot_hold_the_sound_is_refused_at_once(tmp_path: Pat
     with pytest.raises(UserError, match=r"\.webm cannot hold h264"):
         deblur_video(source, tmp_path / "a.webm", deblurrer=Deblurrer(network), settings=VideoSettings(codec="h264"))
     spoken = write_clip(tmp_path / "b.wmv", Clip(codec="wmv2", sound="wmav2"))
-    with pytest.raises(
-        UserError, match=r"\.mkv cannot hold its audio stream \(wmav2\): convert the file to \.mkv first"
-    ):
+    with pytest.raises(UserError) as error:
         deblur_video(spoken, tmp_path / "b.mkv", deblurrer=Deblurrer(network))
+    assert str(error.value) == (
+        f"{spoken}: .mkv cannot hold its audio stream (wmav2): convert the sound first, "
+        "for example with ffmpeg -i b.wmv -map 0 -c copy -c:a aac new.mkv"
+    )
     spoken.unlink()
     with pytest.raises(UserError, match="is also the source"):
         deblur_video(source, source, deblurrer=Deblurrer(network))
     assert network.seen == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_second_run_on_one_video_names_the_result_and_no_hidden_folder(tmp_path: Path) -> None:
+    source, target = write_clip(tmp_path / "a.mp4", Clip(sound=None, pts=(0, 512))), tmp_path / "b.mp4"
+    with folder_lock(folder_of(target), private=True), pytest.raises(UserError) as error:
+        deblur_video(source, target, deblurrer=Deblurrer(Nothing()))
+    assert str(error.value) == (
+        f"another run of tfmlc (process {os.getpid()}) is working on {target}: wait for it, or choose another output"
+    )
 
 
 def test_a_video_of_an_unknown_suffix_is_called_a_video(tmp_path: Path) -> None:

@@ -86,15 +86,20 @@ def not_restored(source: Path, suffix: str) -> list[str]:
 
 
 def _does_not_fit(source: Path, stream: Any, suffix: str) -> UserError:
+    without = (
+        f"copy the file without that stream first, for example with "
+        f"ffmpeg -i {source.name} -map 0 -map -0:{stream.index} -c copy new{source.suffix}"
+    )
     if stream.codec_context is None:
-        return UserError(
-            f"{source}: the codec of its {stream.type} stream {stream.index} is not known: copy the file without that "
-            f"stream first, for example with ffmpeg -i {source.name} -map 0 -map -0:{stream.index} -c copy "
-            f"new{source.suffix}"
-        )
+        return UserError(f"{source}: the codec of its {stream.type} stream {stream.index} is not known: {without}")
     codec = stream.codec_context.codec.canonical_name
     others = " or ".join(other for other in CONTAINERS if _fits(stream, other))
-    remedy = f"use an output in {others}" if others else "convert the file to .mkv first"
+    if others:
+        remedy = f"use an output in {others}"
+    elif stream.type == "audio":
+        remedy = f"convert the sound first, for example with ffmpeg -i {source.name} -map 0 -c copy -c:a aac new.mkv"
+    else:
+        remedy = without
     return UserError(f"{source}: {suffix} cannot hold its {stream.type} stream ({codec}): {remedy}")
 
 
