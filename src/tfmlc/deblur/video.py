@@ -143,7 +143,7 @@ def restore_video(
     size = video.path.stat().st_size
     mark = Mark(fingerprint(deblurrer, settings), size, content_of(video.path))
     try:
-        with folder_lock(folder_of(target), private=True):
+        with folder_lock(folder_of(target), private=True, result=target):
             plan = {
                 "mark": str(replace(mark, content="")),
                 "changed": video.path.stat().st_mtime_ns,

@@ -20,7 +20,9 @@ WAIT_FOREVER_S = -1
 LEASE_S = 300.0  # several times as long as a network file system may keep an old time of a file
 
 
-def folder_lock(folder: Path, *, wait: bool = False, private: bool = False) -> AbstractContextManager[None]:
+def folder_lock(
+    folder: Path, *, wait: bool = False, private: bool = False, result: Path | None = None
+) -> AbstractContextManager[None]:
     """Lock a folder for one run; a missing folder is created.
 
     The operating system releases the lock when the process ends, so the file of a killed run blocks nobody. Where the
@@ -31,6 +33,7 @@ def folder_lock(folder: Path, *, wait: bool = False, private: bool = False) -> A
         folder: The folder.
         wait: Whether to wait until another run ends.
         private: Whether other users cannot read the folder, if it is created.
+        result: The file that the run writes by way of the folder, which the error names; None names the folder.
 
     Raises:
         UserError: If another run uses the folder, or it cannot be written.
@@ -42,6 +45,8 @@ def folder_lock(folder: Path, *, wait: bool = False, private: bool = False) -> A
         True
     """
     where = f"in {folder}: wait for it, or choose another folder"
+    if result is not None:
+        where = f"on {result}: wait for it, or choose another output"
     return _hold(folder / LOCK, where, wait=wait, below=True, mode=0o700 if private else 0o777)
 
 
