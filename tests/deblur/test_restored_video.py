@@ -381,6 +381,39 @@ def test_a_folder_of_frames_is_blended_and_goes_on(tmp_path: Path, deblurrer: De
         list(run_batch(deblurrer, plan_batch([tmp_path / "in"], in_place=True), as_frames=True))
 
 
+@pytest.mark.parametrize("change", ["replaced", "of equal size", "removed"])
+def test_neighbours_of_a_frame_that_changed_are_made_again(tmp_path: Path, deblurrer: Deblurrer, change: str) -> None:
+    frames, out, fresh = (tmp_path / name for name in ("in", "out", "fresh"))
+    for number in range(6):
+        write_image(frames / f"{number}.bmp", Image(view(Clip(64, 48), number)))
+
+    def done(target: Path) -> str:
+        outcomes = run_batch(deblurrer, plan_batch([frames], target), as_frames=True)
+        return "".join(outcome.job.source.stem for outcome in outcomes if not outcome.done_before)
+
+    assert (done(out), done(out)) == ("012345", "")
+    if change == "removed":
+        (frames / "2.bmp").unlink()
+        (out / "2.bmp").unlink()
+    else:
+        size = (64, 48) if change == "of equal size" else (80, 48)
+        write_image(frames / "2.bmp", Image(view(Clip(*size), 9)))
+    assert done(out) == ("13" if change == "removed" else "123")
+    assert done(out) == ""
+    done(fresh)
+    made, wanted = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (out, fresh))
+    assert made == wanted
+
+
+def test_frames_say_the_limit_below_which_neighbours_are_kept(tmp_path: Path, deblurrer: Deblurrer) -> None:
+    for number in range(3):
+        write_image(tmp_path / "in" / f"{number}.png", Image(view(Clip(64, 48), number)))
+    batch = plan_batch([tmp_path / "in"], tmp_path / "out")
+    for least_px, done_before in ((0.0, False), (0.0, True), (0.01, False), (0.01, True)):
+        outcomes = list(run_batch(deblurrer, batch, as_frames=True, least_px=least_px))
+        assert [(outcome.kept, outcome.done_before) for outcome in outcomes] == 3 * [("", done_before)]
+
+
 def test_a_frame_whose_blend_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         pixels = view(Clip(64, 48), number).astype(np.float32) / 255

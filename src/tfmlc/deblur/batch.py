@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfmlc.deblur.comparison import frame_of, frame_to_show, side_by_side
-from tfmlc.deblur.frames import frames_fingerprint, restore_frames
+from tfmlc.deblur.frames import content_of_frames, frames_fingerprint, restore_frames
 from tfmlc.deblur.keeping import date, is_sharp, keep, not_blurred, video_not_blurred, write_result
 from tfmlc.deblur.marks import Mark, content_of, mark_of
 from tfmlc.deblur.pieces import remove_pieces
@@ -68,8 +67,9 @@ def run_batch(
     settings = video or VideoSettings()
     check_settings(batch, settings, again=again, as_frames=as_frames)
     with folders_held(batch):
-        sharp = partial(is_sharp, least_px=least_px, allow_large=allow_large)
-        is_done = _done_before(deblurrer, batch, settings, again=again, as_frames=as_frames, sharp=sharp)
+        is_done = _done_before(
+            deblurrer, batch, settings, again=again, as_frames=as_frames, least_px=least_px, allow_large=allow_large
+        )
         jobs = [job for job in batch.jobs if not as_frames or job.is_video]
         if frames := [job for job in batch.jobs if as_frames and not job.is_video]:
             blend = settings.temporal
@@ -95,8 +95,9 @@ def file_restorer(
 
     It is called with the job, and with a function for the finished tiles or frames, or None.
     """
-    sharp = partial(is_sharp, least_px=least_px, allow_large=allow_large)
-    is_done = _done_before(deblurrer, batch, video, again=again, as_frames=False, sharp=sharp)
+    is_done = _done_before(
+        deblurrer, batch, video, again=again, as_frames=False, least_px=least_px, allow_large=allow_large
+    )
 
     def restore_copy(job: Job, show: OnFrame | None) -> Outcome:
         if is_done(job):
@@ -147,18 +148,27 @@ def _done_before(
     *,
     again: bool,
     as_frames: bool,
-    sharp: Callable[[Path], bool],
+    least_px: float,
+    allow_large: bool,
 ) -> Callable[[Job], bool]:
     """Return a function that says whether a job needs no run, by the mark of its result or, in place, of its file."""
     of_videos = fingerprint(deblurrer, settings)
-    of_photos = frames_fingerprint(deblurrer, settings.temporal) if as_frames else deblurrer.fingerprint
+    of_photos, content = deblurrer.fingerprint, content_of
+    blend = settings.temporal if as_frames else 0.0
+    if blend:
+        of_photos = frames_fingerprint(deblurrer, blend, least_px)
+        content = content_of_frames([job for job in batch.jobs if not job.is_video], blend)
 
     def is_done(job: Job) -> bool:
         if batch.in_place:
             return mark_of(job.source) is not None
-        if not batch.is_folder_run or again or not _is_made(job, of_videos if job.is_video else of_photos):
+        if not batch.is_folder_run or again:
             return False
-        return not sharp(job.source)  # it was restored by a run with another limit or without one
+        if not (_is_made(job, of_videos) if job.is_video else _is_made(job, of_photos, content)):
+            return False
+        says_limit = bool(blend) and not job.is_video
+        # else it can have been restored by a run with another limit or without one
+        return says_limit or not is_sharp(job.source, least_px, allow_large=allow_large)
 
     return is_done
 

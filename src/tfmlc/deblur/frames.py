@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +13,7 @@ import numpy as np
 
 from tfmlc.deblur.comparison import side_by_side
 from tfmlc.deblur.keeping import keep, not_blurred, write_result
-from tfmlc.deblur.marks import Mark, fingerprint_of
+from tfmlc.deblur.marks import Mark, content_of, fingerprint_of
 from tfmlc.deblur.planning import Job, Outcome
 from tfmlc.deblur.sharpness import sharpness
 from tfmlc.deblur.temporal import RestoredFrame, blended, with_neighbours
@@ -37,11 +38,41 @@ class _Restored:
     error: Outcome | None = None
 
 
-def frames_fingerprint(deblurrer: Deblurrer, temporal: float) -> str:
-    """Return a fingerprint of the weights and all settings; without a blend, frames are photos."""
+def frames_fingerprint(deblurrer: Deblurrer, temporal: float, least_px: float = 0.0) -> str:
+    """Return a fingerprint of the weights and all settings; without a blend, frames are photos.
+
+    With a blend ``least_px`` counts, too: nothing is blended with a frame that is kept.
+    """
     if not temporal:
         return deblurrer.fingerprint
-    return fingerprint_of(deblurrer.fingerprint, temporal)
+    return fingerprint_of(deblurrer.fingerprint, temporal, *([least_px] if least_px else []))
+
+
+def content_of_frames(jobs: Sequence[Job], temporal: float) -> Callable[[Path], str]:
+    """Return the function that tells what the result of a frame is made from: with a blend, also its neighbours."""
+    if not temporal:
+        return content_of
+    beside: dict[Path, list[Path]] = {}
+    for frames in _by_folder(jobs).values():
+        sources = [job.source for job in frames]
+        for number, source in enumerate(sources):
+            beside[source] = sources[max(0, number - 1) : number + 2]
+
+    @lru_cache(maxsize=4)
+    def content(path: Path) -> str:
+        try:
+            return content_of(path)
+        except OSError:  # a frame that cannot be read is not blended
+            return ""
+
+    return lambda path: fingerprint_of(beside[path].index(path), *map(content, beside[path]))
+
+
+def _by_folder(jobs: Sequence[Job]) -> dict[Path, list[Job]]:
+    folders: dict[Path, list[Job]] = {}
+    for job in jobs:
+        folders.setdefault(job.source.parent, []).append(job)  # a subfolder can come between the frames
+    return folders
 
 
 def restore_frames(
@@ -66,11 +97,13 @@ def restore_frames(
     Yields:
         The outcome of each frame.
     """
-    made_by = frames_fingerprint(deblurrer, temporal)
-    folders: dict[Path, list[Job]] = {}
-    for job in jobs:
-        folders.setdefault(job.source.parent, []).append(job)  # a subfolder can come between the frames
-    for folder, frames in folders.items():
+    made_by = frames_fingerprint(deblurrer, temporal, least_px)
+    content = content_of_frames(jobs, temporal)
+
+    def mark_for(path: Path) -> Mark:
+        return Mark(made_by, path.stat().st_size, content(path))
+
+    for folder, frames in _by_folder(jobs).items():
         with Progress(f"{folder.name}, frames", len(frames)) as progress:
             for run, is_made in groupby(range(len(frames)), key=lambda number: is_done(frames[number])):
                 numbers = list(is_made)
@@ -80,17 +113,19 @@ def restore_frames(
                     reach = int(temporal > 0)
                     read = frames[max(0, numbers[0] - reach) : numbers[-1] + 1 + reach]
                     wanted = {frames[number] for number in numbers}
-                    restored = (_restored(deblurrer, job, made_by, allow_large, least_px) for job in read)
+                    restored = (_restored(deblurrer, job, mark_for, allow_large, least_px) for job in read)
                     for frame, others in with_neighbours(restored, temporal):
                         if frame.stored.job in wanted:
                             yield _written(frame, others, temporal)
                             progress.advance()
 
 
-def _restored(deblurrer: Deblurrer, job: Job, made_by: str, allow_large: bool, least_px: float) -> RestoredFrame:
+def _restored(
+    deblurrer: Deblurrer, job: Job, mark_for: Callable[[Path], Mark], allow_large: bool, least_px: float
+) -> RestoredFrame:
     faults: list[str] = []
     try:
-        mark = Mark(made_by, job.source.stat().st_size)
+        mark = mark_for(job.source)
         image = read_image(job.source, allow_large=allow_large)
         if why := not_blurred(image.pixels, least_px):
             return RestoredFrame(
