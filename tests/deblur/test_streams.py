@@ -192,6 +192,27 @@ def test_a_sound_file_with_a_cover_is_no_video(tmp_path: Path, deblurrer: Deblur
     assert str(error.value) == f"{source} has no video stream, only a cover and audio"
 
 
+@pytest.mark.parametrize("tagged", [".mkv", ".webm"])
+def test_statistics_of_the_old_frames_are_not_kept_but_those_of_the_sound_are(
+    tmp_path: Path, deblurrer: Deblurrer, tagged: str
+) -> None:
+    codec, sound = ("libx264", "aac") if tagged == ".mkv" else ("libvpx-vp9", "libopus")
+    clip, source = write_clip(tmp_path / f"clip{tagged}", Clip(codec=codec, sound=sound)), tmp_path / f"a{tagged}"
+    with av.open(str(clip)) as view, av.open(str(source), "w") as made:
+        outputs: list[Any] = [made.add_stream_from_template(stream, opaque=True) for stream in view.streams]
+        for output in outputs:
+            output.metadata.update({"BPS-eng": "1", "NUMBER_OF_FRAMES": "2", "_STATISTICS_TAGS": "BPS", "mine": "3"})
+        for packet in view.demux():
+            if packet.size:
+                made.mux(_copy(packet, outputs[packet.stream.index]))
+    deblur_video(source, tmp_path / "b.mkv", deblurrer=deblurrer)
+    with av.open(str(tmp_path / "b.mkv")) as kept:
+        video, audio = ({key.lower() for key in stream.metadata} for stream in kept.streams)
+    assert "mine" in video
+    assert not [key for key in video if key.startswith(("bps", "number_of_", "_statistics_"))]
+    assert {"bps-eng", "number_of_frames", "_statistics_tags", "mine"} <= audio
+
+
 def _copy(packet: Any, stream: Any) -> Any:
     copy: Any = av.Packet(bytes(packet))
     copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.dts, packet.duration, packet.time_base

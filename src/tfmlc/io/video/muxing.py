@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")  # metadata that a new file has itself
 ALPHA = "alpha_mode"  # metadata that would be wrong of frames without transparency
+STATISTICS = ("BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "_STATISTICS_")  # in Matroska, of the packets of a stream
 APPLE = "com.apple."  # keys that MP4 and MOV hold only in a metadata atom of their own
 IN_APPLE_PLAYERS = "hvc1"  # the tag with which they play HEVC
 BACK_FRAMES = 3  # by which the times of damaged videos can be out of order
@@ -235,8 +236,13 @@ def _add(output: OutputContainer, like: Any, source: Any) -> Any:
     """Add a stream with the encoding of one stream, and with the metadata of the source's stream."""
     added = output.add_stream_from_template(like, opaque=True)
     added.disposition = source.disposition
+    old = () if like is source else STATISTICS
     added.metadata.update(
-        {key: value for key, value in source.metadata.items() if key.lower() not in ("encoder", ALPHA)}
+        {
+            key: value
+            for key, value in source.metadata.items()
+            if key.lower() not in ("encoder", ALPHA) and not key.upper().startswith(old)
+        }
     )
     return added
 
