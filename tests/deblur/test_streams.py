@@ -213,6 +213,39 @@ def test_statistics_of_the_old_frames_are_not_kept_but_those_of_the_sound_are(
     assert {"bps-eng", "number_of_frames", "_statistics_tags", "mine"} <= audio
 
 
+@pytest.mark.parametrize(("suffix", "kept"), [(".mp4", True), (".mkv", False)])
+def test_sound_before_the_start_of_an_edit_list_is_not_played(
+    tmp_path: Path, deblurrer: Deblurrer, suffix: str, kept: bool
+) -> None:
+    clip, source, target = write_clip(tmp_path / "clip.mp4"), tmp_path / "cut.mp4", tmp_path / f"b{suffix}"
+    with av.open(str(clip)) as view, av.open(str(source), "w") as made:
+        outputs: list[Any] = [made.add_stream_from_template(stream, opaque=True) for stream in view.streams]
+        for packet in view.demux():
+            if packet.size:
+                copy = _copy(packet, outputs[packet.stream.index])
+                if packet.stream.type == "audio":  # as if the first 0.2 s were cut off without encoding
+                    copy.pts, copy.dts = copy.pts - 9600, copy.dts - 9600
+                made.mux(copy)
+    deblur_video(source, target, deblurrer=deblurrer)
+    before, after = _sound(source), _sound(target)
+    assert before[0][0] < -0.2
+    heard = [content for time, content in before if time >= 0]
+    if kept:
+        assert after == before
+    else:
+        assert 0 < len(after) - len(heard) <= 2  # with which a decoder starts
+        assert [content for _, content in after][-len(heard) :] == heard
+
+
+def _sound(path: Path) -> list[tuple[float, bytes]]:
+    """The times, from the first frame on, and the contents of the packets of sound."""
+    with av.open(str(path)) as found:
+        packets: list[Any] = [packet for packet in found.demux() if packet.size]
+        start = min(float(one.pts * one.time_base) for one in packets if one.stream.type == "video")
+        sound = [one for one in packets if one.stream.type == "audio"]
+        return [(float(one.pts * one.time_base) - start, bytes(one)) for one in sound]
+
+
 def _copy(packet: Any, stream: Any) -> Any:
     copy: Any = av.Packet(bytes(packet))
     copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.dts, packet.duration, packet.time_base

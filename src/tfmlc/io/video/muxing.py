@@ -29,6 +29,8 @@ ALPHA = "alpha_mode"  # metadata that would be wrong of frames without transpare
 STATISTICS = ("BPS", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES", "_STATISTICS_")  # in Matroska, of the packets of a stream
 APPLE = "com.apple."  # keys that MP4 and MOV hold only in a metadata atom of their own
 IN_APPLE_PLAYERS = "hvc1"  # the tag with which they play HEVC
+WITH_EDIT_LISTS = ("mp4", "mov")  # which say where sound starts; elsewhere all of it is played
+BEFORE_START = 2  # packets of sound with which a decoder starts
 BACK_FRAMES = 3  # by which the times of damaged videos can be out of order
 
 
@@ -196,7 +198,8 @@ def _join(video: VideoProperties, pieces: Iterable[Piece], target: Path, suffix:
             if restored.codec_context.codec.canonical_name == "hevc" and CONTAINERS[suffix] != "matroska":
                 restored.codec_context.codec_tag = IN_APPLE_PLAYERS
             output.start_encoding()
-            packets = merge(_frames(pieces, restored, video), _others(source, copies), key=_time)
+            others = _others(source, copies, cuts=CONTAINERS[suffix] not in WITH_EDIT_LISTS)
+            packets = merge(_frames(pieces, restored, video), others, key=_time)
             frames = 0
             for packet in packets:
                 frames += packet.stream is restored
@@ -257,9 +260,10 @@ def _frames(pieces: Iterable[Piece], stream: Stream, video: VideoProperties) -> 
                 yield packet
 
 
-def _others(source: InputContainer, copies: dict[int, Any]) -> Iterator[Packet[Any]]:
+def _others(source: InputContainer, copies: dict[int, Any], *, cuts: bool) -> Iterator[Packet[Any]]:
+    """Yield the packets of the other streams; with ``cuts`` without sound that is not to be heard."""
     for packet in source.demux([source.streams[index] for index in copies]) if copies else ():
-        if packet.size and not _ends_texts(packet):
+        if packet.size and not _ends_texts(packet) and not (cuts and _is_cut_off(packet)):
             packet.stream = copies[packet.stream.index]
             yield packet
 
@@ -267,6 +271,16 @@ def _others(source: InputContainer, copies: dict[int, Any]) -> Iterator[Packet[A
 def _ends_texts(packet: Packet[Any]) -> bool:
     """Whether a packet only ends the last text of an MP4; the new file gets one of its own."""
     return packet.stream.type == "subtitle" and not packet.duration and bytes(packet) == b"\0\0"
+
+
+def _is_cut_off(packet: Packet[Any]) -> bool:
+    """Whether a packet of sound lies before the start that the edit list of an MP4 says.
+
+    The last two before it are not meant: a decoder needs them.
+    """
+    if packet.stream.type != "audio" or not packet.is_discard or packet.pts is None or not packet.duration:
+        return False
+    return packet.pts + BEFORE_START * packet.duration <= 0
 
 
 def _time(packet: Packet[Any]) -> Fraction:
