@@ -203,7 +203,8 @@ def test_deblur_refuses_in_one_line(tmp_path: Path, model: str) -> None:
     refused(tfmlc("deblur", good, "-o", out, "--model", tmp_path / "no.pth"), "no such file or directory")
     refused(tfmlc("deblur", good, "-o", out, "--model", tmp_path / "weights.safetensors"), "is a text file that begins")
     refused(tfmlc("deblur", good, "-o", out, "--model", model, "--tile", 2), "size multiple of 4 px")
-    refused(tfmlc("deblur", good, "-o", out, "--model", model, "--device", "gpu9"), "not usable here")
+    for device in ("gpu9", "meta", "hpu", "vulkan", ""):
+        refused(tfmlc("deblur", good, "-o", out, "--model", model, "--device", device), "not usable here")
     refused(tfmlc("deblur", good, "-o", tmp_path / "weights.safetensors" / "x", "--model", model), "cannot write")
     assert not out.exists()
 

@@ -20,8 +20,8 @@ def choose_device(device: str) -> torch.device:
         return torch.device(name)
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.ones(1, device=chosen).item()  # tensors of some devices, such as meta, hold no numbers
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise UserError(f"device {device!r} is not usable here: use auto or cpu") from error
     return chosen
 
