@@ -61,11 +61,30 @@ def save(path: Path, height: int = 40, width: int = 60) -> Path:
 
 
 def test_help_needs_no_heavy_import() -> None:
-    code = "import sys, tfmlc.cli; print([n for n in ('torch', 'numpy', 'cv2', 'pydantic', 'PIL') if n in sys.modules])"
+    heavy = ("torch", "numpy", "cv2", "pydantic", "PIL")
+    code = f"import sys, tfmlc.cli.commands; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
     assert tfmlc("--help").exit_code == 0
     assert tfmlc("--version").stdout.strip() == version("tfmlc")
+
+
+@pytest.mark.parametrize("module", ["typer", "tfmlc.cli.tree", "tfmlc.cli.train", "tfmlc.deblur.batch"])
+def test_an_interruption_of_an_import_is_one_line(module: str) -> None:
+    code = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from tfmlc.cli import main\n"
+        "main()\n"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code, "deblur", "a.png", "-o", "b.png"], capture_output=True, text=True, check=False
+    )
+    said = "tfmlc: interrupted; finished work is kept, run the same command to continue\n"
+    assert (made.returncode, made.stdout, made.stderr) == (130, "", said)
 
 
 def test_help_names_every_command_once_and_what_a_newcomer_needs_first() -> None:

@@ -58,7 +58,12 @@ class Undisturbed:
 
 
 def import_all() -> None:
-    for name in ("tfmlc.cli", *(f"tfmlc.{name}" for name in IMPORTED), "torch.utils.tensorboard", "matplotlib.pyplot"):
+    for name in (
+        "tfmlc.cli.commands",
+        *(f"tfmlc.{name}" for name in IMPORTED),
+        "torch.utils.tensorboard",
+        "matplotlib.pyplot",
+    ):
         importlib.import_module(name)
 
 

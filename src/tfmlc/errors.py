@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 LONGEST = 1200  # characters of an error
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+INTERRUPTED = "tfmlc: interrupted; finished work is kept, run the same command to continue"
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch's words, in errors of general types
 
 

@@ -1,41 +1,35 @@
-"""The command line: one file per command. Each command imports what it needs when it runs."""
+"""The command line. This file is light, so that an interruption is one line from the start on."""
 
-from tfmlc.cli import (
-    adapt,
-    bench,
-    blurriness,
-    data,
-    deblur,
-    evaluate,
-    models,
-    page,
-    report,
-    reproduce,
-    synthesize,
-    train,
-)
-from tfmlc.cli.tree import app, refuse_empty_paths
+from __future__ import annotations
 
-__all__ = [
-    "adapt",
-    "app",
-    "bench",
-    "blurriness",
-    "data",
-    "deblur",
-    "evaluate",
-    "main",
-    "models",
-    "page",
-    "report",
-    "reproduce",
-    "synthesize",
-    "train",
-]
+import sys
+from typing import TYPE_CHECKING
 
-refuse_empty_paths(app)
+if TYPE_CHECKING:
+    import typer
+
+    app: typer.Typer
+
+__all__ = ["app", "main"]
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """Return the tree of commands, which is imported on first use."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tfmlc.cli.commands import app
+
+    return app
 
 
 def main() -> None:
     """Entry point of the ``tfmlc`` command."""
-    app()
+    try:
+        from tfmlc.cli.commands import app
+
+        app()
+    except KeyboardInterrupt:  # before the command itself runs
+        from tfmlc.errors import INTERRUPTED
+
+        sys.stderr.write(f"{INTERRUPTED}\n")
+        sys.exit(130)

@@ -203,7 +203,7 @@ def refuse_empty_paths(tree: typer.Typer) -> None:
 @contextmanager
 def one_line_errors() -> Generator[None]:
     """Print an error of the user or the system as one line and exit with 2; exit with 130 after an interruption."""
-    from tfmlc.errors import UserError, in_one_line
+    from tfmlc.errors import INTERRUPTED, UserError, in_one_line
 
     try:
         yield
@@ -223,5 +223,5 @@ def one_line_errors() -> Generator[None]:
         say(f"tfmlc: {in_one_line(error, 'a file')}")
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
-        typer.echo("tfmlc: interrupted; finished work is kept, run the same command to continue", err=True)
+        typer.echo(INTERRUPTED, err=True)
         raise typer.Exit(130) from None
