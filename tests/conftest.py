@@ -107,6 +107,16 @@ def gentle(network: Any) -> Any:
     return network
 
 
+def small_network(seed: int = 0) -> Any:
+    """A small HINet with random weights that changes images a little."""
+    import torch
+
+    from tfmlc.networks import build_network
+
+    torch.manual_seed(seed)
+    return gentle(build_network("hinet", width=8, depth=3, normalised_levels=(1, 2)))
+
+
 def make_photo(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 7 + y / 11), np.cos(x / 13 - y / 5), np.sin((x + y) / 17)]

@@ -20,9 +20,8 @@ import PIL.Image
 import psutil
 import pytest
 import tifffile
-import torch
 
-from conftest import REPOSITORY, gentle, make_photo
+from conftest import REPOSITORY, make_photo, small_network
 from round_trip.blocks import UNDEFINED, Tag
 from round_trip.sources import tiff
 from tfmlc.deblur import Deblurrer
@@ -32,17 +31,10 @@ from tfmlc.errors import UserError
 from tfmlc.io.files import MACHINE, TEMPORARY, write_atomically
 from tfmlc.io.images import Image, read_image, write_image
 from tfmlc.io.locks import LOCK, folder_lock
-from tfmlc.networks import Network, build_network, save_network
+from tfmlc.networks import save_network
 
 KILLS = REPOSITORY / "benchmarks" / "faults" / "run.py"
 SUFFIXES = (".jpg", ".png", ".webp", ".avif", ".tif", ".bmp")
-
-
-def small_network(seed: int = 0) -> Network:
-    torch.manual_seed(seed)
-    network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
-    gentle(network)
-    return network
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ pytest.importorskip("av", reason="PyAV is not installed: pip install 'tfmlc[vide
 import av
 
 from clips import Clip, view, write_clip
-from conftest import gentle, make_photo
+from conftest import make_photo, small_network
 from tfmlc.cli import app
 from tfmlc.deblur import Deblurrer, VideoSettings, deblur_video, pieces, temporal, video
 from tfmlc.deblur.batch import Outcome, plan_batch, run_batch
@@ -41,7 +41,7 @@ from tfmlc.io.locks import folder_lock
 from tfmlc.io.video import read_properties
 from tfmlc.io.video.by_pyav import decode, decode_stored
 from tfmlc.io.video.pixels import to_rgb, with_changes
-from tfmlc.networks import Network, build_network
+from tfmlc.networks import Network
 
 VFR = (0, 512, 700, 1900, 2412, 2413, 4000, 9000, 9512)
 PHONE = Clip(rotation=-90, colours=(2, 9, 1, 9), pts=VFR)
@@ -65,10 +65,7 @@ class Nothing(Network):
 
 @pytest.fixture(scope="module")
 def deblurrer() -> Deblurrer:
-    torch.manual_seed(0)
-    network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
-    gentle(network)
-    return Deblurrer(network, precision="fp32")
+    return Deblurrer(small_network(), precision="fp32")
 
 
 def frames_of(path: Path) -> list[Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 pytest.importorskip("av", reason="PyAV is not installed: pip install 'tfmlc[video]'")
 
@@ -15,21 +14,17 @@ import av
 from av.stream import Disposition
 
 from clips import Clip, write_clip
-from conftest import gentle, make_photo
+from conftest import make_photo, small_network
 from tfmlc.deblur import Deblurrer, deblur_video
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.io.video import read_properties
 from tfmlc.io.video.muxing import Piece, check_streams, join, not_restored
-from tfmlc.networks import build_network
 
 
 @pytest.fixture(scope="module")
 def deblurrer() -> Deblurrer:
-    torch.manual_seed(0)
-    network = build_network("hinet", width=8, depth=3, normalised_levels=(1, 2))
-    gentle(network)
-    return Deblurrer(network, precision="fp32")
+    return Deblurrer(small_network(), precision="fp32")
 
 
 @pytest.mark.parametrize(
