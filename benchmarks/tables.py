@@ -101,8 +101,8 @@ def limits_capacity_table() -> str:
     )
 
 
-def limits_time_table() -> str:
-    content = _read("default/limits-time.json")
+def limits_time_table(path: str = "default/limits-time.json") -> str:
+    content = _read(path)
     rows = [[row["run"], row["step"], f"{row['psnr']:.2f}", f"{row['learning_rate']:.4f}"] for row in content["rows"]]
     return _with(f"Commit {content['commit']}.", markdown(["run", "step", "PSNR", "learning rate"], rows))
 
@@ -652,6 +652,7 @@ TABLES = {
     "limits data": limits_data_table,
     "limits capacity": limits_capacity_table,
     "limits time": limits_time_table,
+    "scales": partial(limits_time_table, "default/scales.json"),
     "deblurring": deblurring_table,
     "speedups": speedups_table,
     "start": start_table,
