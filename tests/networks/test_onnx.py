@@ -19,7 +19,7 @@ from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.io.weights import shipped_models
 from tfmlc.networks import Network, build_network, load_network
-from tfmlc.networks.onnx import _converted, _largest_difference, export_onnx
+from tfmlc.networks.onnx import _calibration, _converted, _largest_difference, export_onnx
 
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
 pytestmark = pytest.mark.heavy
@@ -120,7 +120,7 @@ def test_photos_that_cannot_be_used_are_refused(tmp_path: Path, options: list[st
 def test_photos_of_a_graph_with_few_channels_are_refused(exported: tuple[Network, Path], tmp_path: Path) -> None:
     Image.fromarray(make_photo(20, 30)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match="every convolution has fewer than 32 channels: export int8 without photos"):
-        _converted(exported[1].read_bytes(), "int8", [tmp_path / "a.png"])
+        _converted(exported[1].read_bytes(), "int8", _calibration(tmp_path / "a.png"))
     (tmp_path / "empty.png").touch()
     with pytest.raises(UserError, match="empty"):  # before the graph is made
         export_onnx(tmp_path / "model.onnx", exported[0], precision="int8", photos=tmp_path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tfmlc.deblur.comparison import frame_of, frame_to_show, side_by_side
 from tfmlc.deblur.frames import content_of_frames, frames_fingerprint, restore_frames
-from tfmlc.deblur.keeping import date, is_sharp, keep, not_blurred, video_not_blurred, write_result
+from tfmlc.deblur.keeping import date, file_not_blurred, is_sharp, keep, not_blurred, write_result
 from tfmlc.deblur.marks import Mark, content_of, mark_of
 from tfmlc.deblur.pieces import remove_pieces
 from tfmlc.deblur.planning import Batch, Job, Outcome, plan_batch
@@ -153,11 +153,9 @@ def _done_before(
 ) -> Callable[[Job], bool]:
     """Return a function that says whether a job needs no run, by the mark of its result or, in place, of its file."""
     of_videos = fingerprint(deblurrer, settings)
-    of_photos, content = deblurrer.fingerprint, content_of
     blend = settings.temporal if as_frames else 0.0
-    if blend:
-        of_photos = frames_fingerprint(deblurrer, blend, least_px)
-        content = content_of_frames([job for job in batch.jobs if not job.is_video], blend)
+    of_photos = frames_fingerprint(deblurrer, blend, least_px)
+    content = content_of_frames([job for job in batch.jobs if not job.is_video], blend)
 
     def is_done(job: Job) -> bool:
         if batch.in_place:
@@ -269,7 +267,7 @@ def restore_video_file(
         properties = read_properties(job.source)
         if properties.mark is not None and job.target == job.source:  # by another run in the meantime
             return Outcome(job, done_before=True)
-        if why := video_not_blurred(job.source, least_px):
+        if why := file_not_blurred(job.source, least_px):
             return keep(job, "not blurred", why)
         notes = [] if properties.mark is None else ["it was restored before"]
         number = frame_to_show(job.source)

@@ -29,23 +29,19 @@ def not_blurred(pixels: Pixels, least_px: float) -> str:
     return too_sharp(blurriness_of_pixels(pixels).score_px, least_px)
 
 
-def video_not_blurred(path: Path, least_px: float) -> str:
-    """Return a sentence if a video is less blurred than ``least_px``, else nothing. 0 measures nothing."""
+def file_not_blurred(path: Path, least_px: float, *, allow_large: bool = False) -> str:
+    """Return a sentence if a photo or video is less blurred than ``least_px``, else nothing. 0 measures nothing."""
     if not least_px:
         return ""
     from tfmlc.deblur.measuring import score_file
 
-    return too_sharp(score_file(path).score_px, least_px)
+    return too_sharp(score_file(path, allow_large=allow_large).score_px, least_px)
 
 
 def is_sharp(path: Path, least_px: float, *, allow_large: bool = False) -> bool:
     """Whether a photo or video is less blurred than ``least_px``; not if it cannot be measured or that is 0."""
-    if not least_px:
-        return False
-    from tfmlc.deblur.measuring import score_file
-
     try:
-        return score_file(path, allow_large=allow_large).score_px < least_px
+        return bool(file_not_blurred(path, least_px, allow_large=allow_large))
     except Exception:  # decoders raise many types; a file that was restored before is left alone
         return False
 

@@ -28,6 +28,7 @@ MOST_PHOTOS, PHOTO_PX = 24, 256  # of the photos that measure the ranges of the 
 RANGE_PERCENT = 99.99  # of the values of a feature; the few beyond are clipped
 FEWEST_CHANNELS = 32  # fewer lose accuracy and gain no time
 Precision = Literal["fp32", "fp16", "int8"]
+Input = dict[str, NDArray[np.float32]]
 
 
 class _Restored(nn.Module):
@@ -78,11 +79,11 @@ def export_onnx(
         raise UserError(f"cannot write {path}: the name must end in .onnx")
     if photos is not None and precision != "int8":
         raise UserError(f"photos measure the ranges for int8; {precision} takes none")
-    some = _calibration(photos)
+    inputs = _calibration(photos)
     was_training = network.training
     network.eval()
     try:
-        content = _converted(_graph(network), precision, some)
+        content = _converted(_graph(network), precision, inputs)
         difference = _largest_difference(network, content)
     finally:
         network.train(was_training)
@@ -123,24 +124,19 @@ def _graph(network: Network) -> bytes:
     return buffer.getvalue()
 
 
-def _calibration(photos: str | Path | None) -> list[Path]:
-    """Return some of the photos, all of which can be read."""
+def _calibration(photos: str | Path | None) -> list[Input]:
+    """Return the middle of some of the photos as inputs of the graph."""
     found = find_images(Path(photos)) if photos is not None else []
-    some = [path for path, _ in found[:: -(-len(found) // MOST_PHOTOS) or 1]]
-    for path in some:
-        read_rgb8(path)
-    return some
+    inputs: list[Input] = []
+    for path, _ in found[:: -(-len(found) // MOST_PHOTOS) or 1]:
+        photo = read_rgb8(path)
+        top, left = (max(0, (side - PHOTO_PX) // 2) for side in photo.shape[:2])
+        part = photo[top : top + PHOTO_PX, left : left + PHOTO_PX].transpose(2, 0, 1)
+        inputs.append({INPUT: (part[None] / 255).astype(np.float32)})
+    return inputs
 
 
-def _middle(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Return the middle of a photo as the input of the graph."""
-    photo = read_rgb8(path)
-    top, left = (max(0, (side - PHOTO_PX) // 2) for side in photo.shape[:2])
-    part = photo[top : top + PHOTO_PX, left : left + PHOTO_PX].transpose(2, 0, 1)
-    return {INPUT: (part[None] / 255).astype(np.float32)}
-
-
-def _converted(content: bytes, precision: Precision, photos: Sequence[Path] = ()) -> bytes:
+def _converted(content: bytes, precision: Precision, inputs: Sequence[Input] = ()) -> bytes:
     """Convert a graph to another precision; its input and output stay float32."""
     if precision == "fp32":
         return content
@@ -153,21 +149,21 @@ def _converted(content: bytes, precision: Precision, photos: Sequence[Path] = ()
         converter = cast(Any, float16)  # without types
         return converter.convert_float_to_float16(model, keep_io_types=True).SerializeToString()
     try:
-        return _in_8_bits(model, photos)
+        return _in_8_bits(model, inputs)
     except UserError:
         raise
     except Exception as error:  # it raises many types
         raise UserError(f"the graph cannot be converted to int8: {' '.join(str(error).split())[:300]}") from error
 
 
-def _in_8_bits(model: Any, photos: Sequence[Path]) -> bytes:
+def _in_8_bits(model: Any, inputs: Sequence[Input]) -> bytes:
     from onnxruntime import quantization
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     add_pre_process_metadata(model)  # the exporter has folded constants and inferred the shapes already
     with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):  # it prints its progress
         smaller = Path(folder, "int8.onnx")
-        if not photos:
+        if not inputs:
             quantization.quantize_dynamic(model, smaller, per_channel=True)
             return smaller.read_bytes()
 
@@ -175,14 +171,13 @@ def _in_8_bits(model: Any, photos: Sequence[Path]) -> bytes:
             """The photos, in ranges of one: the features of all photos of a range are in memory at once."""
 
             def __len__(self) -> int:
-                return len(photos)
+                return len(inputs)
 
             def set_range(self, start_index: int, end_index: int) -> None:
-                self.rest = iter(photos[start_index:end_index])
+                self.rest = iter(inputs[start_index:end_index])
 
             def get_next(self) -> Any:
-                path = next(self.rest, None)
-                return None if path is None else _middle(path)
+                return next(self.rest, None)
 
         quantization.quantize_static(
             model,
