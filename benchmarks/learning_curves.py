@@ -2,7 +2,7 @@
 
 python benchmarks/learning_curves.py DATA WORK [NAME ...] --hours 1 -o results/default/curves.json
 
-DATA has photos/ (sharp), gopro/, reds/ and video-pairs/ (pairs), and held-out/ (pairs of other scenes and moments).
+DATA has photos/ (sharp), gopro/ and reds/ (pairs), and held-out/ (pairs of other scenes and moments).
 Each candidate starts from random weights: straight shifts for a seventh of its steps, then the mixture of
 ``default-genuine``. Its number of steps is what one core does in the hours. The same command continues a stopped run,
 and the results hold every candidate that is finished. A plot is written next to them.
@@ -81,9 +81,8 @@ def train(candidate: str, steps: int, data: Path, work: Path) -> list[dict[str, 
     first = round(steps * FIRST)
     photos, start = f"[{data / 'photos'}]", work / candidate / "first" / "weights.safetensors"
     sources = [f"data.sources.{source}.photos={photos}" for source in ("short", "long", "sharp")]
-    for source, folder in (("gopro", "gopro"), ("reds", "reds"), ("video", "video-pairs")):
-        sources.append(f"data.sources.{source}.pairs={data / folder}")
-    sources += [f"data.sources.{source}.crops={work / source}" for source in ("gopro", "reds")]
+    for source in ("gopro", "reds"):
+        sources += [f"data.sources.{source}.pairs={data / source}", f"data.sources.{source}.crops={work / source}"]
     straight = [f"data.photos={photos}", "data.prepare=4000", "blur_heads=0", f"data.prepared={work / 'straight'}"]
     stages = {
         "first": ("default-first", first, None, straight),

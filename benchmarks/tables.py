@@ -92,6 +92,14 @@ def limits_data_table() -> str:
     return _with(f"{content['model']}, the middle {content['side_px']} px; commit {content['commit']}.", table)
 
 
+def sources_table() -> str:
+    content = _read("default/sources.json")
+    names = [gain["pairs"] for gain in content["rows"][0]["gains"]]
+    rows = [[row["run"], *(f"{gain['gain_db']:+.2f}" for gain in row["gains"])] for row in content["rows"]]
+    table = markdown(["trained on", *(f"gain on {name}, dB" for name in names)], rows)
+    return _with(f"The middle {content['side_px']} px; commit {content['commit']}.", table)
+
+
 def limits_capacity_table() -> str:
     content = _read("default/limits-capacity.json")
     rows = [[row["crops"], f"{row['before_db']:+.2f}", f"{row['after_db']:+.2f}"] for row in content["rows"]]
@@ -650,6 +658,7 @@ TABLES = {
     "gallery": gallery_table,
     "best": best_table,
     "limits data": limits_data_table,
+    "sources": sources_table,
     "limits capacity": limits_capacity_table,
     "limits time": limits_time_table,
     "scales": partial(limits_time_table, "default/scales.json"),

@@ -1,6 +1,7 @@
-"""What limits the training of the default model: data, capacity or time, by an experiment each.
+"""What limits the training of the default model: data (two experiments), capacity or time.
 
 python benchmarks/training_limits.py gap MODEL NAME=PAIRS ... -o results/default/limits-data.json
+python benchmarks/training_limits.py sources NAME=RUN ... --sets NAME=PAIRS --sets ... -o results/default/sources.json
 python benchmarks/training_limits.py memory MODEL PAIRS -o results/default/limits-capacity.json
 python benchmarks/training_limits.py time NAME=RUN ... -o results/default/limits-time.json
 """
@@ -18,6 +19,7 @@ import typer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from tfmlc.config import read_yaml
 from tfmlc.data.datasets.choice import evenly
 from tfmlc.data.datasets.pairs import find_pairs, read_pair
 from tfmlc.deblur import Deblurrer
@@ -42,6 +44,27 @@ app = typer.Typer()
 @app.command()
 def gap(model: str, sets: list[str], output: Output) -> None:
     """The gain in PSNR on pairs that were trained on, on other moments of the same scene, and on other scenes."""
+    rows = mean_gains(model, sets)
+    for row in rows:
+        typer.echo(row)
+    write_result(output, {"model": model, "side_px": SIDE_PX, "rows": rows})
+
+
+@app.command()
+def sources(runs: list[str], sets: Annotated[list[str], typer.Option()], output: Output) -> None:
+    """The gain of runs with different sources of training pairs, on scenes that none of them was trained on."""
+    rows: list[dict[str, object]] = []
+    for name, folder in (run.split("=") for run in runs):
+        config = read_yaml(Path(folder) / "config.yaml")
+        shares = {source: values["fraction"] for source, values in config["data"]["sources"].items()}
+        gains = mean_gains(str(Path(folder) / "weights.safetensors"), sets)
+        rows.append({"run": name, "steps": config["loop"]["steps"], "shares": shares, "gains": gains})
+        typer.echo(rows[-1])
+    write_result(output, {"side_px": SIDE_PX, "rows": rows})
+
+
+def mean_gains(model: str, sets: list[str]) -> list[dict[str, object]]:
+    """The mean gain in PSNR in the middle of the images of each set, ``NAME=FOLDER``."""
     deblur = Deblurrer(load_network(find_model(model)), precision="fp32").unguarded()
     rows: list[dict[str, object]] = []
     for name, folder in (one.split("=") for one in sets):
@@ -53,8 +76,7 @@ def gap(model: str, sets: list[str], output: Output) -> None:
         rows.append(
             {"pairs": name, "images": len(found), "blurry": round(before, 3), "gain_db": round(after - before, 3)}
         )
-        typer.echo(rows[-1])
-    write_result(output, {"model": model, "side_px": SIDE_PX, "rows": rows})
+    return rows
 
 
 @app.command()

@@ -62,21 +62,21 @@ ALL_BLUR: dict[str, Any] = {
 }
 CROPS_384: dict[str, Any] = {"crop_px": 384, "crop_step_px": 224}
 MIXED_LIGHT: dict[str, Any] = {"light": "mixed", "highlight_gain": [1, 2]}
-# Name the folders: data.sources.short.photos=[photos/], long and sharp as well, data.sources.gopro.pairs=FOLDER, ...
+# Name the folders: data.sources.short.photos=[photos/], long and sharp as well, data.sources.gopro.pairs=FOLDER and reds.
+# Blur made from videos is not among them: it made other scenes worse (docs/results/models.md).
 GENUINE: dict[str, Any] = {
     "patch_px": 192,
     "sources": {
-        "short": {"fraction": 0.3, "prepare": 8000, "blur": {**MIXED_LIGHT, "strength_px": [3, 24]}},
+        "short": {"fraction": 0.42, "prepare": 8000, "blur": {**MIXED_LIGHT, "strength_px": [3, 24]}},
         "long": {
             "fraction": 0.1,
             "prepare": 3000,
             "blur": {**MIXED_LIGHT, "strength_px": [16, 60], "exposure": [0.2, 1.6], "jpeg_quality": [70, 100]},
         },
         "gopro": {"fraction": 0.24, **CROPS_384},
-        "reds": {"fraction": 0.15, **CROPS_384},
-        "video": {"fraction": 0.18},
+        "reds": {"fraction": 0.2, **CROPS_384},
         "sharp": {
-            "fraction": 0.03,
+            "fraction": 0.04,
             "prepare": 600,
             "blur": {"strength_px": [0, 1], "read_noise": [0, 0.02], "jpeg_quality": [60, 100]},
         },
@@ -109,17 +109,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loop": {**MUON, "steps": 9000, "warmup_steps": 50},
         "blur_heads": 1.0,
     },
-    "default-genuine": {  # continues with a head at full resolution and genuine pairs
-        "network": {"name": "hinet", "start": "runs/default/weights.safetensors", "sizes": {"head": 16}},
+    "default-genuine": {  # continues with a head at full resolution, a second scale and genuine pairs
+        "network": {"name": "hinet", "start": "runs/default/weights.safetensors", "sizes": {"head": 16, "scales": 2}},
         "data": GENUINE,
         "loop": {
             **MUON,
-            "steps": 3400,
-            "batch_size": 24,
+            "steps": 6000,
             "learning_rate": 0.003,
-            "final_learning_rate": 1e-4,
+            "final_learning_rate": 2e-5,
             "warmup_steps": 40,
-            "ema_decay": 0.997,
+            "gradient_clip": 5.0,  # otherwise batches with a nearly sharp image dominate Muon's momentum
+            "ema_decay": 0.998,
         },
         "mesh": 0.03,
     },
