@@ -62,7 +62,7 @@ ALL_BLUR: dict[str, Any] = {
 }
 CROPS_384: dict[str, Any] = {"crop_px": 384, "crop_step_px": 224}
 MIXED_LIGHT: dict[str, Any] = {"light": "mixed", "highlight_gain": [1, 2]}
-# Name the folders: data.sources.short.photos=[photos/], long and sharp as well, data.sources.gopro.pairs=FOLDER and reds.
+# Name the folders: data.sources.short.photos=[photos/], long and sharp as well, data.sources.gopro.pairs=FOLDER, reds.
 # Blur made from videos is not among them: it made other scenes worse (docs/results/models.md).
 GENUINE: dict[str, Any] = {
     "patch_px": 192,
