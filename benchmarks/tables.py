@@ -95,8 +95,13 @@ def limits_data_table() -> str:
 def sources_table() -> str:
     content = _read("default/sources.json")
     names = [gain["pairs"] for gain in content["rows"][0]["gains"]]
-    rows = [[row["run"], *(f"{gain['gain_db']:+.2f}" for gain in row["gains"])] for row in content["rows"]]
-    table = markdown(["trained on", *(f"gain on {name}, dB" for name in names)], rows)
+    norms = ("gradient_norm_median", "gradient_norm_90")
+    rows = [
+        [row["run"], *(f"{gain['gain_db']:+.2f}" for gain in row["gains"]), *(f"{row[norm]:.0f}" for norm in norms)]
+        for row in content["rows"]
+    ]
+    titles = ("gradient's norm, median", "90 % quantile")
+    table = markdown(["trained on", *(f"gain on {name}, dB" for name in names), *titles], rows)
     return _with(f"The middle {content['side_px']} px; commit {content['commit']}.", table)
 
 
