@@ -58,7 +58,7 @@ def sources(runs: list[str], sets: Annotated[list[str], typer.Option()], output:
         config = read_yaml(Path(folder) / "config.yaml")
         shares = {source: values["fraction"] for source, values in config["data"]["sources"].items()}
         gains = mean_gains(str(Path(folder) / "weights.safetensors"), sets)
-        norms = [event.value for events in logs(Path(folder)) for event in events.Scalars("gradient_norm")]
+        norms = [event.value for event in logged(Path(folder), "gradient_norm")]
         median, high = (round(float(value), 1) for value in np.quantile(norms, [0.5, 0.9]))
         of_gradient = {"gradient_norm_median": median, "gradient_norm_90": high}
         rows.append({"run": name, "steps": config["loop"]["steps"], "shares": shares, "gains": gains, **of_gradient})
@@ -119,20 +119,20 @@ def time(runs: list[str], output: Output) -> None:
 
 def validations(run: Path) -> Iterator[dict[str, Any]]:
     """The validations of a run: step, PSNR and, if it was logged at that step, the learning rate."""
-    for events in logs(run):
-        if "validation/psnr" in events.Tags()["scalars"]:
-            rates = {event.step: event.value for event in events.Scalars("learning_rate")}
-            for event in events.Scalars("validation/psnr"):
-                rate = rates.get(event.step)
-                row = {"step": event.step, "psnr": round(event.value, 3)}
-                yield {**row, "learning_rate": None if rate is None else round(rate, 6)}
+    rates = {event.step: event.value for event in logged(run, "learning_rate")}
+    for event in logged(run, "validation/psnr"):
+        rate = rates.get(event.step)
+        row = {"step": event.step, "psnr": round(event.value, 3)}
+        yield {**row, "learning_rate": None if rate is None else round(rate, 6)}
 
 
-def logs(run: Path) -> Iterator[EventAccumulator]:
+def logged(run: Path, name: str) -> Iterator[Any]:
+    """The values of a scalar in the logs of a run, with their steps."""
     for path in sorted(run.rglob("events*")):
         events = EventAccumulator(str(path), size_guidance={"scalars": 0})
         events.Reload()
-        yield events
+        if name in events.Tags()["scalars"]:
+            yield from events.Scalars(name)
 
 
 def crop_of(pair: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> Tensor:
