@@ -116,7 +116,8 @@ def limits_capacity_table() -> str:
 
 def limits_time_table(path: str = "default/limits-time.json") -> str:
     content = _read(path)
-    rows = [[row["run"], row["step"], f"{row['psnr']:.2f}", f"{row['learning_rate']:.4f}"] for row in content["rows"]]
+    rates = {row["learning_rate"]: f"{row['learning_rate'] or 0:.4f}" for row in content["rows"]} | {None: ""}
+    rows = [[row["run"], row["step"], f"{row['psnr']:.2f}", rates[row["learning_rate"]]] for row in content["rows"]]
     return _with(f"Commit {content['commit']}.", markdown(["run", "step", "PSNR", "learning rate"], rows))
 
 
@@ -667,6 +668,7 @@ TABLES = {
     "limits capacity": limits_capacity_table,
     "limits time": limits_time_table,
     "scales": partial(limits_time_table, "default/scales.json"),
+    "outliers": partial(limits_time_table, "default/outliers.json"),
     "deblurring": deblurring_table,
     "speedups": speedups_table,
     "start": start_table,

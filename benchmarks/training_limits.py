@@ -120,7 +120,7 @@ def time(runs: list[str], output: Output) -> None:
 def validations(run: Path) -> Iterator[dict[str, Any]]:
     """The validations of a run: step, PSNR and, if it was logged at that step, the learning rate."""
     rates = {event.step: event.value for event in logged(run, "learning_rate")}
-    for event in logged(run, "validation/psnr"):
+    for event in {event.step: event for event in logged(run, "validation/psnr")}.values():  # once, if it was resumed
         rate = rates.get(event.step)
         row = {"step": event.step, "psnr": round(event.value, 3)}
         yield {**row, "learning_rate": None if rate is None else round(rate, 6)}
