@@ -116,8 +116,11 @@ def limits_capacity_table() -> str:
 
 def limits_time_table(path: str = "default/limits-time.json") -> str:
     content = _read(path)
-    rates = {row["learning_rate"]: f"{row['learning_rate'] or 0:.4f}" for row in content["rows"]} | {None: ""}
-    rows = [[row["run"], row["step"], f"{row['psnr']:.2f}", rates[row["learning_rate"]]] for row in content["rows"]]
+    rows = [
+        [row["run"], row["step"], f"{row['psnr']:.2f}", "" if rate is None else f"{rate:.4f}"]
+        for row in content["rows"]
+        for rate in [row["learning_rate"]]
+    ]
     return _with(f"Commit {content['commit']}.", markdown(["run", "step", "PSNR", "learning rate"], rows))
 
 
