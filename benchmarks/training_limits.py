@@ -9,6 +9,7 @@ python benchmarks/training_limits.py time NAME=RUN ... -o results/default/limits
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,7 +59,7 @@ def sources(runs: list[str], sets: Annotated[list[str], typer.Option()], output:
         config = read_yaml(Path(folder) / "config.yaml")
         shares = {source: values["fraction"] for source, values in config["data"]["sources"].items()}
         gains = mean_gains(str(Path(folder) / "weights.safetensors"), sets)
-        norms = [event.value for event in logged(Path(folder), "gradient_norm")]
+        norms = [event.value for event in logged(Path(folder))["gradient_norm"]]
         median, high = (round(float(value), 1) for value in np.quantile(norms, [0.5, 0.9]))
         of_gradient = {"gradient_norm_median": median, "gradient_norm_90": high}
         rows.append({"run": name, "steps": config["loop"]["steps"], "shares": shares, "gains": gains, **of_gradient})
@@ -119,20 +120,23 @@ def time(runs: list[str], output: Output) -> None:
 
 def validations(run: Path) -> Iterator[dict[str, Any]]:
     """The validations of a run: step, PSNR and, if it was logged at that step, the learning rate."""
-    rates = {event.step: event.value for event in logged(run, "learning_rate")}
-    for event in {event.step: event for event in logged(run, "validation/psnr")}.values():  # once, if it was resumed
+    scalars = logged(run)
+    rates = {event.step: event.value for event in scalars["learning_rate"]}
+    for event in {event.step: event for event in scalars["validation/psnr"]}.values():  # once, if it was resumed
         rate = rates.get(event.step)
         row = {"step": event.step, "psnr": round(event.value, 3)}
         yield {**row, "learning_rate": None if rate is None else round(rate, 6)}
 
 
-def logged(run: Path, name: str) -> Iterator[Any]:
-    """The values of a scalar in the logs of a run, with their steps."""
+def logged(run: Path) -> dict[str, list[Any]]:
+    """The scalars in the logs of a run, with their steps."""
+    scalars: dict[str, list[Any]] = defaultdict(list)
     for path in sorted(run.rglob("events*")):
         events = EventAccumulator(str(path), size_guidance={"scalars": 0})
         events.Reload()
-        if name in events.Tags()["scalars"]:
-            yield from events.Scalars(name)
+        for name in events.Tags()["scalars"]:
+            scalars[name] += events.Scalars(name)
+    return scalars
 
 
 def crop_of(pair: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> Tensor:

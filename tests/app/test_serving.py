@@ -8,6 +8,8 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,16 @@ def test_a_server_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch)
     assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
 
 
+@contextmanager
+def terminal() -> Generator[None]:
+    """Children end with the terminal, also where the tests run under ``nohup``."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.multiprocess
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
 def test_no_end_of_the_page_leaves_files(tmp_path: Path) -> None:
@@ -101,7 +113,7 @@ def test_no_end_of_the_page_leaves_files(tmp_path: Path) -> None:
     for end in (signal.SIGKILL, signal.SIGHUP):
         command = [sys.executable, "-m", "tfmlc.cli", "app", "--port", str(free_port())]
         environment = {**os.environ, "TMPDIR": str(tmp_path)}
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as page:
+        with terminal(), subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as page:
             try:
                 assert page.stderr is not None
                 assert "in a browser" in next(line for line in page.stderr if line.startswith("tfmlc: "))
