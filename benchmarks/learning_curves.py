@@ -47,27 +47,27 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
 BATCH, PATCH_PX, FIRST, VALIDATIONS = 16, 192, 1 / 7, 12
 LONGER = 8  # times as many steps, for the extrapolation
 MEASURED_STEPS, OTHER_WORK = 3, 1.2  # a step also loads data and updates weights
-LOOP = [f"loop.batch_size={BATCH}", "loop.precision=auto", "loop.ema_decay=0.997", "loop.save_every_steps=100"]
+LOOP = ["loop.precision=auto", "loop.ema_decay=0.997", "loop.save_every_steps=100"]
 
 
-def seconds_of_step(name: str, sizes: dict[str, Any]) -> float:
-    """The time of a forward and a backward pass on one core."""
+def seconds_of_step(name: str, sizes: dict[str, Any], batch: int, patch_px: int, *, fp32: bool = False) -> float:
+    """The processor time of a forward and a backward pass, and of other work with it."""
     network = channels_last(build_network(name, **sizes))
-    blurry = torch.rand(BATCH, 3, PATCH_PX, PATCH_PX).contiguous(memory_format=torch.channels_last)
-    fast, best = fast_precision(torch.device("cpu")) == "bf16", float("inf")
+    blurry = torch.rand(batch, 3, patch_px, patch_px).contiguous(memory_format=torch.channels_last)
+    fast, best = not fp32 and fast_precision(torch.device("cpu")) == "bf16", float("inf")
     for _ in range(MEASURED_STEPS):
-        started = time.perf_counter()
+        started = time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
             stages = network(blurry)
         torch.stack([(stage.float() - blurry).square().mean() for stage in stages]).sum().backward()
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     return best * OTHER_WORK
 
 
 def plan(name: str, sizes: dict[str, Any], hours: float, path: Path) -> dict[str, float]:
     """The steps of a candidate: measured once, and read afterwards."""
     if not path.exists():
-        step_s = seconds_of_step(name, sizes)
+        step_s = seconds_of_step(name, sizes, BATCH, PATCH_PX)
         weights = count_parameters(build_network(name, **sizes))
         content = {"million_weights": round(weights / 1e6, 2), "seconds_per_step": round(step_s, 3)}
         write_atomically(path, json.dumps({**content, "steps": round(hours * 3600 / step_s)}).encode())
@@ -79,25 +79,39 @@ def train(candidate: str, steps: int, data: Path, work: Path) -> list[dict[str, 
     name, sizes = CANDIDATES[candidate]
     rows: list[dict[str, Any]] = []
     first = round(steps * FIRST)
-    photos, start = f"[{data / 'photos'}]", work / candidate / "first" / "weights.safetensors"
-    sources = [f"data.sources.{source}.photos={photos}" for source in ("short", "long", "sharp")]
-    for source in ("gopro", "reds"):
-        sources += [f"data.sources.{source}.pairs={data / source}", f"data.sources.{source}.crops={work / source}"]
-    straight = [f"data.photos={photos}", "data.prepare=4000", "blur_heads=0", f"data.prepared={work / 'straight'}"]
+    start = work / candidate / "first" / "weights.safetensors"
+    straight = [f"data.photos=[{data / 'photos'}]", "data.prepare=4000", "blur_heads=0"]
     stages = {
-        "first": ("default-first", first, None, straight),
-        "second": ("default-genuine", steps - first, str(start), [*sources, "mesh=0", f"data.prepared={work / 'all'}"]),
+        "first": ("default-first", first, None, [*straight, f"data.prepared={work / 'straight'}"]),
+        "second": ("default-genuine", steps - first, str(start), mixture(data, work)),
     }
     for stage, (preset, count, weights, settings) in stages.items():
         network = json.dumps({"name": name, "sizes": sizes, "start": weights})
-        validation = [f"validation.pairs={data / 'held-out'}", "validation.images=15"]
-        validation.append(f"validation.every_steps={max(1, count // VALIDATIONS)}")
-        loop = [*LOOP, f"loop.steps={count}"]
+        loop = [
+            *LOOP,
+            f"loop.batch_size={BATCH}",
+            f"loop.steps={count}",
+            *validation(data, max(1, count // VALIDATIONS)),
+        ]
         run = work / candidate / stage
-        train_network(load_recipe(preset, [f"network={network}", *settings, *loop, *validation]), run)
+        train_network(load_recipe(preset, [f"network={network}", *settings, *loop]), run)
         seen = 0 if stage == "first" else first
         rows += [{"stage": stage, **row, "step": int(row["step"]) + seen} for row in validations(run)]
     return rows
+
+
+def mixture(data: Path, work: Path) -> list[str]:
+    """The settings that name the data of ``default-genuine``."""
+    settings = [f"data.sources.{source}.photos=[{data / 'photos'}]" for source in ("short", "long", "sharp")]
+    for source in ("gopro", "reds"):
+        settings += [f"data.sources.{source}.pairs={data / source}", f"data.sources.{source}.crops={work / source}"]
+    return [*settings, "mesh=0", f"data.prepared={work / 'all'}"]
+
+
+def validation(data: Path, every_steps: int) -> list[str]:
+    """The settings of the validation on held-out pairs."""
+    pairs = f"validation.pairs={data / 'held-out'}"
+    return [pairs, "validation.images=15", f"validation.every_steps={every_steps}"]
 
 
 def extrapolated(rows: list[dict[str, Any]]) -> dict[str, float]:
