@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tfmlc.runtime.device import fast_precision
+
 # Coefficients of the quintic Newton-Schulz iteration. It brings singular values between about 0.7 and 1.2.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -18,7 +20,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     """Bring all singular values of a matrix near one, by five Newton-Schulz iterations.
 
     Args:
-        matrix: The matrix. On a GPU the iterations use bf16.
+        matrix: The matrix. The iterations use bf16 where the device is fast at it.
 
     Returns:
         The matrix, in the dtype of the input.
@@ -29,7 +31,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
         True
     """
     a, b, c = NEWTON_SCHULZ
-    working = matrix.bfloat16() if matrix.is_cuda else matrix.float()  # many CPUs are slow in bf16
+    working = matrix.bfloat16() if fast_precision(matrix.device) == "bf16" else matrix.float()
     wide: Tensor = working if matrix.shape[0] <= matrix.shape[1] else working.T
     wide = torch.nn.functional.normalize(wide.flatten(), dim=0).view(wide.shape)
     for _ in range(ITERATIONS):
