@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from conftest import cells, make_photo
+from tfmlc.cli import app
 from tfmlc.config import checked
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import is_scored
@@ -97,6 +99,17 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'TFMLC shared'"):
         study(config_of(tmp_path, only=["TFMLC shred"]), tmp_path / "results", tmp_path / "work")
+
+
+def test_sets_to_score_on_are_asked_for_before_any_work(tmp_path: Path) -> None:
+    given = ["study", f"photos=[{tmp_path}]", "-o", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
+    run = CliRunner().invoke(app, ["reproduce", *given])
+    assert run.exit_code == 2
+    assert run.stderr == "tfmlc: name a set to score on: pairs={NAME: FOLDER} or sharp={NAME: FOLDER}\n"
+    both = {"pairs": {"test": tmp_path}, "sharp": {"test": tmp_path}}
+    with pytest.raises(UserError, match="pairs and sharp both have a set 'test': give one another name"):
+        study(config_of(tmp_path, **both), tmp_path / "results", tmp_path / "work")
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_run_has_a_name_of_its_own(tmp_path: Path) -> None:

@@ -59,13 +59,14 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
         The summary as a Markdown table.
 
     Raises:
-        UserError: If photos, sets, weights or metrics are missing, or a folder is of a study with other settings,
-            photos or weights.
+        UserError: If photos, sets, weights or metrics are missing, two sets have one name, or a folder is of a study
+            with other settings, photos or weights.
     """
     named = losses(config)
     for name in [*config.only, *config.repeated]:
         if name not in named:
             raise unknown_name("loss", name, named)
+    _check_sets(config)
     check_available(METRICS)
     _check_same_study(config, work)
     for name in sets_of(config):
@@ -89,6 +90,13 @@ def study(config: StudyConfig, output: Path, work: Path) -> str:
             _score(config, output, work, trained, own)  # together, because they share what sharp images cost
     trained_adapters = sorted((work / "adapters").glob("*.safetensors"))
     return summarize(config, output, {path.stem: read_learned(path).accuracy for path in trained_adapters})
+
+
+def _check_sets(config: StudyConfig) -> None:
+    if not sets_of(config):
+        raise UserError("name a set to score on: pairs={NAME: FOLDER} or sharp={NAME: FOLDER}")
+    for name in config.pairs.keys() & config.sharp.keys():
+        raise UserError(f"pairs and sharp both have a set {name!r}: give one another name")
 
 
 def _check_same_study(config: StudyConfig, work: Path) -> None:
