@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from conftest import make_photo
 from tfmlc.backbones import build_backbone
+from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.io.images import Image, write_image
 from tfmlc.losses import Adapter, FeatureMatchingLoss, MadeFor, charbonnier, edge, psnr_loss
 from tfmlc.metrics.registry import METRICS
 from tfmlc.networks import NETWORKS, build_network, load_network, save_network
+from tfmlc.training import sweep
 from tfmlc.training.objective import Restoration, balanced_weight
 from tfmlc.training.presets import PRESETS, load_recipe, scale_to
 from tfmlc.training.sweep import sweep_ratios
@@ -226,8 +229,32 @@ def test_validation_and_a_sweep(tmp_path: Path, gopro: Path) -> None:
     assert sweep_ratios(config, tmp_path, "0.5,2") == said
     assert (tmp_path / "sweep.png").is_file()
     assert (run / "state.safetensors").stat().st_mtime_ns == before  # no step was taken again
-    with pytest.raises(UserError, match="must be numbers"):
-        sweep_ratios(config, tmp_path, "0.5;2")
+
+
+@pytest.mark.parametrize("ratios", ["0.3;1", "inf", "nan,1", "-1", "", "1,,3"])
+def test_ratios_that_cannot_be_tried_are_refused(tmp_path: Path, gopro: Path, ratios: str) -> None:
+    config = load_recipe("hinet-gopro-fmlc", [f"data.pairs={gopro}", f"validation.pairs={gopro}"])
+    with pytest.raises(UserError, match=f"--sweep {ratios} must be numbers"):
+        sweep_ratios(config, tmp_path / "sweep", ratios)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_sweep_continues_runs_of_other_settings_by_force(
+    tmp_path: Path, gopro: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[str, bool]] = []
+
+    def train(_: object, run: Path, *, force: bool) -> None:
+        runs.append((run.name, force))
+
+    monkeypatch.setattr(sweep, "train_network", train)
+    monkeypatch.setattr(sweep, "last_scores", lambda _: {"psnr": 30.0, "lpips": 0.1})
+    command = ["train", "hinet-gopro-fmlc", "-o", str(tmp_path), f"data.pairs={gopro}", f"validation.pairs={gopro}"]
+    for more, force in (([], False), (["--force"], True)):
+        run = CliRunner().invoke(app, [*command, "--sweep", "0, 1", *more])
+        assert run.exit_code == 0, run.output
+        assert runs == [("ratio-0", force), ("ratio-1", force)]
+        runs.clear()
 
 
 def test_a_measured_weight_is_used_again_with_the_same_settings_alone(tmp_path: Path, gopro: Path) -> None:

@@ -60,7 +60,7 @@ def train(
         if sweep is not None:
             from tfmlc.training.sweep import sweep_ratios
 
-            said = sweep_ratios(config, folder, sweep)
+            said = sweep_ratios(config, folder, sweep, force=force)
         else:
             said = f"weights: {train_network(config, folder, force=force)}"
         if smoke:
