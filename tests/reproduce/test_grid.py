@@ -37,7 +37,9 @@ def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(grid, "unavailable", lambda _: {})  # which asks the hub
     (listed := tmp_path / "RealBlur_R_test_list.txt").write_text("")  # RealBlur can be a list as well as a folder
     config = GridConfig(gopro=tmp_path, realblur_r=listed)
-    said = reproduce_table("table1", config, tmp_path / "out", tmp_path / "work")
+    made = reproduce_table("table1", config, tmp_path / "out", tmp_path / "work")
+    said = made.text
+    assert len(made.missing) == said.count("missing: ") == len(cells_of("table1", config.backbone))
     line = next(line for line in said.splitlines() if line.startswith("- RealBlur-J-hinet-tfmlc"))
     assert "RealBlur-J from RealBlur.tar.gz, http://cg.postech" in line
     assert "see tfmlc data realblur, and set realblur_j=FOLDER" in line
@@ -49,6 +51,15 @@ def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: p
         "- GoPro-hinet-control: missing: HINet-GoPro.pth from https://github.com/megvii-model/HINet: "
         "put the official GoPro weights under that name into the folder that TFMLC_WEIGHTS names"
     )
+
+
+def test_a_table_with_missing_cells_exits_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "unavailable", lambda _: {})  # which asks the hub
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(app, ["reproduce", "table1"])
+    assert run.exit_code == 1
+    assert "- GoPro-hinet-control: missing: " in run.stdout
+    assert any(line.startswith("| set") for line in run.stdout.splitlines())
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -87,7 +98,7 @@ def test_a_quick_cell_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pyt
         raise AssertionError("done before")
 
     monkeypatch.setattr(grid, "train_network", not_again)
-    assert reproduce_table("table3", config, output, work, quick=True) == said
+    assert reproduce_table("table3", config, output, work, quick=True).text == said
 
 
 def test_differences_and_gaps() -> None:

@@ -23,7 +23,7 @@ from tfmlc.reproduce.inputs import GridConfig
 locks.LEASE_S = 3.0
 grid.METRICS, grid.kept_weights, paper.BLOCKS = ("periodicity",), lambda *_: None, (1, 3)
 config = GridConfig(backbone="dinov2-vit-s14")
-print(grid.reproduce_table("table3", config, Path(folder, "out"), Path(folder, "work"), quick=True))
+print(grid.reproduce_table("table3", config, Path(folder, "out"), Path(folder, "work"), quick=True).text)
 """
 RUNS = {"hinet-dinov2-vit-s14-1", "hinet-dinov2-vit-s14-3"}
 

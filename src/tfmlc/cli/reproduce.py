@@ -81,7 +81,7 @@ def _reproduce(
 ) -> None:
     """Run or plan a table.
 
-    Several machines can run the same command in the same folder.
+    Several machines can run the same command in the same folder. The exit status is 1 if cells are missing.
     """
     with one_line_errors():
         from tfmlc.config import checked, override
@@ -98,4 +98,6 @@ def _reproduce(
         from tfmlc.reproduce.grid import reproduce_table
 
         made = reproduce_table(table, config, output, work or Path("runs") / name, quick=quick)
-        show(*made.splitlines())
+        show(*made.text.splitlines())
+        if made.missing:
+            raise typer.Exit(1)

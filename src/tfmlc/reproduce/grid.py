@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,27 @@ from tfmlc.training.presets import load_recipe
 from tfmlc.training.train import train_network
 
 REHEARSAL = "Rehearsal: tiny networks on generated images. The numbers only show that the code runs."
+MISSING = "missing: "
 METRICS = ("brisque", "pi", "lpips", "pieapp")
 QUICK_PHOTOS, QUICK_PX = 6, 256
 
 
-def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Path, *, quick: bool = False) -> str:
+@dataclass(frozen=True)
+class MadeTable:
+    """A table of the paper, as far as its cells are finished.
+
+    Attributes:
+        text: The state of each cell and the table beside the paper's values, as Markdown.
+        missing: The names of the cells that cannot run, because data or weights are missing.
+    """
+
+    text: str
+    missing: list[str]
+
+
+def reproduce_table(
+    table: TableName, config: GridConfig, output: Path, work: Path, *, quick: bool = False
+) -> MadeTable:
     """Run all cells of a table that can run and are not finished.
 
     Several machines can do this at once if they share both folders: each takes cells that no other one works on, and
@@ -55,7 +72,7 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
             This runs the code of every cell. The numbers mean nothing, so they are not compared with the paper's.
 
     Returns:
-        The state of each cell and the table beside the paper's values, as Markdown.
+        The table, and the cells that are missing.
 
     Raises:
         UserError: If data does not exist, or ``output`` has scores with other settings or of a rehearsal.
@@ -69,19 +86,21 @@ def reproduce_table(table: TableName, config: GridConfig, output: Path, work: Pa
         with claimed(work / "claims" / "data", wait_s=WAIT_FOREVER_S):
             config = _quick_data(config, work)
     Grid(config, work, files, quick=quick).run(cells)
-    plan = [f"- {cell.name}: {_state(cell, config, files[cell.name], quick=quick)}" for cell in cells]
+    states = {cell.name: _state(cell, config, files[cell.name], quick=quick) for cell in cells}
+    plan = [f"- {name}: {state}" for name, state in states.items()]
     rows = [_row(cell, files[cell.name], quick=quick) for cell in cells]
     if done := [path for path in files.values() if path.exists()]:
         plan.append(f"- report: {write_report(done, output)}")
     write_result(output / "summary.json", {"table": table, "rehearsal": quick, "rows": rows})
-    return "\n".join([*plan, "", *([REHEARSAL, ""] if quick else []), as_table(rows)])
+    text = "\n".join([*plan, "", *([REHEARSAL, ""] if quick else []), as_table(rows)])
+    return MadeTable(text, [name for name, state in states.items() if state.startswith(MISSING)])
 
 
 def _state(cell: Cell, config: GridConfig, file: Path, *, quick: bool) -> str:
     if file.exists():
         return "done"
     lacks = missing(cell, config, quick=quick)
-    return f"missing: {'; '.join(lacks)}" if lacks else "another process works on it: run the same command again later"
+    return f"{MISSING}{'; '.join(lacks)}" if lacks else "another process works on it: run the same command again later"
 
 
 class Grid:
