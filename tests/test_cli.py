@@ -347,6 +347,10 @@ def test_synthesize_and_evaluate(tmp_path: Path, model: str) -> None:
     refused(tfmlc("evaluate", model, tmp_path / "set", "-o", tmp_path / "s.json", "--metrics", "psrn"), "'psnr'")
     refused(tfmlc("evaluate", model, tmp_path / "photos", "-o", tmp_path / "s.json"), "no folder blur")
     assert tfmlc("evaluate", "blurry", tmp_path / "set", "-o", tmp_path / "blurry.json", "--save").exit_code == 0
+    spaced = ("--metrics", "psnr, ssim,  periodicity", "--protocol", "gopro-hinet, gopro-basicsr")
+    result = tfmlc("evaluate", "blurry", tmp_path / "set", "-o", tmp_path / "spaced.json", *spaced)
+    assert result.exit_code == 0, result.output
+    assert all(name in result.stdout for name in ("gopro-basicsr/psnr", "gopro-hinet/ssim", "periodicity"))
     files = (tmp_path / "s.json", tmp_path / "blurry.json")
     report = tfmlc("report", *files, "-o", tmp_path / "report", "--dataset", tmp_path / "set")
     assert report.stdout == f"report: {tmp_path / 'report' / 'report.html'}\n"

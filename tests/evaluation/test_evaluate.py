@@ -229,6 +229,8 @@ def test_score_refuses_what_it_cannot_compare() -> None:
             score(restored, photo)
     with pytest.raises(UserError, match="did you mean 'gopro-hinet'"):
         score(photo, photo, protocol="gopro-hinett")
+    with pytest.raises(UserError, match="unknown protocol 'all'"):
+        score(photo, photo, protocol="all")
 
 
 @pytest.mark.weights

@@ -77,6 +77,7 @@ def evaluate(
         from tfmlc.evaluation.evaluate import evaluate as run
         from tfmlc.evaluation.show import as_text, unavailable_in
         from tfmlc.evaluation.sources import TLC, RestoreSettings
+        from tfmlc.metrics.protocols import comma_separated
         from tfmlc.reproduce.paper import find_values
 
         if paper is not None and len(datasets) > 1:
@@ -85,7 +86,7 @@ def evaluate(
         results = run(
             {model: output} | ({f"{model}{TLC}": output.parent / f"{output.stem}-tlc{output.suffix}"} if tlc else {}),
             datasets,
-            metrics=[name for name in dict.fromkeys(metrics.split(",")) if name and name != "ssim"],  # the protocol's
+            metrics=[name for name in dict.fromkeys(comma_separated(metrics)) if name != "ssim"],  # the protocol's
             protocols=_protocols(protocol, published or ()),
             restoring=RestoreSettings(device, precision, tile, save, find_cluster(ray, ray_cores), official, blur_kind),
             overwrite=overwrite,

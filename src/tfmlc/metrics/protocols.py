@@ -69,13 +69,27 @@ def find_protocols(names: str | Sequence[str]) -> list[str]:
 
     Raises UserError for unknown names.
     """
-    wanted = [name for name in names.split(",") if name] if isinstance(names, str) else list(names)
+    wanted = comma_separated(names) if isinstance(names, str) else list(names)
     if wanted == ["all"]:
         return list(PROTOCOLS)
     for name in wanted:
-        if name not in PROTOCOLS:
-            raise unknown_name("protocol", name, PROTOCOLS)
+        _find_protocol(name)
     return wanted
+
+
+def _find_protocol(name: str) -> Protocol:
+    if name not in PROTOCOLS:
+        raise unknown_name("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]
+
+
+def comma_separated(text: str) -> list[str]:
+    """Return the names in a text, without the spaces around them.
+
+    >>> comma_separated("lpips, dists,")
+    ['lpips', 'dists']
+    """
+    return [name for part in text.split(",") if (name := part.strip())]
 
 
 def score(
@@ -101,13 +115,13 @@ def score(
         >>> score(sharp, sharp, protocol="gopro-basicsr")
         {'psnr': inf, 'ssim': 1.0}
     """
-    find_protocols([protocol])
+    defined = _find_protocol(protocol)
     for name, image in (("restored", restored), ("sharp", sharp)):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(f"{name} must be uint8 RGB h w 3; it is {image.dtype} {image.shape}")
     if restored.shape != sharp.shape:
         raise different_sizes("restored", restored.shape, "sharp", sharp.shape)
-    found = PROTOCOLS[protocol].scores(restored, sharp) if {"psnr", "ssim"} & set(metrics) else {}
+    found = defined.scores(restored, sharp) if {"psnr", "ssim"} & set(metrics) else {}
     kept = {name: value for name, value in found.items() if name in (*metrics, "aligned")}
     others = [name for name in metrics if name not in ("psnr", "ssim")]
     for name in others:
