@@ -258,6 +258,8 @@ def test_a_baseline_that_is_part_of_a_model_in_training_has_no_dropout() -> None
     loss = BaselineLoss("LPIPS-alex").train()
     images = torch.rand(2, 1, 3, 64, 64)
     assert len({float(loss(*images)) for _ in range(4)}) == 1
+    with pytest.raises(UserError, match=r"must lie in \[0, 1\]"):
+        loss(*images * 255)
 
 
 class TestBadInput:

@@ -69,7 +69,7 @@ def test_its_weight_in_training_is_measured_unless_given() -> None:
     assert checked(LossConfig, {"kind": "default"}).weight == "auto"
     assert checked(LossConfig, {"kind": "default", "weight": 20}).weight == 20
     assert checked(LossConfig, {"kind": "fmlc"}).weight == "paper"
-    with pytest.raises(UserError, match=r"no weight for the loss that ships: set loss\.weight=auto"):
+    with pytest.raises(UserError, match=r"no weight for the loss default: set loss\.weight=auto"):
         checked(LossConfig, {"kind": "default", "weight": "paper"})
 
 
@@ -107,3 +107,13 @@ def test_an_adapter_of_ones_own(loss: FeatureMatchingLoss, photo: torch.Tensor) 
     other = Adapter(mode="token", width=384, hidden=8, made_for=MadeFor("dinov2-vit-s14", 3))
     with pytest.raises(UserError, match="made for dinov2-vit-s14 block 3, not for dinov2-student block 3"):
         FeatureMatchingLoss(adapter=other)
+
+
+def test_a_block_and_wrong_arguments_are_not_ignored() -> None:
+    assert FeatureMatchingLoss(block=1).block == 1
+    with pytest.raises(UserError, match="block"):
+        FeatureMatchingLoss(block=7)
+    with pytest.raises(UserError, match="build_backbone makes one by name"):
+        FeatureMatchingLoss("vgg16")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="weights of its own"):
+        FeatureMatchingLoss.load("default", weights="nofile")

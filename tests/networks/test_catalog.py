@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,23 @@ def test_what_a_network_shows(tmp_path: Path) -> None:
     shown = repr(load_network(tmp_path / "a.safetensors")).splitlines()[1]
     assert "name='hinet', width=" in shown
     assert "window=" in repr(with_local_statistics(small("hinet"), crop_px=64))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "words"),
+    [
+        ("hinet", {"widht": 8}, "did you mean 'width'"),
+        ("hinet", {"width": 0}, "width = 0"),
+        ("hinet", {"width": "a"}, "width = 'a'"),
+        ("hinet", {"depth": 0}, "depth = 0"),
+        ("hinet", {"scales": 3}, "scales = 3"),
+        ("hinet", {"unshuffle": 0}, "unshuffle = 0"),
+        ("mprnet", {"width": 8, "reduction": 16}, "reduction=16 must be at most width=8"),
+        ("nafnet", {"encoder_blocks": [1, 1], "decoder_blocks": [1]}, "a number per level"),
+        ("spectral-unet", {"widths": [8, 8], "encoder_blocks": [1], "decoder_blocks": [1]}, "a number per level"),
+        ("spectral-unet", {"widths": [], "encoder_blocks": [], "decoder_blocks": []}, "at least 1 item"),
+    ],
+)
+def test_impossible_sizes_are_one_line(name: str, sizes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        build_network(name, **sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tfmlc.metrics.registry import METRICS
 from tfmlc.networks import NETWORKS, build_network, load_network, save_network
 from tfmlc.training import sweep
 from tfmlc.training.objective import Restoration, balanced_weight
-from tfmlc.training.presets import PRESETS, load_recipe, scale_to
+from tfmlc.training.presets import PRESETS, check_effects, load_recipe, scale_to
 from tfmlc.training.sweep import sweep_ratios
 from tfmlc.training.train import NetworkConfig, start_network, train_network
 
@@ -295,3 +296,41 @@ def test_new_parts_start_as_the_network_they_are_put_on(tmp_path: Path, sizes: d
     assert torch.equal(extended(blurry)[-1], plain(blurry)[-1])
     torch.nn.init.ones_(extended.get_parameter(new))
     assert not torch.equal(extended(blurry)[-1], plain(blurry)[-1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["loss.kind=default", "loss.backbone=vgg16"], "loss.backbone has no effect with loss.kind=default"),
+        (["loss.gradient_ratio=3"], "loss.gradient_ratio has no effect with loss.kind=control"),
+        (["loss.kind=fmlc", "loss.gradient_ratio=3"], "no effect with loss.weight=paper, only with auto"),
+        (["network.start=default-psnr", "network.sizes.width=8"], "network.sizes.width has no effect"),
+        (["loss.kind=LPIPS-alex", "loss.weight=paper"], "the paper has no weight for the loss LPIPS-alex"),
+        (["loss.kind=default", "loss.weight=-3"], "loss.weight"),
+        (["loop.betas=[1.5, 0.9]"], "loop.betas"),
+        (["loop.seed=-1"], "loop.seed"),
+    ],
+)
+def test_a_setting_that_is_impossible_or_void_is_refused(settings: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        check_effects(load_recipe("smoke", settings), settings)
+    assert load_recipe("smoke", ["loss.kind=DISTS"]).loss.weight == "auto"
+
+
+def test_an_unknown_size_is_refused_with_a_start_too() -> None:
+    with pytest.raises(UserError, match="did you mean 'width'"):
+        start_network(NetworkConfig(start="default-psnr", sizes={"widht": 8}))
+
+
+def test_finetuned_weights_keep_what_they_owe(tmp_path: Path, photos: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    network = build_network("hinet", width=8, depth=2, normalised_levels=None)
+    save_network(start, network, origin="trained on photos by A. Person, CC BY 4.0", licence="CC-BY-4.0")
+    settings = [f"data.photos=[{photos}]", f"network.start={start}", "loop.steps=1"]
+    info = load_network(train_network(load_recipe("smoke", settings), tmp_path / "run")).info
+    assert info.origin == (
+        "trained by tfmlc, 1 of 1 steps, from start.safetensors (trained on photos by A. Person, CC BY 4.0)"
+    )
+    assert info.licence == "CC-BY-4.0"
+    settings.append("licence=MIT")
+    assert load_network(train_network(load_recipe("smoke", settings), tmp_path / "run")).info.licence == "MIT"

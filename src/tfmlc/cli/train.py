@@ -37,17 +37,15 @@ def train(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Resume a run although its settings have changed.")] = False,
 ) -> None:
-    """Train a deblurring network.
-
-    If the folder of the run exists, the run is resumed.
-    """
+    """Train a deblurring network, or resume the run in the folder."""
     folder = output or Path("runs") / f"{Path(recipe).stem}{'-smoke' if smoke else ''}"
     with one_line_errors():
         if not print_config:
             check_unlocked(folder)
-        from tfmlc.training.presets import load_recipe, scale_to
+        from tfmlc.training.presets import check_effects, load_recipe, scale_to
 
         config = load_recipe(recipe, settings or [], smoke=smoke)
+        check_effects(config, settings or [])
         if batch is not None:
             config, changes = scale_to(config, batch)
             show(*changes, err=True)

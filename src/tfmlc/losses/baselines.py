@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tfmlc.backbones.pyiqa import pyiqa_metric
 from tfmlc.errors import UserError, unknown_name
-from tfmlc.losses.inputs import as_stages, check_rgb
+from tfmlc.losses.inputs import as_stages, check_range, check_rgb
 
 Baseline = Literal["LPIPS-alex", "LPIPS-vgg", "DISTS"]
 BASELINES: dict[Baseline, str] = {"LPIPS-alex": "lpips", "LPIPS-vgg": "lpips-vgg", "DISTS": "dists"}
@@ -62,5 +62,6 @@ class BaselineLoss(nn.Module):
         stages = as_stages(restored)
         for stage in stages:
             check_rgb(stage, sharp)
+        check_range(stages, sharp)
         errors = torch.stack([self.metric(stage, sharp).reshape(-1) for stage in stages]).sum(dim=0)
         return errors.mean() if self.reduction == "mean" else errors

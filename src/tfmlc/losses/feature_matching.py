@@ -23,7 +23,7 @@ Reduction = Literal["mean", "none"]
 Offset = Literal["none", "random"]
 FrozenOn = Callable[[torch.device, torch.dtype], tuple[Backbone, Adapter | None]]
 LARGEST_PRODUCT_PX = 512
-SHIPPED, SHIPPED_BACKBONE, SHIPPED_BLOCK = "default", "dinov2-student", 3
+SHIPPED, SHIPPED_BACKBONE = "default", "dinov2-student"
 
 
 class FeatureMatchingLoss(nn.Module):
@@ -37,8 +37,8 @@ class FeatureMatchingLoss(nn.Module):
     and compute in float32. Under 16-bit autocast the loss keeps a copy of them in bfloat16.
 
     Args:
-        backbone: The backbone, from ``build_backbone``. Several losses can share it. None takes the backbone and the
-            block that ship with the package.
+        backbone: The backbone, from ``build_backbone``. Several losses can share it. None takes the one
+            that ships with the package.
         block: The block whose features are compared, counted from zero, or ``"final"`` for the backbone's embedding.
         adapter: The adapter on top of the features. None gives FMLC.
         normalize: Whether to normalise the images with the backbone's mean and standard deviation. ``False`` gives
@@ -81,17 +81,17 @@ class FeatureMatchingLoss(nn.Module):
         offset: Offset = "none",
     ) -> None:
         super().__init__()
-        if backbone is None:
-            backbone, block = build_backbone(SHIPPED_BACKBONE), SHIPPED_BLOCK
-            size = "native" if size is None else size
         if size is None:
-            size = NATIVE_PX
+            size = "native" if backbone is None else NATIVE_PX
+        backbone = build_backbone(SHIPPED_BACKBONE) if backbone is None else backbone
         if reduction not in ("mean", "none"):
             raise UserError(f"reduction must be 'mean' or 'none', not {reduction!r}")
         if offset not in ("none", "random"):
             raise UserError(f"offset must be 'none' or 'random', not {offset!r}")
         if size != "native" and not (type(size) is int and size > 0):
             raise UserError(f"size must be a number of px or 'native', not {size!r}")
+        if not isinstance(backbone, Backbone):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UserError(f"backbone must be a Backbone, not {backbone!r}: build_backbone makes one by name")
         backbone.check_block(block)
         if adapter is not None:
             _check_adapter(adapter, backbone, block)
@@ -117,8 +117,7 @@ class FeatureMatchingLoss(nn.Module):
 
         Args:
             path: The file. It names the backbone and the block. ``"default"`` is the loss that ships.
-            weights: The backbone's weights, as in ``build_backbone``. Not used for the authors' checkpoints, which
-                hold them (CLIP ViT-B/16, block 3).
+            weights: The backbone's weights, as in ``build_backbone``. The authors' checkpoints hold them.
             normalize: As in the constructor.
             size: As in the constructor. None takes the size that the adapter was trained on.
             reduction: As in the constructor.
@@ -141,6 +140,7 @@ class FeatureMatchingLoss(nn.Module):
             (0, 'token')
         """
         if str(path) == SHIPPED:
+            _check_no_weights(weights)
             return cls(normalize=normalize, size=size, reduction=reduction, offset=offset)
         adapter, made_for, held = read_adapter(Path(path))
         backbone = build_backbone(made_for.backbone, held or weights, last_block=made_for.block)
@@ -257,6 +257,11 @@ class FeatureMatchingLoss(nn.Module):
         super()._apply(fn, recurse)
         self._parts.move(fn(torch.empty(0, device=self.backbone.mean.device)).device)
         return self
+
+
+def _check_no_weights(weights: str | Path) -> None:
+    if str(weights) != "hub":
+        raise UserError("the loss that ships has weights of its own: leave out the argument weights")
 
 
 def _adapt(adapter: Adapter | None, features: Tensor) -> Tensor:

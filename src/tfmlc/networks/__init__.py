@@ -1,6 +1,6 @@
 """Deblurring networks: build one by name, or load one from a weights file."""
 
-from tfmlc.networks.catalog import NETWORKS, build_network, describe_network, family_of
+from tfmlc.networks.catalog import NETWORKS, build_network, checked_sizes, describe_network, family_of
 from tfmlc.networks.hub import from_pretrained, push_to_hub, save_pretrained
 from tfmlc.networks.network import Network
 from tfmlc.networks.storage import blend_networks, load_network, save_network
@@ -10,6 +10,7 @@ __all__ = [
     "Network",
     "blend_networks",
     "build_network",
+    "checked_sizes",
     "describe_network",
     "family_of",
     "from_pretrained",

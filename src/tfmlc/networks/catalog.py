@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_type_hints
 
+from pydantic import create_model
 from torch import Tensor
 
+from tfmlc.config import Config, checked
 from tfmlc.errors import UserError, unknown_name
 from tfmlc.networks.hinet import HINet
 from tfmlc.networks.mprnet import MPRNet
@@ -139,7 +141,7 @@ def build_network(name: str, **hyperparameters: Any) -> Network:
         The network, in training mode.
 
     Raises:
-        UserError: If the name is unknown, or the network does not have a hyperparameter.
+        UserError: If the name or a hyperparameter is unknown, or a value is impossible.
 
     Example:
         >>> network = build_network("nafnet", width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
@@ -148,11 +150,28 @@ def build_network(name: str, **hyperparameters: Any) -> Network:
     """
     if name not in NETWORKS:
         raise unknown_name("network", name, NETWORKS)
-    row = NETWORKS[name]
+    sizes = checked_sizes(name, {**NETWORKS[name].sizes, **hyperparameters})
     try:
-        return row.build(**{**row.sizes, **hyperparameters})
-    except TypeError as error:
-        raise UserError(f"network {name!r} cannot be built: {str(error).removeprefix('__init__() ')}") from error
+        return NETWORKS[name].build(**sizes)
+    except UserError as error:
+        raise UserError(f"network {name!r} cannot be built: {error}") from error
+
+
+def checked_sizes(name: str, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the sizes of a network of the table against its class.
+
+    Raises UserError if a size is unknown or its value is impossible.
+
+    >>> checked_sizes("hinet", {"width": 32, "normalised_levels": [2, 3]})
+    {'width': 32, 'normalised_levels': (2, 3)}
+    """
+    kinds = get_type_hints(NETWORKS[name].build.__init__, include_extras=True)
+    fields: dict[str, Any] = {name: (kind, None) for name, kind in kinds.items() if name != "return"}
+    try:
+        values = checked(create_model("Sizes", __base__=Config, **fields), sizes)
+    except UserError as error:
+        raise UserError(f"network {name!r} cannot be built: {error}") from error
+    return {name: getattr(values, name) for name in sizes}
 
 
 def describe_network(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:

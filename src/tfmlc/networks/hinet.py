@@ -7,7 +7,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from tfmlc.networks.network import Network
+from tfmlc.networks.network import Count, CountOrZero, Network
 
 SLOPE = 0.2
 
@@ -107,11 +107,11 @@ class HINet(Network):
     def __init__(
         self,
         *,
-        width: int = 64,
-        depth: int = 5,
+        width: Count = 64,
+        depth: Count = 5,
         normalised_levels: tuple[int, int] | None = (3, 4),
-        unshuffle: int = 1,
-        head: int = 0,
+        unshuffle: Count = 1,
+        head: CountOrZero = 0,
         scales: Literal[1, 2] = 1,
     ) -> None:
         step = 2 ** (depth - 1) * scales

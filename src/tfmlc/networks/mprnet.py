@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tfmlc.errors import UserError
 from tfmlc.networks.hinet import SupervisedAttention
-from tfmlc.networks.network import Network
+from tfmlc.networks.network import Count, CountOrZero, Network
 
 
 def conv(inputs: int, outputs: int, kernel_size: int) -> nn.Conv2d:
@@ -194,12 +195,14 @@ class MPRNet(Network):
     def __init__(
         self,
         *,
-        width: int = 96,
-        unet_step: int = 48,
-        original_step: int = 32,
-        original_blocks: int = 8,
-        reduction: int = 4,
+        width: Count = 96,
+        unet_step: CountOrZero = 48,
+        original_step: CountOrZero = 32,
+        original_blocks: Count = 8,
+        reduction: Count = 4,
     ) -> None:
+        if reduction > width:
+            raise UserError(f"reduction={reduction} must be at most width={width}")
         super().__init__(step=8, floats_per_px=14 * (width + original_step))
         activation = nn.PReLU()
         widths = (width, width + unet_step, width + 2 * unet_step)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tfmlc.networks.network import Network
+from tfmlc.errors import UserError
+from tfmlc.networks.network import Count, CountOrZero, Network
 
 
 class ChannelNorm(nn.Module):
@@ -81,12 +82,14 @@ class NAFNet(Network):
     def __init__(
         self,
         *,
-        width: int = 32,
-        middle_blocks: int = 1,
-        encoder_blocks: Sequence[int] = (1, 1, 1, 28),
-        decoder_blocks: Sequence[int] = (1, 1, 1, 1),
-        unshuffle: int = 1,
+        width: Count = 32,
+        middle_blocks: CountOrZero = 1,
+        encoder_blocks: Sequence[CountOrZero] = (1, 1, 1, 28),
+        decoder_blocks: Sequence[CountOrZero] = (1, 1, 1, 1),
+        unshuffle: Count = 1,
     ) -> None:
+        if len(encoder_blocks) != len(decoder_blocks):
+            raise UserError(f"decoder_blocks={decoder_blocks} needs a number per level of {encoder_blocks=}")
         super().__init__(step=2 ** len(encoder_blocks), floats_per_px=12 * width, unshuffle=unshuffle)
         self.intro = nn.Conv2d(self.image_channels, width, 3, padding=1)
         self.ending = nn.Conv2d(width, self.image_channels, 3, padding=1)

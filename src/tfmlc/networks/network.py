@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from tfmlc.io.checkpoint import CheckpointInfo
 from tfmlc.padding import pad_to_multiple
+
+Count = Annotated[int, Field(ge=1)]  # of channels or blocks; build_network checks it
+CountOrZero = Annotated[int, Field(ge=0)]
 
 
 class Network(nn.Module, ABC):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Annotated, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tfmlc.networks.network import Network
+from tfmlc.errors import UserError
+from tfmlc.networks.network import Count, Network
 from tfmlc.padding import pad_sides
 
 RADII = (0.025, 0.05, 0.09, 0.16)  # cycles per px
@@ -129,12 +131,14 @@ class SpectralUNet(Network):
     def __init__(
         self,
         *,
-        widths: Sequence[int] = (48, 96, 160, 256),
-        encoder_blocks: Sequence[int] = (1, 1, 2, 2),
-        decoder_blocks: Sequence[int] = (2, 1, 1),
-        code: int = 96,
-        head: tuple[int, int, int] = (24, 32, 12),
+        widths: Annotated[Sequence[Count], Field(min_length=1)] = (48, 96, 160, 256),
+        encoder_blocks: Sequence[Count] = (1, 1, 2, 2),
+        decoder_blocks: Sequence[Count] = (2, 1, 1),
+        code: Count = 96,
+        head: tuple[Count, Count, Count] = (24, 32, 12),
     ) -> None:
+        if not len(widths) == len(encoder_blocks) == len(decoder_blocks) + 1:
+            raise UserError(f"{encoder_blocks=} needs a number per level of {widths=}, decoder_blocks one less")
         handed, half, full = head
         step = max(FOLD * 2 ** (len(widths) - 1), CELL_PX)
         super().__init__(step=step, floats_per_px=6 * widths[0] / FOLD**2 + half + 2 * (full + FULL_PX_CHANNELS))

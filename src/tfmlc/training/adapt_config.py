@@ -57,5 +57,5 @@ class AdaptConfig(Config):
     give_up: int = Field(default=30, ge=1, description="epochs without improvement before training ends")
     batch_size: int = Field(default=64, ge=2, description="triplets per step")
     learning_rate: float = Field(default=1e-4, gt=0, description="learning rate of Adam")
-    seed: int = Field(default=0, description="seed of everything random")
+    seed: int = Field(default=0, ge=0, description="seed of everything random")
     licence: str = Field(default="Apache-2.0", description="licence of the adapter, stored with it")

@@ -69,7 +69,7 @@ class Export(Hook):
         """Write the weights."""
         network = average(loop, self.network)  # every process must call this
         if loop.accelerator.is_main_process:
-            origin = f"trained by tfmlc, {loop.step} of {loop.config.steps} steps"
+            origin = _origin(network, f"{loop.step} of {loop.config.steps} steps")
             save_network(self.path, network, origin=origin, licence=self.licence)
 
 
@@ -116,7 +116,7 @@ class Validation(Hook):
         self._show(restored, loop)
         if self._is_best(scores):
             described = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-            origin = f"trained by tfmlc, step {loop.step}, {described}"
+            origin = _origin(network, f"step {loop.step}, {described}")
             save_network(loop.folder / "best.safetensors", network, origin=origin, licence=self.licence)
         self.state["scores"].append({"step": loop.step, **{name: round(value, 5) for name, value in scores.items()}})
 
@@ -134,6 +134,11 @@ class Validation(Hook):
             for tracker in cast("list[Any]", loop.accelerator.trackers):
                 settings: dict[str, Any] = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 tracker.log_images({f"blurry, restored, sharp {number}": sample[None]}, step=loop.step, **settings)
+
+
+def _origin(network: Network, how_long: str) -> str:
+    """Describe a training; what it started from stays named, because its licence can ask for that."""
+    return f"trained by tfmlc, {how_long}" + (f", from {network.info.origin}" if network.info.origin else "")
 
 
 def average(loop: Loop, network: Network) -> Network:

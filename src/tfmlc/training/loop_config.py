@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tfmlc.config import Config
 from tfmlc.runtime.device import TrainingPrecision
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LoopConfig(Config):
@@ -24,7 +26,7 @@ class LoopConfig(Config):
     learning_rate: float = Field(default=1e-3, gt=0, description="highest learning rate, after the warm-up")
     final_learning_rate: float = Field(default=1e-6, ge=0, description="lowest learning rate, at the end of the cosine")
     warmup_steps: int = Field(default=200, ge=0, description="steps in which the learning rate rises from zero")
-    betas: tuple[float, float] = Field(default=(0.9, 0.99), description="decay rates of Adam's two averages")
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.99), description="decay rates of Adam's two averages")
     gradient_clip: float = Field(
         default=0.5, gt=0, description="largest norm of the gradient; larger gradients are scaled down"
     )
@@ -40,4 +42,4 @@ class LoopConfig(Config):
     trackers: list[Literal["tensorboard", "wandb"]] = Field(
         default=["tensorboard"], description="tools that log the run"
     )
-    seed: int = Field(default=0, description="seed of everything random but prepared pairs")
+    seed: int = Field(default=0, ge=0, description="seed of everything random but prepared pairs")

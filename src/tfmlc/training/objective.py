@@ -22,6 +22,7 @@ from tfmlc.typed import is_record
 
 SMALLEST = 1e-12
 LEAST_ERROR = 1e-6
+WITH_A_PAPER = {"control", "fmlc", "tfmlc"}  # kinds of loss; the paper weighs the last two
 
 
 class LossConfig(Config):
@@ -32,10 +33,10 @@ class LossConfig(Config):
         description="control: pixel loss only; default: the loss that ships; fmlc: frozen features; tfmlc: adapted "
         "features; or a baseline",
     )
-    weight: float | Literal["paper", "auto"] = Field(
+    weight: Annotated[float, Field(ge=0)] | Literal["paper", "auto"] = Field(
         default="paper",
-        description="weight of the feature loss; paper: 1000 for hinet, 1 for mprnet; auto: from gradient_ratio, "
-        "which the loss that ships has if no weight is given",
+        description="weight of the feature loss; paper (fmlc and tfmlc): 1000 for hinet, 1 for mprnet; auto: from "
+        "gradient_ratio, which the other losses have if no weight is given",
     )
     gradient_ratio: float = Field(
         default=1.0,
@@ -65,8 +66,8 @@ class LossConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _weigh_the_loss_that_ships(cls, values: Any) -> Any:
-        if is_record(values) and values.get("kind") == "default":
+    def _weigh_losses_without_a_paper(cls, values: Any) -> Any:
+        if is_record(values) and values.get("kind", "control") not in WITH_A_PAPER:
             return {"weight": "auto", **values}
         return values
 
@@ -74,9 +75,21 @@ class LossConfig(Config):
     def _check(self) -> LossConfig:
         if self.kind == "tfmlc" and self.adapter is None:
             raise ValueError("tfmlc needs loss.adapter=FILE: train one with tfmlc adapt, or use one of the authors'")
-        if self.kind == "default" and self.weight == "paper":
-            raise ValueError("the paper has no weight for the loss that ships: set loss.weight=auto, or a number")
+        if self.weight == "paper" and self.kind not in WITH_A_PAPER:
+            raise ValueError(f"the paper has no weight for the loss {self.kind}: set loss.weight=auto, or a number")
         return self
+
+    def used(self) -> set[str]:
+        """Return the names of the settings that have an effect, apart from ``kind``."""
+        if self.kind == "control":
+            return set()
+        weight = {"weight", "gradient_ratio", "auto_steps"} if self.weight == "auto" else {"weight"}
+        own = {
+            "default": {"offset", "size"},
+            "fmlc": {"backbone", "weights", "block", "offset", "size"},
+            "tfmlc": {"backbone", "weights", "block", "offset", "size", "adapter", "adapter_mode"},
+        }
+        return weight | own.get(self.kind, set())
 
 
 class Restoration:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tfmlc.config import checked, override, read_yaml
-from tfmlc.errors import unknown_name
+from tfmlc.errors import UserError, unknown_name
 from tfmlc.networks import NETWORKS
-from tfmlc.training.train import TrainConfig
+from tfmlc.training.train import ADDED, TrainConfig
 
 QUARTER_RESOLUTION_HINET: dict[str, Any] = {
     "name": "hinet",
@@ -191,6 +191,31 @@ def load_recipe(recipe: str, settings: Iterable[str] = (), *, smoke: bool = Fals
     if smoke:
         values = override(values, _smoke(checked(TrainConfig, values)))
     return checked(TrainConfig, override(values, settings))
+
+
+def check_effects(config: TrainConfig, settings: Iterable[str]) -> None:
+    """Raise UserError if a setting was given that is not used, because of another one.
+
+    Args:
+        config: All settings.
+        settings: Settings ``key=value`` that were given.
+
+    Example:
+        >>> check_effects(load_recipe("smoke"), ["loss.block=2"])
+        Traceback (most recent call last):
+        tfmlc.errors.UserError: loss.block has no effect with loss.kind=control: leave one of them out
+    """
+    loss, start = config.loss, config.network.start
+    for key in (setting.partition("=")[0].strip() for setting in settings):
+        room, _, name = key.rpartition(".")
+        if room == "loss" and name not in ("kind", *loss.used()):
+            auto_alone = loss.kind != "control" and name in ("gradient_ratio", "auto_steps")
+            why = f"loss.weight={loss.weight}, only with auto" if auto_alone else f"loss.kind={loss.kind}"
+            raise UserError(f"{key} has no effect with {why}: leave one of them out")
+        if room == "network.sizes" and start is not None and name not in ADDED:
+            raise UserError(
+                f"{key} has no effect with network.start={start}, whose file decides: leave one of them out"
+            )
 
 
 def _smoke(config: TrainConfig) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.files import check_writable, write_atomically
 from tfmlc.io.locks import run_lock
 from tfmlc.io.weights import find_model
-from tfmlc.networks import NETWORKS, Network, build_network, describe_network, family_of, load_network
+from tfmlc.networks import NETWORKS, Network, build_network, checked_sizes, describe_network, family_of, load_network
 from tfmlc.runtime.progress import Progress
 from tfmlc.training.data import DataConfig, Draw, Pairs, build_dataset
 from tfmlc.training.hooks import Export, Validation, ValidationConfig
@@ -67,7 +68,10 @@ class TrainConfig(Config):
         description="weight of a second task, which is to predict the spectrum of the blur; 0: none; needs data.photos",
     )
     mesh: float = Field(default=0.0, ge=0, description="weight of a penalty on errors that repeat every 4 px; 0: none")
-    licence: str = Field(default="Apache-2.0", description="licence of the weights, stored with them")
+    licence: str | None = Field(
+        default=None,
+        description="licence of the weights, stored with them; None: that of network.start, else Apache-2.0",
+    )
 
 
 class MeasuredWeight(BaseModel):
@@ -113,13 +117,13 @@ def _train(config: TrainConfig, folder: Path, *, stop_at: int | None, force: boo
     channels_last(network.to(accelerator.device))
     objective = _objective(config, network, dataset, accelerator, folder)
     averaged = deepcopy(network)
-    weights = folder / "weights.safetensors"
-    export = Export(weights, averaged, config.licence)
+    weights, licence = folder / "weights.safetensors", _licence(config, network)
+    export = Export(weights, averaged, licence)
     loop = Loop(
         Task(module, objective, dataset),
         config.loop,
         folder,
-        hooks=[Validation(config.validation, averaged, config.licence, config.data.blur_kind), export],
+        hooks=[Validation(config.validation, averaged, licence, config.data.blur_kind), export],
         recipe=config.model_dump(mode="json", exclude={"loop", "licence"}),
         accelerator=accelerator,
     ).resume(force=force)
@@ -129,6 +133,13 @@ def _train(config: TrainConfig, folder: Path, *, stop_at: int | None, force: boo
         export.after_save(loop)
     loop.run(stop_at=stop_at)
     return weights
+
+
+def _licence(config: TrainConfig, network: Network) -> str:
+    """Return the licence that the weights get: what they start from decides, unless the settings do."""
+    if config.licence is not None:
+        return config.licence
+    return "Apache-2.0" if config.network.start is None else network.info.licence
 
 
 def _ran(loop: Loop, objective: Restoration) -> str:
@@ -209,10 +220,10 @@ def start_network(config: NetworkConfig, seed: int = 0) -> Network:
         seed: The seed of random weights.
 
     Returns:
-        The network, in training mode.
+        The network, in training mode. Its ``info`` names the file and the licence that it starts from.
 
     Raises:
-        UserError: If the weights file does not exist or is of another network.
+        UserError: If the weights file does not exist or is of another network, or a size is unknown.
 
     Example:
         >>> network = start_network(NetworkConfig(sizes={"width": 8, "depth": 3, "normalised_levels": [1, 2]}))
@@ -222,6 +233,8 @@ def start_network(config: NetworkConfig, seed: int = 0) -> Network:
     if config.start is None:
         torch.manual_seed(seed)
         return build_network(config.name, **config.sizes)
+    if config.name in NETWORKS:
+        checked_sizes(config.name, config.sizes)
     path = find_model(config.start)
     if not path.is_file():
         raise UserError(
@@ -234,8 +247,12 @@ def start_network(config: NetworkConfig, seed: int = 0) -> Network:
             f"network.start={config.start} contains {network.info.name} weights, but the recipe trains {config.name}: "
             f"set network.name={network.info.name}, or name another file"
         )
-    added = {key: value for key, value in config.sizes.items() if key in ADDED - network.info.hyperparameters.keys()}
-    return _extended(network, added, seed) if added else network
+    info = network.info
+    added = {key: value for key, value in config.sizes.items() if key in ADDED - info.hyperparameters.keys()}
+    started = _extended(network, added, seed) if added else network
+    origin = f"{Path(config.start).name} ({info.origin or 'origin not recorded'})"
+    started.info = replace(info, origin=origin)
+    return started
 
 
 def _same_family(name: str, other: str) -> bool:

@@ -34,7 +34,7 @@ class SetConfig(Config):
         default="frames", description="what the images in a folder are: single photos, or the frames of a video"
     )
     per_photo: int = Field(default=1, ge=1, description="number of blurry versions of each photo")
-    seed: int = Field(default=0, description="seed of everything random")
+    seed: int = Field(default=0, ge=0, description="seed of everything random")
     blur: BlurConfig = Field(default=BlurConfig(), description="blur of photos")
     video: VideoBlurConfig = Field(default=VideoBlurConfig(), description="blur of videos")
 
