@@ -46,6 +46,23 @@ def test_a_whole_video_tells_nothing(tmp_path: Path, suffix: str, code: str) -> 
     assert read(tmp_path / f"a.{suffix}", "stop") == ([True] * COUNT, [])
 
 
+@pytest.mark.skipif(find_spec("av") is None, reason="PyAV is not installed: pip install 'tfmlc[video]'")
+def test_a_dropped_frame_of_avi_is_no_damage(tmp_path: Path) -> None:
+    import av
+
+    with av.open(tmp_path / "a.avi", "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 96, 64
+        for number in (0, 2, 3, 4):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 40 * number, np.uint8), "rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(tmp_path / "a.avi") as container:
+        assert container.streams.video[0].frames == 5
+    assert read(tmp_path / "a.avi", "stop") == ([True] * 4, [])
+
+
 def test_a_video_that_is_cut_off(tmp_path: Path) -> None:
     content = write_video(tmp_path / "a.mkv", "mp4v")
     (tmp_path / "a.mkv").write_bytes(content[: len(content) // 2])

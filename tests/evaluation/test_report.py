@@ -76,7 +76,7 @@ def test_the_kind_of_blur_that_is_scored_is_shown(tmp_path: Path) -> None:
 def test_one_file_that_needs_nothing_else(tmp_path: Path, pairs: Path, files: list[Path]) -> None:
     page = write_report(files, tmp_path / "out", pairs).read_text()
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]*\"|url\((?!#)[^)]*\)|@import", page)
-    assert "finished: lower PSNR than the blurry input on 1 images (0.png)" in page
+    assert "finished: lower PSNR than the blurry input in 1 image (0.png)" in page
     index, data = (re.findall(rf'class="{kind}">(.*)</script>', page) for kind in ("index", "data"))
     images = json.loads(index[0])["images"]
     assert [image["name"] for image in images] == ["0.png", "1.png", "2.png", "3.png"]

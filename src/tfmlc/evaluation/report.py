@@ -135,15 +135,19 @@ def failures(scores: Sequence[Scores]) -> list[str]:
             worse = [name for name in item.per_image if gain(before, item, name, column) < 0]
             if worse:
                 some = ", ".join(worse[:3]) + (" ..." if len(worse) > 3 else "")
-                lines.append(f"{item.label}: lower PSNR than the blurry input on {len(worse)} images ({some})")
+                lines.append(f"{item.label}: lower PSNR than the blurry input in {_images(len(worse))} ({some})")
         aligned = item.mean.get("realblur-ecc/aligned")
         if aligned is not None and aligned < 1:
-            lines.append(f"{item.label}: {round((1 - aligned) * len(item.per_image))} images could not be aligned")
+            lines.append(f"{item.label}: {_images(round((1 - aligned) * len(item.per_image)))} could not be aligned")
         for key, count in item.info.get("not_finite", {}).items():
-            where = f"{key} is not finite on {count} images, which its mean leaves out"
+            where = f"{key} is not finite in {_images(count)}, which its mean leaves out"
             lines.append(f"{item.label}: {where}: {WHY_NOT_FINITE}")
         lines += [f"{item.label}: {reason}" for reason in item.info.get("unavailable", {}).values()]
     return lines
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def draw_plane(scores: Sequence[Scores]) -> str:

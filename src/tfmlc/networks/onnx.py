@@ -19,6 +19,7 @@ from tfmlc.errors import UserError
 from tfmlc.io.files import write_atomically
 from tfmlc.io.images import find_images, read_rgb8
 from tfmlc.networks.network import Network
+from tfmlc.runtime.progress import Progress
 
 OPSET = 18
 INPUT, OUTPUT = "blurry", "restored"
@@ -129,10 +130,16 @@ def _calibration(photos: str | Path | None) -> list[Input]:
     found = find_images(Path(photos)) if photos is not None else []
     inputs: list[Input] = []
     for path, _ in found[:: -(-len(found) // MOST_PHOTOS) or 1]:
-        photo = read_rgb8(path)
+        try:
+            photo = read_rgb8(path)
+        except UserError as error:
+            Progress("photos").say(f"left out: {error}")
+            continue
         top, left = (max(0, (side - PHOTO_PX) // 2) for side in photo.shape[:2])
         part = photo[top : top + PHOTO_PX, left : left + PHOTO_PX].transpose(2, 0, 1)
         inputs.append({INPUT: (part[None] / 255).astype(np.float32)})
+    if found and not inputs:
+        raise UserError(f"no photo of {photos} can be read: name another folder")
     return inputs
 
 

@@ -169,10 +169,12 @@ class _Decoding:
 
     def _promise(self) -> Damage | None:
         """Return the damage if the file has fewer frames than its header says."""
-        promised = self.stream.frames
+        promised, rate = self.stream.frames, self.stream.average_rate
+        if rate and "avi" in self.container.format.name and round(self.end_s * float(rate)) >= promised:
+            return None  # AVI counts dropped frames, too
         if promised:
             return broken_promise(self.packets, promised) if self.packets < promised else None
-        rate, duration = self.stream.average_rate, self.container.duration
+        duration = self.container.duration
         if not (rate and duration and self.packets and "matroska" in self.container.format.name):
             return None  # other formats only estimate the duration
         missing = int((duration / av.time_base - self.end_s) * float(rate))
