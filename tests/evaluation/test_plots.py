@@ -33,7 +33,7 @@ def test_plots_in_files(tmp_path: Path) -> None:
     plots.draw_study(tmp_path / "nothing.png", [], ("lpips",))
     history = [{"loss": 0.5, "accuracy": 0.6}, {"loss": 0.4, "accuracy": 0.8}]
     plots.draw_adaptation(tmp_path / "adapter.png", history, {"shared": np.array([0.1, 0.4])}, 1.0)
-    rows = [{"step": 10, "psnr": 20.0}, {"step": 20, "psnr": 21.0}]
+    rows = [{"stage": "second", "step": step, "psnr": psnr} for step, psnr in ((10, 20.0), (20, 21.0))]
     plots.draw_curves(tmp_path / "curves.png", {"hinet": {"seconds_per_step": 2.0, "rows": rows}})
     names = {"sweep.png", "study.png", "nothing.png", "adapter.png", "curves.png"}
     assert {path.name for path in tmp_path.iterdir()} == names

@@ -160,12 +160,13 @@ def draw_growth(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_curves(path: Path, candidates: Mapping[str, Mapping[str, Any]]) -> None:
-    """Plot the PSNR of held-out images over the hours of training, a curve per candidate."""
+    """Plot the PSNR of held-out images over the hours of training, a curve per candidate, without the first stage."""
     figure = _figure(7, 4.5)
     panel = figure.subplots()
     for name, found in candidates.items():
-        hours = [row["step"] * found["seconds_per_step"] / 3600 for row in found["rows"]]
-        panel.plot(hours, [row["psnr"] for row in found["rows"]], marker="o", markersize=3, label=name)
+        rows = [row for row in found["rows"] if row["stage"] != "first"]
+        hours = [row["step"] * found["seconds_per_step"] / 3600 for row in rows]
+        panel.plot(hours, [row["psnr"] for row in rows], marker="o", markersize=3, label=name)
     panel.set(xlabel="hours of one core", ylabel=PSNR)
     panel.grid(visible=True, alpha=0.3)
     panel.legend(fontsize=8)
