@@ -123,7 +123,7 @@ def test_photos_of_a_graph_with_few_channels_are_refused(exported: tuple[Network
     with pytest.raises(UserError, match="every convolution has fewer than 32 channels: export int8 without photos"):
         _converted(exported[1].read_bytes(), "int8", _calibration(tmp_path / "a.png"))
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(UserError, match="no photo of .* can be read"):  # before the graph is made
+    with pytest.raises(UserError, match=r"no photo of .* can be read"):  # before the graph is made
         export_onnx(tmp_path / "model.onnx", exported[0], precision="int8", photos=tmp_path)
 
 
