@@ -119,4 +119,5 @@ def models_export(
 
         difference = export_onnx(output, load_network(find_model(model)), precision=precision, photos=photos)
         size = f"{output.stat().st_size / 1e6:.1f} MB, opset {OPSET}"
-        show(f"{output}  {size}, any size; differs from the model by at most {difference:.1g}")
+        where = "noise" if photos is None else "noise and some of the photos"
+        show(f"{output}  {size}, any size; differs from the model by at most {difference:.1g} on {where}")
