@@ -21,7 +21,7 @@ from tfmlc.networks import build_network, save_network
 from tfmlc.reproduce import study as module
 from tfmlc.reproduce.comparison import at_psnr, genuine_as_one, summarize
 from tfmlc.reproduce.plan import METRICS, StudyConfig, fingerprint, label_of, losses, runs_of
-from tfmlc.reproduce.study import study
+from tfmlc.reproduce.study import _check_same_study, study
 from tfmlc.training import adapt as adapt_module
 
 
@@ -94,6 +94,17 @@ def test_from_photos_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     other = work / "runs" / "control-0-1" / "weights.safetensors"
     with pytest.raises(UserError, match=r"test-control-0-0\.json holds scores of weights\.safetensors"):
         is_scored(output / "test-control-0-0.json", str(other), work / "sets" / "test")
+
+
+def test_a_study_that_failed_before_any_work_binds_nothing(tmp_path: Path) -> None:
+    make_material(tmp_path)
+    for settings in ({"steps": 2}, {"steps": 3}):
+        _check_same_study(config_of(tmp_path, **settings), tmp_path / "work")
+    state = tmp_path / "work" / "runs" / "control-0-0" / "state.safetensors"
+    state.parent.mkdir(parents=True)
+    state.touch()
+    with pytest.raises(UserError, match=r"work has a study with other settings \(steps\)"):
+        _check_same_study(config_of(tmp_path, steps=2), tmp_path / "work")
 
 
 def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:

@@ -100,8 +100,10 @@ def _check_sets(config: StudyConfig) -> None:
 
 
 def _check_same_study(config: StudyConfig, work: Path) -> None:
+    """Refuse a folder with an adapter or a run of other settings; a study that failed before them binds nothing."""
     path, info = work / "study.json", json.loads(json.dumps(about_study(config)))
-    if path.exists():
+    begun = [*work.glob("adapters/*.safetensors"), *work.glob("*/*/state.safetensors")]
+    if path.exists() and begun:
         earlier = read_record(path, dict[str, Any], "a study", "choose another --work")
         if changed := sorted(key for key in info if earlier.get(key) != info[key]):
             raise UserError(f"{work} has a study with other settings ({', '.join(changed)}): choose another --work")
