@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,18 @@ def test_a_baseline_that_is_part_of_a_model_in_training_has_no_dropout() -> None
     assert len({float(loss(*images)) for _ in range(4)}) == 1
     with pytest.raises(UserError, match=r"must lie in \[0, 1\]"):
         loss(*images * 255)
+
+
+def test_an_adapter_of_other_weights_is_named() -> None:
+    made_for = MadeFor("dinov2-vit-s14", 1, weights="0123456789abcdef")
+    adapter = Adapter(mode="token", width=384, hidden=8, made_for=made_for)
+    backbone = build_backbone("dinov2-vit-s14", None, last_block=1)
+    with pytest.warns(UserWarning, match=r"other weights of dinov2-vit-s14 \(0123456789ab\) than these \(random\)"):
+        FeatureMatchingLoss(backbone, block=1, adapter=adapter)
+    adapter.made_for = replace(made_for, weights="random")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FeatureMatchingLoss(backbone, block=1, adapter=adapter)
 
 
 class TestBadInput:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from tfmlc.backbones import Block
+from tfmlc.backbones import RANDOM, Backbone, Block
 from tfmlc.errors import UserError
 from tfmlc.io.checkpoint import CheckpointInfo, read_tensors, write_checkpoint
 from tfmlc.typed import is_record
@@ -29,11 +30,13 @@ class MadeFor:
         backbone: The backbone's name, as in ``build_backbone``.
         block: The block whose features the adapter takes.
         size: The side in px to which images are resized, or ``"native"`` if they keep their size.
+        weights: The fingerprint of the backbone's weights, or ``"random"``; empty if it is not recorded.
     """
 
     backbone: str
     block: Block = DEFAULT_BLOCK
     size: Size = NATIVE_PX
+    weights: str = field(default="", repr=False)
 
 
 class Adapter(nn.Sequential):
@@ -102,6 +105,8 @@ class Adapter(nn.Sequential):
         """Describe the adapter in a few lines: sizes, features, number of weights, origin and licence."""
         made_for, sizes = self.made_for, f"mode={self.mode}, width={self.width}, hidden={self.hidden}"
         features = f"{made_for.backbone}, block {made_for.block}" if made_for else "not recorded"
+        if made_for and made_for.weights:
+            features += f", weights {made_for.weights}"
         lines = [
             f"adapter   {sizes}{f', tokens={self.tokens}' if self.tokens else ''}",
             f"features  {features}",
@@ -119,6 +124,21 @@ class Adapter(nn.Sequential):
         if self.mode == "flatten":
             return cast(Tensor, super().forward(tokens.reshape(batch, -1)))
         return cast(Tensor, super().forward(tokens.reshape(batch * count, width))).view(batch, count, -1)
+
+    def check_fits(self, backbone: Backbone, block: Block) -> None:
+        """Raise UserError if the adapter was made for another backbone or block, and warn if for other weights."""
+        made_for, weights = self.made_for, backbone.info.sha256 or RANDOM
+        if made_for is None:
+            return
+        if (made_for.backbone, made_for.block) != (backbone.info.name, block):
+            wanted = f"{made_for.backbone} block {made_for.block}"
+            raise UserError(f"the adapter was made for {wanted}, not for {backbone.info.name} block {block}")
+        if made_for.weights not in ("", weights):
+            warnings.warn(
+                f"the adapter was trained on other weights of {made_for.backbone} ({made_for.weights[:12]}) than these "
+                f"({weights[:12]}): unless they are the same in another precision, the loss means nothing",
+                stacklevel=4,
+            )
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return the constructor's arguments as plain values, as they are written to a file."""
@@ -187,10 +207,10 @@ def read_made_for(path: Path, info: CheckpointInfo) -> MadeFor | None:
     stored: object = sizes.get("made_for", {})
     if is_record(stored) and fits:
         backbone, block = stored.get("backbone", info.name), stored.get("block", DEFAULT_BLOCK)
-        size = stored.get("size", NATIVE_PX)
-        fits = isinstance(backbone, str) and (block == "final" or type(block) is int)
+        size, weights = stored.get("size", NATIVE_PX), stored.get("weights", "")
+        fits = isinstance(backbone, str) and isinstance(weights, str) and (block == "final" or type(block) is int)
         if fits and (size == "native" or type(size) is int):
-            return MadeFor(backbone, block, size) if stored else None
+            return MadeFor(backbone, block, size, weights) if stored else None
     raise UserError(f"{path} does not fit its own description: {str(sizes)[:200]}")
 
 

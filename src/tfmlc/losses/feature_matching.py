@@ -94,7 +94,7 @@ class FeatureMatchingLoss(nn.Module):
             raise UserError(f"backbone must be a Backbone, not {backbone!r}: build_backbone makes one by name")
         backbone.check_block(block)
         if adapter is not None:
-            _check_adapter(adapter, backbone, block)
+            adapter.check_fits(backbone, block)
         self._parts = FrozenParts(backbone, adapter, block)
         self.block: Block = block
         self.normalize, self.reduction = normalize, reduction
@@ -310,10 +310,3 @@ def _bicubic_matrix(side_px: int, size_px: int) -> Tensor:
     """Return the matrix that resizes a line of ``side_px`` values to ``size_px``, ``size_px side_px``."""
     lines = torch.eye(side_px, dtype=torch.float32, device="cpu")[None, None]
     return nn.functional.interpolate(lines, size=[size_px, side_px], mode="bicubic", align_corners=False)[0, 0]
-
-
-def _check_adapter(adapter: Adapter, backbone: Backbone, block: Block) -> None:
-    made_for = adapter.made_for
-    if made_for is not None and (made_for.backbone, made_for.block) != (backbone.info.name, block):
-        wanted = f"{made_for.backbone} block {made_for.block}"
-        raise UserError(f"the adapter was made for {wanted}, not for {backbone.info.name} block {block}")

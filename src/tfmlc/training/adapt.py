@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tfmlc.backbones import Backbone, build_backbone
+from tfmlc.backbones import RANDOM, Backbone, build_backbone
 from tfmlc.errors import UserError
 from tfmlc.evaluation.diagnose import read_learned
 from tfmlc.evaluation.plots import draw_adaptation
@@ -130,7 +130,7 @@ def _train(
     folder, recipe = run
     tokens, width = validation.shape[-2:]
     size = config.augmentation.crop_px if config.mode == "flatten" else "native"
-    made_for = MadeFor(config.backbone, config.block, size)
+    made_for = MadeFor(config.backbone, config.block, size, backbone.info.sha256 or RANDOM)
     torch.manual_seed(config.seed)
     adapter = Adapter(mode=config.mode, tokens=tokens, width=width, hidden=config.hidden, made_for=made_for)
     count = len(views.triplets.names)
