@@ -21,6 +21,7 @@ from tfmlc.cli import app
 from tfmlc.errors import UserError
 from tfmlc.evaluation.evaluate import evaluate
 from tfmlc.evaluation.gallery import changed_place, examples
+from tfmlc.evaluation.identity import find_datasets
 from tfmlc.evaluation.report import write_report
 from tfmlc.evaluation.scores import Scores, distinct, read_scores
 from tfmlc.evaluation.sources import RestoreSettings
@@ -71,6 +72,11 @@ def test_the_kind_of_blur_that_is_scored_is_shown(tmp_path: Path) -> None:
         assert "GOPR0001/a.png" in page
     assert psnrs[0] > psnrs[2] + 1
     assert psnrs[1] == psnrs[3]
+
+
+def test_a_kind_of_blur_that_no_set_has_is_refused(pairs: Path) -> None:
+    with pytest.raises(UserError, match="only GoPro has blur_gamma, and no set has its layout"):
+        find_datasets([pairs], "blur_gamma")
 
 
 def test_one_file_that_needs_nothing_else(tmp_path: Path, pairs: Path, files: list[Path]) -> None:

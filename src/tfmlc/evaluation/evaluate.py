@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmlc.errors import UserError
-from tfmlc.evaluation.identity import DataSet, check_output, find_datasets
+from tfmlc.evaluation.identity import DataSet, check_output, find_datasets, is_gopro
 from tfmlc.evaluation.record import Place, Record, Scoring, images_of
 from tfmlc.evaluation.scoring import score_on_cluster, score_pairs
 from tfmlc.evaluation.sources import BLURRY, DEFAULTS, RestoreSettings, Source, find_source, name_in_reports
@@ -100,7 +100,8 @@ def _score_all(
             score = score_pairs if restoring.cluster is None else partial(score_on_cluster, restoring.cluster)
             score(list(made.values()), found.pairs, progress)
             for model, record in made.items():
-                results[model][found.label] = record.result(blur_kind=restoring.blur_kind, **more)
+                kind = restoring.blur_kind if is_gopro(found.folder) else "blur"
+                results[model][found.label] = record.result(blur_kind=kind, **more)
             _tell_swapped(found, results[next(iter(models))][found.label]["swapped"], progress.say)
         records += made.values()
     written = {model: _write(output, list(results[model].items())) for model, output in models.items()}

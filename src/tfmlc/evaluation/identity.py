@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tfmlc.data.datasets.pairs import BlurKind, Pair, check_stems, find_pairs
+from tfmlc.data.datasets.pairs import BlurKind, Pair, check_stems, find_pairs, layout_of
 from tfmlc.errors import UserError
 from tfmlc.evaluation.tables import is_own_csv
 from tfmlc.io.files import file_sha256, read_json
@@ -60,7 +60,8 @@ class DataSet:
 def find_datasets(folders: Sequence[Path], blur_kind: BlurKind = "blur") -> list[DataSet]:
     """Find the datasets in folders; folders of the same name get labels with as much of their path as is needed.
 
-    Raises UserError if a folder is given twice, two pairs have the same stem, or ``find_pairs`` finds no pairs.
+    Raises UserError if a folder is given twice, two pairs have the same stem, ``find_pairs`` finds no pairs, or
+    ``blur_kind`` is GoPro's alone and no set is GoPro's.
     """
     places = [folder.resolve() for folder in folders]
     for number, place in enumerate(places):
@@ -75,7 +76,14 @@ def find_datasets(folders: Sequence[Path], blur_kind: BlurKind = "blur") -> list
     ]
     for dataset in datasets:
         check_stems(dataset.pairs)
+    if blur_kind != "blur" and not any(is_gopro(dataset.folder) for dataset in datasets):
+        raise UserError(f"only GoPro has {blur_kind}, and no set has its layout: leave out --blur-kind")
     return datasets
+
+
+def is_gopro(folder: Path) -> bool:
+    """Whether a dataset has GoPro's layout, with both kinds of blur."""
+    return layout_of(folder) == "GoPro"
 
 
 def shortest_names(paths: Sequence[Path]) -> list[str]:

@@ -109,16 +109,16 @@ def is_own_csv(path: Path) -> bool:
 
 
 def build_table(rows: Sequence[tuple[str, dict[str, float | None]]], unmarked: Sequence[str] = ()) -> Table:
-    """Build a table of mean scores; the best value of each column is marked, except in the rows ``unmarked``.
+    """Build a table of mean scores; the best value of each column is marked, unless it is in a row of ``unmarked``.
 
-    >>> table = build_table([("blurry", {"psnr": 30.0}), ("a", {"psnr": 24.0}), ("b", {"psnr": 25.0})], ["blurry"])
-    >>> [cells[0].best for _, cells in table.rows]
-    [False, False, True]
+    >>> rows = [("blurry", {"psnr": 24.5, "lpips": 0.2}), ("a", {"psnr": 24.0, "lpips": 0.1})]
+    >>> [(label, [cell.best for cell in cells]) for label, cells in build_table(rows, ["blurry"]).rows]
+    [('blurry', [False, False]), ('a', [False, True])]
     """
     columns = list(dict.fromkeys(column for _, mean in rows for column in mean))
     best: dict[str, float] = {}
     for column in columns:
-        values = [mean.get(column) for label, mean in rows if label not in unmarked]
+        values = [mean.get(column) for _, mean in rows]
         there = [value for value in values if value is not None]
         if there and column_is_score(column):
             best[column] = max(there) if higher_is_better(column) else min(there)

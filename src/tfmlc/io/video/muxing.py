@@ -63,9 +63,10 @@ def check_streams(source: Path, suffix: str) -> list[str]:
                 continue
             if stream.type in ("audio", "subtitle"):
                 raise _does_not_fit(source, stream, suffix)
-            left_out["cover" if is_cover(stream) else f"{stream.type} stream"] += 1
+            timecode = stream.type == "data" and "timecode" in stream.metadata
+            left_out["cover" if is_cover(stream) else "timecode" if timecode else f"{stream.type} stream"] += 1
         transparent = _is_transparent(chosen)
-    notes = [f"{suffix} has no place for {count} {kind}{'s' if count > 1 else ''}" for kind, count in left_out.items()]
+    notes = [f"{count} {kind}{'s are' if count > 1 else ' is'} left out" for kind, count in left_out.items()]
     return [*notes, *(["its transparency is left out"] if transparent else [])]
 
 
