@@ -136,7 +136,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "warmup_steps": 10,
             "ema_decay": 0.98,
         },
-        "mesh": 0.1,
+        "mesh": 0.5,
     },
     "smoke": {  # takes seconds on a laptop and shows that everything runs
         "network": {"name": "hinet", "sizes": {"width": 8, "depth": 3, "normalised_levels": [1, 2], "unshuffle": 2}},
