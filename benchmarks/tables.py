@@ -105,6 +105,17 @@ def sources_table() -> str:
     return _with(f"The middle {content['side_px']} px; commit {content['commit']}.", table)
 
 
+def variants_table() -> str:
+    content = _read("default/variants.json")
+    rows = [
+        [name, f"{run['batch']} of {run['patch_px']} px", run["steps"], *(f"{row['psnr']:.2f}" for row in run["rows"])]
+        for name, run in content["variants"].items()
+    ]
+    table = markdown(["variant", "crops a step", "steps", "PSNR after a third", "two thirds", "the end"], rows)
+    note = f"{content['minutes']:g} minutes of one core each; {content['device']}, commit {content['commit']}."
+    return _with(note, table)
+
+
 def limits_capacity_table() -> str:
     content = _read("default/limits-capacity.json")
     rows = [[row["crops"], f"{row['before_db']:+.2f}", f"{row['after_db']:+.2f}"] for row in content["rows"]]
@@ -668,6 +679,7 @@ TABLES = {
     "best": best_table,
     "limits data": limits_data_table,
     "sources": sources_table,
+    "variants": variants_table,
     "limits capacity": limits_capacity_table,
     "limits time": limits_time_table,
     "scales": partial(limits_time_table, "default/scales.json"),

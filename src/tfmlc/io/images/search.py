@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tfmlc.errors import UserError
 from tfmlc.io.files import identity, real_path
-from tfmlc.io.images.formats import FORMATS, is_image_name, kind_of_file, kind_of_name
+from tfmlc.io.images.formats import KINDS, is_image_name, kind_of_file, kind_of_name
 
 
 @dataclass
@@ -88,7 +88,8 @@ def find_images(path: Path, *, leave_out: Path | None = None) -> list[tuple[Path
 
 def nothing_found(path: Path, found: Found) -> UserError:
     """Return the error for a folder without images; it says what was skipped."""
-    there = skipped_line(found.skipped) or f"it has no {' '.join(FORMATS)} files"
+    readable = ", ".join(name for name, kind in KINDS.items() if kind.is_read)
+    there = skipped_line(found.skipped) or f"it has no file of a readable format ({readable})"
     return UserError(f"no images in {path}: {there}")
 
 
