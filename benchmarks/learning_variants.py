@@ -40,7 +40,6 @@ VARIANTS = {
     "8 crops": Variant(batch=8),
     "32 crops": Variant(batch=32),
     "36 crops of 128 px": Variant(batch=36, patch_px=128),
-    "9 crops of 256 px": Variant(batch=9, patch_px=256),
     "rate 0.0015": Variant(("loop.learning_rate=0.0015",)),
     "rate 0.006": Variant(("loop.learning_rate=0.006",)),
     "Adam, rate 0.0005": Variant(("loop.optimiser=adam", "loop.learning_rate=0.0005")),

@@ -36,7 +36,7 @@ Strength = Annotated[
     typer.Option(min=0, max=1, help="Between default-psnr (0: fidelity) and default-perceptual (1: looks)."),
 ]
 Best = Annotated[
-    bool, typer.Option("--best", help="Higher PSNR, softer: the mean of eight orientations, about nine times as slow.")
+    bool, typer.Option("--best", help="Higher PSNR, softer: the mean of eight orientations, about eight times as slow.")
 ]
 Compare = Annotated[bool, typer.Option("--compare", help="Also write images with before and after side by side.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Overwrite the files. A file is never restored twice.")]

@@ -57,7 +57,7 @@ class Deblurrer(TiledNetwork):
             once.
         overlap_px: The overlap of neighbouring tiles in px.
         best: Whether to restore each tile in all eight orientations and return the mean (self-ensemble), with twice
-            the overlap. The PSNR is higher, details are softer, and it takes about nine times as long.
+            the overlap. The PSNR is higher, details are softer, and it takes about eight times as long.
 
     Raises:
         UserError: If the device is not available, or the tile is smaller than the network's size multiple.
