@@ -56,6 +56,7 @@ def main(
     start: Path,
     names: Annotated[list[str] | None, typer.Argument()] = None,
     minutes: float = 10.0,
+    seed: int = 0,
     output: Annotated[Path, typer.Option("-o", "--output")] = Path("results/default/variants.json"),
 ) -> None:
     """Train the variants one after the other and write the results after each."""
@@ -67,13 +68,13 @@ def main(
         seconds = seconds_of_step(NETWORK, SIZES, batch, patch_px, fp32="loop.precision=fp32" in settings)
         steps = round(60 * minutes / seconds)
         network = json.dumps({"name": NETWORK, "sizes": SIZES, "start": None if random else str(start)})
-        size = [f"loop.batch_size={batch}", f"data.patch_px={patch_px}", f"loop.steps={steps}"]
+        size = [f"loop.batch_size={batch}", f"data.patch_px={patch_px}", f"loop.steps={steps}", f"loop.seed={seed}"]
         every = [*mixture(data, work), *LOOP, *validation(data, -(-steps // VALIDATIONS))]
-        run = work / "variants" / name.replace(" ", "-")
+        run = work / f"variants-seed-{seed}" / name.replace(" ", "-")
         train_network(load_recipe("default-genuine", [f"network={network}", *every, *size, *settings]), run)
         rows = [{"step": row["step"], "psnr": row["psnr"]} for row in validations(run)]
         found[name] = {"batch": batch, "patch_px": patch_px, "steps": steps, "rows": rows}
-        write_result(output, {"minutes": minutes, "variants": found})
+        write_result(output, {"minutes": minutes, "seed": seed, "variants": found})
 
 
 if __name__ == "__main__":

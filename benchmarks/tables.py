@@ -105,14 +105,15 @@ def sources_table() -> str:
     return _with(f"The middle {content['side_px']} px; commit {content['commit']}.", table)
 
 
-def variants_table() -> str:
-    content = _read("default/variants.json")
+def variants_table(path: str = "default/variants.json") -> str:
+    content = _read(path)
     rows = [
         [name, f"{run['batch']} of {run['patch_px']} px", run["steps"], *(f"{row['psnr']:.2f}" for row in run["rows"])]
         for name, run in content["variants"].items()
     ]
     table = markdown(["variant", "crops a step", "steps", "PSNR after a third", "two thirds", "the end"], rows)
-    note = f"{content['minutes']:g} minutes of one core each; {content['device']}, commit {content['commit']}."
+    what = f"{content['minutes']:g} minutes of one core each, seed {content.get('seed', 0)}"
+    note = f"{what}; {content['device']}, commit {content['commit']}."
     return _with(note, table)
 
 
@@ -680,6 +681,7 @@ TABLES = {
     "limits data": limits_data_table,
     "sources": sources_table,
     "variants": variants_table,
+    "variants of another seed": partial(variants_table, "default/variants-seed-1.json"),
     "limits capacity": limits_capacity_table,
     "limits time": limits_time_table,
     "scales": partial(limits_time_table, "default/scales.json"),
